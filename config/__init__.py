@@ -1,0 +1,1 @@
+"""What an operator may change: settings, where they come from, and examples."""

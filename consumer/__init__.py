@@ -1,0 +1,1 @@
+"""Kafka in, Kafka out, and the flow between. Start reading at ``pipeline``."""

@@ -1,0 +1,95 @@
+"""What is read: records as Kafka has them, texts as the model wants them, and the way between."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+__all__ = [
+    "DeadLetterReason",
+    "Headers",
+    "Position",
+    "SourceRecord",
+    "TextRecord",
+    "TopicPartition",
+]
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+DeadLetterReason = Literal[
+    "bad_encoding",  # not UTF-8
+    "not_json",  # not a JSON document (or nested too deeply, or numbers out of range)
+    "schema",  # JSON, but not an object / no text field / text is not a string
+    "empty_text",  # tombstone, empty, or nothing visible in it
+    "undecodable_record",  # the client library cannot read the record at all; coordinates only
+    "inference_error",  # the model raises on this text, also alone
+    "crash_suspect",  # the worker died every time this text was in the batch
+    "output_too_large",  # the broker takes no output of this size
+]
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+class Position(NamedTuple):
+    """Where a record stands. Its *next offset*, what a commit names, is ``offset + 1``."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    @property
+    def topic_partition(self) -> TopicPartition:
+        """The partition it is in."""
+        return TopicPartition(self.topic, self.partition)
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """One Kafka entry as read.
+
+    Attributes:
+        timestamp_ms: Kafka's timestamp, epoch milliseconds.
+        received_at_s: monotonic seconds when ``poll`` returned it.
+        undecodable: why the client library could not read it; key and value are then None.
+    """
+
+    position: Position
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int
+    received_at_s: float
+    undecodable: str | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes it holds in memory, roughly: key, value and headers."""
+        size = len(self.key or b"") + len(self.value or b"")
+        for name, header in self.headers:
+            size += len(name) + len(header or b"")
+        return size
+
+
+@dataclass(frozen=True, slots=True)
+class TextRecord:
+    """A decoded record.
+
+    Attributes:
+        id: the record's own id, else ``topic-partition-offset``; the idempotency id.
+        text: what is classified; never blank.
+        metadata: JSON value that travels through to every output; None if there was none.
+        event_time_ms: when it happened: the record's own time where the format has one
+            (CloudEvents ``time``), else Kafka's timestamp.
+    """
+
+    source: SourceRecord
+    id: str
+    text: str
+    event_time_ms: int
+    metadata: Any = field(default=None)

@@ -1,0 +1,1 @@
+"""Texts in, predictions out. Knows nothing of Kafka."""

@@ -1,0 +1,1 @@
+"""The commands of the ``streamlabel`` program, one a file."""
