@@ -79,6 +79,14 @@ class RecordSource(Protocol):
         """
         ...
 
+    async def restart(self, partition: TopicPartition) -> None:
+        """Begin again at the committed offset, after ``deliver`` raised PartitionLostError.
+
+        If the partition is still assigned: awaits the listener's ``assigned`` for it, reads the
+        committed offset, seeks. Else does nothing. ``poll`` returns none of its records meanwhile.
+        """
+        ...
+
     def lag(self) -> Mapping[TopicPartition, int]:
         """Records between the read position and the end, per assigned partition, as last seen."""
         ...
@@ -123,6 +131,8 @@ class RecordSink(Protocol):
         Raises:
             OutputRefusedError: some are refused for good. Without ``commits_offsets`` the others
                 are delivered; with it, none is. The caller replaces the refused ones.
+            PartitionLostError: with ``commits_offsets`` only: drop the partition's in-flight
+                records, then ``RecordSource.restart``; never call again with the same outputs.
             BrokerError: retriable: whether they were written is not known; call again.
                 Not retriable: stop the service (access denied, fenced by a newer owner).
         """

@@ -11,7 +11,8 @@ StreamlabelError
 │   └── WorkerError             the worker process died or hung: restarted, batch retried
 │       └── WorkerGaveUpError   it died too often: drain and exit non-zero
 ├── BrokerError                 retriable: back off within the deadline; else drain, exit non-zero
-│   └── OutputRefusedError      the broker refuses these outputs and would refuse them again
+│   ├── OutputRefusedError      the broker refuses these outputs and would refuse them again
+│   └── PartitionLostError      exactly once: drop the partition's work, then restart the partition
 ├── DeadLetterGuardError        too many dead letters: something is systematically wrong; stop
 └── DrainTimeoutError           the drain deadline passed; nothing unfinished was committed
 
@@ -32,6 +33,7 @@ __all__ = [
     "ModelError",
     "ModelLoadError",
     "OutputRefusedError",
+    "PartitionLostError",
     "RecordError",
     "StreamlabelError",
     "WorkerError",
@@ -129,6 +131,26 @@ class OutputRefusedError(BrokerError):
         super().__init__(f"{len(refused)} output(s) refused: {next(iter(refused.values()))}")
         self.args = (refused,)
         self.refused = refused
+
+
+class PartitionLostError(BrokerError):
+    """A transaction for this input partition failed, or a newer owner fenced us.
+
+    What was delivered is known only to the committed offset: forget all in-flight records of the
+    partition and call ``RecordSource.restart``. Calling ``deliver`` again would double records.
+
+    Attributes:
+        topic: of the input partition.
+        partition: its number.
+        reason: what failed.
+    """
+
+    def __init__(self, topic: str, partition: int, reason: str) -> None:
+        super().__init__(f"{topic}-{partition}: the transaction failed: {reason}")
+        self.args = (topic, partition, reason)
+        self.topic = topic
+        self.partition = partition
+        self.reason = reason
 
 
 class DeadLetterGuardError(StreamlabelError):
