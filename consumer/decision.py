@@ -1,0 +1,35 @@
+"""What routing decided about one text: the value that travels from routing to the outputs."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Decision", "Route"]
+
+Route = Literal["label", "review", "copy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where a text goes, and why.
+
+    Attributes:
+        route: ``label``: the labels topic; ``review``: people; ``copy``: both.
+        label: the most probable label; None if the model gave no usable answer.
+        labels: the labels decided on, in LabelSet order: one for a single_label task, any number
+            for multi_label, none without an answer.
+        confidence: in [0, 1], of the choice; None without an answer.
+        margin: in [0, 1], distance to the second most probable label; None for multi_label.
+        threshold: the one that ``confidence`` was held against, in (0, 1]; None without an answer.
+        reasons: why it is for people, in a fixed order; empty for ``label``.
+        probabilities: shape (K,), in LabelSet order, calibrated where a calibration is loaded;
+            None without an answer.
+    """
+
+    route: Route
+    label: str | None
+    labels: tuple[str, ...]
+    confidence: float | None
+    margin: float | None
+    threshold: float | None
+    reasons: tuple[str, ...]
+    probabilities: tuple[float, ...] | None = None
