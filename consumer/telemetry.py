@@ -1,0 +1,154 @@
+"""Counts what happens: the Prometheus objects behind the closed set of ``metric_names``."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Final, Generic, Never, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+from streamlabel.consumer.metric_names import (
+    METRICS,
+    CounterName,
+    GaugeName,
+    HistogramName,
+    Metric,
+)
+from streamlabel.consumer.ports import Clock, Metrics
+
+__all__ = ["MAX_SERIES", "OTHER", "NullMetrics", "PrometheusMetrics", "watch_loop_lag"]
+
+# Series one metric may have. A label set of hundreds of classes and a topic of hundreds of
+# partitions fit; a bug that puts ids into a label does not take the monitoring down.
+MAX_SERIES: Final = 1000
+
+# What every label of a series beyond MAX_SERIES is called.
+OTHER: Final = "other"
+
+_LAG_INTERVAL_S: Final = 0.5
+# 30 samples: a scrape every 15 s sees every stall.
+_LAG_SAMPLES: Final = 30
+
+_Child = TypeVar("_Child", Counter, Gauge)
+
+
+class PrometheusMetrics:
+    """Implements ``ports.Metrics`` on a registry of its own.
+
+    Every name of ``metric_names`` exists from the start, so that a rate over a counter that has
+    not moved is 0 and not absent. Label children are kept: a call is two dictionary look-ups and
+    an addition. Safe from any thread.
+
+    Args:
+        registry: where the metrics are registered; what ``/metrics`` serves.
+        build: values of ``streamlabel_build_info``: version, model, device.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry, *, build: Mapping[str, str] | None = None
+    ) -> None:
+        self._counters: dict[str, _Family[Counter]] = {}
+        self._gauges: dict[str, _Family[Gauge]] = {}
+        self._histograms: dict[str, Histogram] = {}
+        for name, metric in METRICS.items():
+            self._register(name, metric, registry)
+        if build is not None:
+            Info("streamlabel_build", "Version, model and device.", registry=registry).info(
+                dict(build)
+            )
+
+    def _register(self, name: str, metric: Metric, registry: CollectorRegistry) -> None:
+        full_name = f"streamlabel_{name}"
+        if metric.kind == "counter":
+            counter = Counter(full_name, metric.help, metric.labels, registry=registry)
+            self._counters[name] = _Family(name, counter, metric.labels)
+        elif metric.kind == "gauge":
+            gauge = Gauge(full_name, metric.help, metric.labels, registry=registry)
+            self._gauges[name] = _Family(name, gauge, metric.labels)
+        else:
+            self._histograms[name] = Histogram(
+                full_name, metric.help, buckets=metric.buckets, registry=registry
+            )
+
+    def increment(self, name: CounterName, amount: float = 1, **labels: str) -> None:
+        """Add to a counter; ``amount`` >= 0."""
+        self._counters[name].child(labels).inc(amount)
+
+    def observe(self, name: HistogramName, value: float) -> None:
+        """Put one value into a histogram."""
+        self._histograms[name].observe(value)
+
+    def set(self, name: GaugeName, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        self._gauges[name].child(labels).set(value)
+
+    def forget(self, name: GaugeName) -> None:
+        """Drop every series of a gauge with labels: partitions that are no longer ours."""
+        self._gauges[name].clear()
+
+
+class _Family(Generic[_Child]):
+    """One metric and its label children, kept by label values."""
+
+    def __init__(self, name: str, parent: _Child, labels: tuple[str, ...]) -> None:
+        self._name = name
+        self._parent: _Child = parent
+        self._labels = labels
+        self._children: dict[tuple[str, ...], _Child] = {}
+
+    def child(self, labels: Mapping[str, str]) -> _Child:
+        if not self._labels and not labels:
+            return self._parent
+        try:
+            values = tuple([labels[label] for label in self._labels])
+        except KeyError:
+            values = ()
+        if len(values) != len(labels) or not values:
+            raise AssertionError(
+                f"{self._name} has the labels {self._labels}, got {tuple(labels)}. This is a bug."
+            )
+        known = self._children.get(values)
+        return known if known is not None else self._new_child(values)
+
+    def _new_child(self, values: tuple[str, ...]) -> _Child:
+        if len(self._children) >= MAX_SERIES:  # not kept, or the dictionary would grow instead
+            return self._parent.labels(*[OTHER] * len(values))
+        child = self._parent.labels(*values)
+        self._children[values] = child
+        return child
+
+    def clear(self) -> None:
+        self._children.clear()
+        self._parent.clear()
+
+
+class NullMetrics:
+    """Implements ``ports.Metrics`` and counts nothing: for commands that serve no metrics."""
+
+    def increment(self, name: CounterName, amount: float = 1, **labels: str) -> None:
+        """Do nothing."""
+
+    def observe(self, name: HistogramName, value: float) -> None:
+        """Do nothing."""
+
+    def set(self, name: GaugeName, value: float, **labels: str) -> None:
+        """Do nothing."""
+
+
+async def watch_loop_lag(
+    clock: Clock, metrics: Metrics, *, seen: Callable[[float], None] | None = None
+) -> Never:
+    """Measure how late the event loop wakes up, until cancelled.
+
+    Reports the worst of the last 15 s, twice a second: to the gauge ``event_loop_lag_seconds``,
+    and to ``seen`` for ``/livez``. A late loop means that something blocks it, and a blocked loop
+    sends no heartbeats.
+    """
+    recent: deque[float] = deque(maxlen=_LAG_SAMPLES)
+    while True:
+        due_s = clock.now_s() + _LAG_INTERVAL_S
+        await clock.sleep(_LAG_INTERVAL_S)
+        recent.append(max(0.0, clock.now_s() - due_s))
+        worst_s = max(recent)
+        metrics.set("event_loop_lag_seconds", worst_s)
+        if seen is not None:
+            seen(worst_s)
