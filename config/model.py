@@ -5,8 +5,17 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from streamlabel.config.section import Section
+from streamlabel.config.task import Task
 
-__all__ = ["EncoderSettings", "FakeSettings", "ModelSettings", "WorkerSettings"]
+__all__ = [
+    "CausalSettings",
+    "EncoderSettings",
+    "FakeSettings",
+    "GenerativeSettings",
+    "ModelSettings",
+    "PromptedSettings",
+    "WorkerSettings",
+]
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|npu(:\d+)?)$")]
 
@@ -60,6 +69,52 @@ class EncoderSettings(Section):
     )
 
 
+class CausalSettings(Section):
+    """A language model with a chat template, run by transformers in the worker process."""
+
+    path: str = Field(description="Model folder, or hub id.", min_length=1)
+    task: Task = Field(description="What to ask: a section, or the path of a YAML file.")
+    revision: str | None = Field(None, description="Hub: commit to pin.")
+    adapter: str | None = Field(None, description="Folder of a LoRA adapter (needs peft).")
+    chat_template: str | None = Field(
+        None, description="Jinja file; default: the template that comes with the tokenizer."
+    )
+    device: Device = Field("auto", description="auto picks npu, then cuda, then cpu.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Of the weights; auto: bfloat16 on npu and cuda, float32 on cpu."
+    )
+    fp32_head: bool = Field(
+        True,
+        description="Compute the last layer in float32: bfloat16 logits allow few confidences."
+        " Costs vocabulary x hidden x 4 bytes where dtype is not float32.",
+    )
+    threads: int | None = Field(None, ge=1, description="CPU threads; default: all cores.")
+    max_tokens: int = Field(
+        4096, ge=32, description="Longest prompt with its text; the model's own limit lowers it."
+    )
+    long_text: Literal["head_tail", "head", "review"] = Field(
+        "head_tail",
+        description="Longer texts keep both ends, or the beginning; review: both ends, and a"
+        " person looks. Only the text is cut, never the instruction.",
+    )
+    reuse_prefix: bool = Field(
+        True, description="Compute the instruction once and share it between texts."
+    )
+
+
+class GenerativeSettings(CausalSettings):
+    """One-token answers: the probabilities of the answers are read from the first token."""
+
+    backend: Literal["generative"] = "generative"
+
+
+class PromptedSettings(CausalSettings):
+    """Prompted scores: the model writes one JSON object with an integer for every class."""
+
+    backend: Literal["prompted"] = "prompted"
+    engine: Literal["transformers"] = Field("transformers", description="What runs the model.")
+
+
 class FakeSettings(Section):
     """No model: a fixed function of the text, for trying out delivery and for load tests."""
 
@@ -73,6 +128,17 @@ class FakeSettings(Section):
     crash_on: str | None = Field(
         None, description="Texts that contain this kill the worker process."
     )
+    hang_on: str | None = Field(None, description="Texts that contain this are never answered.")
+    reject_on: str | None = Field(
+        None, description="Texts that contain this cannot be prepared; their neighbours can."
+    )
+    oom_over_tokens: int | None = Field(
+        None, ge=1, description="More padded tokens in a batch: out of device memory."
+    )
+    max_in_flight: int = Field(1, ge=1, description="Batches it takes at the same time.")
 
 
-ModelSettings = Annotated[EncoderSettings | FakeSettings, Field(discriminator="backend")]
+ModelSettings = Annotated[
+    EncoderSettings | GenerativeSettings | PromptedSettings | FakeSettings,
+    Field(discriminator="backend"),
+]
