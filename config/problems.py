@@ -1,0 +1,201 @@
+"""What is wrong with a configuration, in sentences that name the field and the fix."""
+
+import difflib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import SecretStr
+from pydantic_core import ErrorDetails
+
+from streamlabel.config.catalog import Path, annotations_at, entries, parts_of, sections_in
+from streamlabel.config.settings import Settings
+
+__all__ = ["is_secret", "nearest_setting", "sentence"]
+
+
+def is_secret(path: Path) -> bool:
+    """Return True if the value of ``path`` must never be shown."""
+    return any(SecretStr in parts_of(annotation) for annotation in annotations_at(path))
+
+
+def nearest_setting(path: Path, *, backend: str | None = None) -> str:
+    """Return advice about a path that is no setting: the nearest one, or what there is.
+
+    Looks beside the wrong name first, then for the same name anywhere.
+    """
+    *parent, name = path
+    valid = _names_in(tuple(parent), backend)
+    close = difflib.get_close_matches(_plain(name), valid, n=1)
+    if close:
+        return f"did you mean {'.'.join((*parent, close[0]))}?"
+    by_name = {entry.path[-1]: entry.name for entry in entries()}
+    close = difflib.get_close_matches(_plain(name), by_name, n=1, cutoff=0.8)
+    if close:
+        return f"did you mean {by_name[close[0]]}?"
+    if not valid:
+        return f"{'.'.join(parent)} is one value and has no parts"
+    return f"{'.'.join(parent) or 'the configuration'} has {', '.join(valid)}"
+
+
+def sentence(error: ErrorDetails, *, origin: Callable[[Path], str]) -> str:
+    """Return one readable sentence for one of pydantic's errors.
+
+    Args:
+        error: as pydantic reports it.
+        origin: path -> where its value comes from, for example ``streamlabel.yaml:12``; may be "".
+    """
+    path, backend = _path(error["loc"])
+    kind = error["type"]
+    context = error.get("ctx", {})
+    if kind == "union_tag_invalid":
+        path = (*path, "backend")
+        text = _unknown_backend(str(context["tag"]))
+    elif kind == "union_tag_not_found":
+        path = (*path, "backend")
+        text = f"missing; one of {', '.join(_backends())}"
+    elif kind == "extra_forbidden":
+        text = _unknown_setting(path, backend)
+    elif kind == "missing":
+        text = _missing(path)
+    elif kind == "value_error":
+        return _from_validator(path, str(context["error"]), origin)
+    else:
+        text = _WRONG.get(kind, _in_lower_case)(context, error["msg"])
+        text += _shown(path, error["input"])
+    is_missing = kind in {"missing", "union_tag_not_found"}
+    return _with_origin(f"{_dotted(path)}: {text}", origin(path[:-1] if is_missing else path))
+
+
+def _from_validator(path: Path, message: str, origin: Callable[[Path], str]) -> str:
+    """Our own checks across fields start with the field's name; make it a full path."""
+    names, colon, rest = message.partition(": ")
+    if not colon or not any(sections_in(annotation) for annotation in annotations_at(path)):
+        return _with_origin(f"{_dotted(path)}: {message}", origin(path))
+    fields = [(*path, *name.split(".")) for name in names.split(", ")]
+    given = [where for where in map(origin, fields) if where]
+    where = given[0] if given else origin(path)
+    return _with_origin(f"{', '.join(map(_dotted, fields))}: {rest}", where)
+
+
+def _with_origin(text: str, where: str) -> str:
+    return f"{text} ({where})" if where else text
+
+
+def _unknown_setting(path: Path, backend: str | None) -> str:
+    others = sorted(
+        {str(e.backend) for e in entries() if e.backend and e.path[: len(path)] == path}
+    )
+    if backend and others:
+        return f"the back end {backend} has no such setting, only {', '.join(others)}; leave it out"
+    return f"unknown setting; {nearest_setting(path, backend=backend)}"
+
+
+def _missing(path: Path) -> str:
+    if path == ("model",):
+        choices = ", ".join(_backends())
+        return (
+            "missing; say which model to use, for example"
+            f" model: {{backend: encoder, path: FOLDER}} (back ends: {choices})"
+        )
+    descriptions = [entry.description for entry in entries() if entry.path == path]
+    return f"missing; set it: {descriptions[0].rstrip('.')}" if descriptions else "missing; set it"
+
+
+def _unknown_backend(given: str) -> str:
+    choices = _backends()
+    close = difflib.get_close_matches(given.lower(), choices, n=1)
+    shown = json.dumps(given[:40], ensure_ascii=False)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(choices)}"
+    return f"{shown} is no back end; {hint}"
+
+
+def _shown(path: Path, value: Any) -> str:  # noqa: ANN401 whatever was given
+    """The value in words; nothing for a secret, and nothing that is not one plain value."""
+    if isinstance(value, dict | list):
+        return f", is a {'mapping' if isinstance(value, dict) else 'list'}"
+    in_section = any(sections_in(annotation) for annotation in annotations_at(path))
+    if in_section or is_secret(path) or not isinstance(value, str | int | float | None):
+        return ""
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return f", is {text}" if len(text) <= 80 else ""
+
+
+Rendering = Callable[[Mapping[str, Any], str], str]
+
+
+def _in_lower_case(_: Mapping[str, Any], message: str) -> str:
+    return message[:1].lower() + message[1:]
+
+
+_TEXT = "must be text (numbers, yes and no need quotes)"
+_WHOLE = "must be a whole number"
+_NUMBER = "must be a number"
+_BOOLEAN = "must be true or false"
+
+_WRONG: dict[str, Rendering] = {
+    "literal_error": lambda ctx, _: f"must be one of {str(ctx['expected']).replace(chr(39), '')}",
+    "string_type": lambda *_: _TEXT,
+    "int_type": lambda *_: _WHOLE,
+    "int_parsing": lambda *_: _WHOLE,
+    "int_from_float": lambda *_: _WHOLE,
+    "float_type": lambda *_: _NUMBER,
+    "float_parsing": lambda *_: _NUMBER,
+    "finite_number": lambda *_: "must be a finite number",
+    "bool_type": lambda *_: _BOOLEAN,
+    "bool_parsing": lambda *_: _BOOLEAN,
+    "path_type": lambda *_: "must be the path of a file",
+    "list_type": lambda *_: 'must be a list, for example ["a", "b"]',
+    "dict_type": lambda *_: "must be a mapping of names to values",
+    "model_type": lambda *_: "must be a section with settings below it",
+    "model_attributes_type": lambda *_: "must be a section with settings below it",
+    "greater_than": lambda ctx, _: f"must be greater than {ctx['gt']:g}",
+    "greater_than_equal": lambda ctx, _: f"must be at least {ctx['ge']}",
+    "less_than": lambda ctx, _: f"must be less than {ctx['lt']:g}",
+    "less_than_equal": lambda ctx, _: f"must be at most {ctx['le']}",
+    "string_too_short": lambda ctx, _: "must not be empty",
+    "too_short": lambda ctx, _: f"needs at least {ctx['min_length']} values",
+    "string_pattern_mismatch": lambda ctx, _: f"must look like {ctx['pattern']}",
+}
+
+
+def _path(loc: tuple[int | str, ...]) -> tuple[Path, str | None]:
+    """Take the back end's name, which pydantic puts into the location, out of it."""
+    path: Path = ()
+    backend = None
+    for part in loc:
+        at = annotations_at(path)
+        if len({s for annotation in at for s in sections_in(annotation)}) > 1 and not backend:
+            backend = str(part)
+        elif part != "[key]":
+            path = (*path, str(part))
+    return path, backend
+
+
+def _dotted(path: Path) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if part.isdecimal() and text else f".{part}" if text else part
+    return text or "the file"
+
+
+def _names_in(path: Path, backend: str | None) -> list[str]:
+    names: dict[str, None] = {}
+    for annotation in annotations_at(path):
+        for section in sections_in(annotation):
+            tag = section.model_fields.get("backend")
+            if backend is None or tag is None or tag.default == backend:
+                names |= dict.fromkeys(section.model_fields)
+    return list(names)
+
+
+def _backends() -> list[str]:
+    return [
+        str(section.model_fields["backend"].default)
+        for section in sections_in(Settings.model_fields["model"].annotation)
+    ]
+
+
+def _plain(name: str) -> str:
+    """Users know Kafka's names: bootstrap.servers is bootstrap_servers."""
+    return name.lower().replace(".", "_").replace("-", "_")
