@@ -109,7 +109,9 @@ def entries() -> tuple[Entry, ...]:
 
 
 def _entries(section: type[Section], path: Path, backend: str | None) -> Iterator[Entry]:
-    for name, field in section.model_fields.items():
+    # what tells the back ends apart comes first
+    fields = sorted(section.model_fields.items(), key=lambda item: item[0] != "backend")
+    for name, field in fields:
         here = (*path, name)
         inner = sections_in(field.annotation)
         for part in inner:
@@ -169,6 +171,31 @@ def _type_text(annotation: Any) -> str:  # noqa: ANN401 any type annotation
             texts.append(f"mapping of {_type_text(args[0])} to {_type_text(args[1])}")
         elif part is SecretStr:
             texts.append("secret text")
+        elif isinstance(part, type) and issubclass(part, Section):
+            texts.append(f"mappings with {', '.join(part.model_fields)}")
         else:
             texts.append(_NAMES.get(part, str(getattr(part, "__name__", part)).lower()))
-    return " or ".join(texts)
+    limits = [text for item in _metadata(annotation) for text in _limit_texts(item)]
+    return ", ".join([" or ".join(texts), *limits])
+
+
+def _metadata(annotation: Any) -> Iterator[Any]:  # noqa: ANN401 any type annotation
+    if get_origin(annotation) is Annotated:
+        inner, *metadata = get_args(annotation)
+        yield from _metadata(inner)
+        for item in metadata:
+            yield from item.metadata if isinstance(item, FieldInfo) else (item,)
+    elif get_origin(annotation) in {Union, types.UnionType}:
+        for part in get_args(annotation):
+            yield from _metadata(part)
+
+
+_LIMITS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+
+
+def _limit_texts(constraint: Any) -> list[str]:  # noqa: ANN401 any constraint object
+    return [
+        f"{sign} {getattr(constraint, name)}"
+        for name, sign in _LIMITS.items()
+        if getattr(constraint, name, None) is not None
+    ]
