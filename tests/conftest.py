@@ -1,0 +1,79 @@
+"""What holds for every test: the event loop is not blocked, global set-ups do not leak."""
+
+import inspect
+import logging
+import os
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+import structlog
+from blockbuster import blockbuster_ctx
+
+from tests.requirements import REQUIRE_ALL
+
+# Code of these may not block a running event loop. Frames of pytest, aiokafka or uvicorn alone
+# are none of our business; theirs called from ours are.
+_OURS = ["streamlabel", "streamlabel.consumer", "streamlabel.models", "streamlabel.config"]
+
+_SHOWN = ("aiokafka", "pydantic", "torch", "transformers", "confluent-kafka", "vllm", "hypothesis")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the way out of the blocking check."""
+    config.addinivalue_line(
+        "markers", "may_block(reason): this async test may block the event loop, and why."
+    )
+
+
+def pytest_report_header() -> list[str]:
+    """Name the versions and switches that a failure may depend on."""
+    shown = ", ".join(f"{name} {_version(name)}" for name in _SHOWN)
+    switches = ("KAFKA_HOME", "STREAMLABEL_TEST_BOOTSTRAP", "STREAMLABEL_DATA", REQUIRE_ALL)
+    found = ", ".join(f"{name}={os.environ.get(name, '-')}" for name in switches)
+    return [f"python {platform.python_version()}, {shown}", found]
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "-"
+
+
+@pytest.fixture(autouse=True)
+def loop_is_not_blocked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail an async test in which our code makes a blocking call in the event loop."""
+    marker = request.node.get_closest_marker("may_block")
+    if marker is not None and not (marker.args or marker.kwargs.get("reason")):
+        pytest.fail("may_block needs a reason", pytrace=False)
+    if marker is not None or not _is_async(request):
+        yield
+        return
+    with blockbuster_ctx(_OURS):
+        yield
+
+
+def _is_async(request: pytest.FixtureRequest) -> bool:
+    function = getattr(request, "function", None)
+    # hypothesis wraps the coroutine function in a plain one
+    inner = getattr(getattr(function, "hypothesis", None), "inner_test", function)
+    return inspect.iscoroutinefunction(inner)
+
+
+@pytest.fixture(autouse=True)
+def logging_is_left_as_found() -> Iterator[None]:
+    """Undo ``configure_logging``: handlers, level, structlog's set-up, captured warnings."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
+        logging.captureWarnings(capture=False)
+        # pytest has put its own handlers of this phase there; only ours go
+        ours = [handler for handler in root.handlers if handler not in handlers]
+        for handler in ours:
+            if type(handler).__module__.startswith("streamlabel."):
+                root.removeHandler(handler)
+        root.setLevel(level)
