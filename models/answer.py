@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from streamlabel.errors import InferenceError
 
-__all__ = ["Answer", "FirstToken", "from_label_scores", "read"]
+__all__ = ["Answer", "FirstToken", "from_label_scores", "log_sum_exp", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,18 @@ class FirstToken:
     log_probabilities: Mapping[int, float]
     top_id: int
     top_log_probability: float
+
+    def log_probability(self, token: int) -> float:
+        """Return the log-probability of a token that was asked for.
+
+        Raises:
+            InferenceError: it is missing or not finite. A guess in its place would be a wrong
+                probability that nobody notices.
+        """
+        value = self.log_probabilities.get(token, math.nan)
+        if not math.isfinite(value):
+            raise InferenceError(f"the engine gave no finite log-probability for token {token}")
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +70,12 @@ def read(first: FirstToken, forms: Sequence[Sequence[int]]) -> Answer:
         forms: shape (K, any), the token ids of each label; no id belongs to two labels.
 
     Raises:
-        InferenceError: a label's token is missing or not finite. A guess in its place would be a
-            wrong probability that nobody notices.
+        InferenceError: a label's token is missing or not finite.
     """
-    wanted = [token for ids in forms for token in ids]
-    missing = [t for t in wanted if not math.isfinite(first.log_probabilities.get(t, math.nan))]
-    if missing:
-        raise InferenceError(
-            f"the engine gave no finite log-probability for {len(missing)} of {len(wanted)} label"
-            f" tokens (first: {missing[0]})"
-        )
-    scores = [_log_sum_exp([first.log_probabilities[t] for t in ids]) for ids in forms]
+    scores = [log_sum_exp([first.log_probability(t) for t in ids]) for ids in forms]
     return from_label_scores(
         scores,
-        argmax_is_label=first.top_id in wanted,
+        argmax_is_label=any(first.top_id in ids for ids in forms),
         top_log_probability=first.top_log_probability,
     )
 
@@ -92,7 +96,7 @@ def from_label_scores(
     """
     if not all(map(math.isfinite, (*log_scores, top_log_probability))):
         raise InferenceError("the model's log-probabilities are not finite")
-    total = _log_sum_exp(log_scores)
+    total = log_sum_exp(log_scores)
     # 1e-3: float32 sums over a vocabulary of 150,000 stay below it; top-k renormalised does not
     if total > 1e-3 or top_log_probability > 1e-3:
         raise InferenceError(
@@ -110,7 +114,7 @@ def from_label_scores(
     )
 
 
-def _log_sum_exp(values: Sequence[float]) -> float:
+def log_sum_exp(values: Sequence[float]) -> float:
     """Return log(sum(exp(values))); the maximum is taken out first, or exp underflows to 0."""
     top = max(values)
     return top + math.log(math.fsum(math.exp(value - top) for value in values))
