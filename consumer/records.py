@@ -84,6 +84,7 @@ class TextRecord:
         id: the record's own id, else ``topic-partition-offset``; the idempotency id.
         text: what is classified; never blank.
         metadata: JSON value that travels through to every output; None if there was none.
+        metadata_dropped: there was one, too large or too deeply nested to travel.
         event_time_ms: when it happened: the record's own time where the format has one
             (CloudEvents ``time``), else Kafka's timestamp.
     """
@@ -93,3 +94,4 @@ class TextRecord:
     text: str
     event_time_ms: int
     metadata: Any = field(default=None)
+    metadata_dropped: bool = False
