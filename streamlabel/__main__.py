@@ -1,0 +1,36 @@
+"""The ``streamlabel`` program. Each command is a module; it imports what it needs when it runs."""
+
+import typer
+
+from streamlabel.commands.config import show_schema, show_settings
+from streamlabel.commands.program import Program
+from streamlabel.commands.run import run
+from streamlabel.commands.version import version
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    cls=Program,
+    name="streamlabel",
+    help="Classify texts on Kafka: a label and a confidence out, people review the rest.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
+config_app.command("show")(show_settings)
+config_app.command("schema")(show_schema)
+
+app.command()(run)
+app.add_typer(config_app, name="config")
+app.command()(version)
+
+
+def main() -> None:
+    """Run the program and exit."""
+    app(prog_name="streamlabel")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""``streamlabel run``: the service."""
+
+from typing import Annotated
+
+import typer
+
+from streamlabel.commands.options import ConfigFile, Overrides, load_settings
+
+__all__ = ["run"]
+
+
+def run(
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    *,
+    start_timeout_s: Annotated[
+        float | None,
+        typer.Option(
+            "--start-timeout",
+            min=0,
+            metavar="SECONDS",
+            help="Give up when the brokers do not answer this long. Default: try for ever.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Run the service: read texts, classify them, write labels, review and dead letters.
+
+    SIGTERM and SIGINT finish what is in flight; a second one leaves at once.
+
+    \b
+    Exit codes:
+      0  drained after a signal
+      2  the configuration or the model cannot work
+      3  the model failed too often
+      4  the brokers refused or stayed away
+      5  too many dead letters in a row: something is systematically wrong
+      6  the drain deadline passed
+    \b
+    Examples:
+      streamlabel run -c streamlabel.yaml
+      streamlabel run -c streamlabel.yaml --set kafka.group_id=canary --start-timeout 60
+    """  # noqa: D301 \b keeps the lines as they are
+    import asyncio
+    import os
+    from functools import partial
+
+    settings = load_settings(config, overrides).settings
+
+    from streamlabel import __version__
+    from streamlabel.consumer import service
+    from streamlabel.consumer.logs import configure_logging
+
+    configure = partial(configure_logging, settings.logging, environ=dict(os.environ))
+    configure(static={"version": __version__})
+    asyncio.run(
+        service.run(
+            settings,
+            start_timeout_s=start_timeout_s,
+            configure_worker=partial(configure, static={"process": "worker"}),
+        )
+    )
