@@ -1,0 +1,232 @@
+"""The encoder back end: a BERT-type model with a classification head, in this process."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlabel.config.model import EncoderSettings
+from streamlabel.errors import InferenceError, ModelError, ModelLoadError
+from streamlabel.models.base import ModelInfo, Prediction, PreparedText
+from streamlabel.models.checkpoint import open_checkpoint
+from streamlabel.models.devices import (
+    Device,
+    choose_device,
+    device_errors,
+    library_versions,
+    limit_threads,
+)
+from streamlabel.models.digest import model_digest
+from streamlabel.models.labels import LabelSet
+from streamlabel.models.padded import Forward
+from streamlabel.models.pretrained import load_padded, load_tokenizer
+from streamlabel.models.scores import Pool, pool_windows, probabilities
+from streamlabel.models.tokens import TextTokenizer, special_tokens
+from streamlabel.models.windows import LongTextPolicy
+
+__all__ = ["EncoderClassifier", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class RowBuilder:
+    """Makes rows out of texts: tokens, cut by the long-text policy, between special tokens."""
+
+    tokenizer: TextTokenizer
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    policy: LongTextPolicy
+
+    def build(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
+        """Return the rows of each text; the payload is one bytes of int32 per row."""
+        return [
+            cut if isinstance(cut, InferenceError) else self._rows(cut.ids, has_more=cut.has_more)
+            for cut in self.tokenizer.encode(texts)
+        ]
+
+    def _rows(self, ids: list[int], *, has_more: bool) -> PreparedText:
+        rows = [
+            np.array((*self.before, *ids[start:end], *self.after), dtype=np.int32)
+            for start, end in self.policy.spans(len(ids))
+        ]
+        return PreparedText(
+            tokens=len(rows[0]),  # only the last one can be shorter
+            payload=tuple(row.tobytes() for row in rows),
+            rows=len(rows),
+            truncated=has_more,
+        )
+
+
+class EncoderClassifier:
+    """Classifies with a model of this process; implements ``models.base.Classifier``.
+
+    Tokenising and computing have a thread each, so that the next texts are prepared while the
+    device works, and the event loop does neither.
+    """
+
+    # One computes, one is queued behind it: the device does not wait for the event loop.
+    max_in_flight = 2
+
+    def __init__(
+        self,
+        *,
+        labels: LabelSet,
+        info: ModelInfo,
+        rows: RowBuilder,
+        forward: Forward,
+        device: Device,
+        window_pool: Pool = "mean",
+        threads: int | None = None,
+    ) -> None:
+        self._labels = labels
+        self._info = info
+        self._rows = rows
+        self._forward = forward
+        self._device = device
+        self._window_pool: Pool = window_pool
+        self._tokenizer_thread = ThreadPoolExecutor(1, "tokenizer")
+        # OpenMP's thread count belongs to the thread that calls, so it is set in this one too.
+        self._device_thread = ThreadPoolExecutor(
+            1, "device", initializer=limit_threads, initargs=(threads,)
+        )
+        self._is_closed = False
+
+    @property
+    def labels(self) -> LabelSet:
+        """The label set; the order of every probability tuple."""
+        return self._labels
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which model this is."""
+        return self._info
+
+    async def prepare(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
+        """Tokenise; see ``models.base.Classifier``."""
+        self._refuse_if_closed()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._tokenizer_thread, self._rows.build, list(texts))
+
+    async def classify(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
+        """Compute; see ``models.base.Classifier``."""
+        self._refuse_if_closed()
+        if not prepared:
+            return []
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._device_thread, self._classify, list(prepared))
+
+    async def close(self) -> None:
+        """Let the threads finish what they have and release the model."""
+        self._is_closed = True
+        for thread in (self._tokenizer_thread, self._device_thread):
+            await asyncio.to_thread(thread.shutdown, cancel_futures=True)
+
+    def _refuse_if_closed(self) -> None:
+        if self._is_closed:
+            raise ModelError("the classifier is closed")
+
+    def _classify(self, prepared: list[PreparedText]) -> list[Prediction | InferenceError]:
+        rows = [np.frombuffer(row, dtype=np.int32) for text in prepared for row in text.payload]
+        with device_errors(self._device):
+            logits = self._forward.logits(rows)  # (R, K)
+        pooled = self._pool(logits, [text.rows for text in prepared])  # (N, K)
+        usable = np.isfinite(pooled).all(axis=-1)
+        with np.errstate(invalid="ignore"):  # unusable rows become errors below
+            scored = probabilities(pooled, self._labels.problem_type)
+        return [
+            self._prediction(text, probability, scores)
+            if is_usable
+            else InferenceError("the model's logits are not finite")
+            for text, is_usable, probability, scores in zip(
+                prepared, usable, scored.tolist(), pooled.tolist(), strict=True
+            )
+        ]
+
+    def _pool(self, logits: NDArray[np.float32], counts: list[int]) -> NDArray[np.floating]:
+        if len(logits) == len(counts):
+            return logits
+        ends = np.cumsum(counts)
+        return np.stack(
+            [
+                pool_windows(logits[end - count : end], self._window_pool)
+                for end, count in zip(ends, counts, strict=True)
+            ]
+        )
+
+    def _prediction(
+        self, text: PreparedText, probability: list[float], scores: list[float]
+    ) -> Prediction:
+        to_review = text.truncated and self._rows.policy.long_text == "review"
+        return Prediction(
+            probabilities=tuple(probability),
+            log_scores=tuple(scores),
+            truncated=text.truncated,
+            review_reasons=("truncated",) if to_review else (),
+        )
+
+
+def load(settings: EncoderSettings) -> EncoderClassifier:
+    """Load the model of the settings; blocks for seconds.
+
+    Raises:
+        ConfigError: a setting does not fit the model or the machine.
+        ModelLoadError: the model cannot be used; the message says why and what to do.
+    """
+    checkpoint = open_checkpoint(settings)
+    labels = checkpoint.label_set(settings)
+    max_tokens = checkpoint.max_tokens(settings)
+    with ThreadPoolExecutor(1, "digest") as beside:
+        digest = beside.submit(model_digest, checkpoint.folder, labels)
+        device = choose_device(settings.device)
+        threads = limit_threads(settings.threads)
+        backend = load_tokenizer(checkpoint)
+        before, after = special_tokens(backend)
+        policy = LongTextPolicy(
+            capacity_tokens=max_tokens - len(before) - len(after),
+            long_text=settings.long_text,
+            overlap_tokens=settings.window_stride_tokens,
+            max_windows=settings.max_windows,
+        )
+        rows = RowBuilder(
+            TextTokenizer(backend, limit_tokens=policy.limit_tokens),
+            tuple(before),
+            tuple(after),
+            policy,
+        )
+        forward = load_padded(checkpoint, device, dtype=settings.dtype)
+        _prove(forward, rows, labels, device)
+        info = ModelInfo(
+            name=checkpoint.name,
+            backend="encoder",
+            device=device.name,
+            dtype=settings.dtype,
+            digest=digest.result(),
+            max_tokens=max_tokens,
+            versions=device.versions | library_versions("transformers", "tokenizers"),
+            details={"threads": str(threads)} if device.kind == "cpu" else {},
+        )
+    return EncoderClassifier(
+        labels=labels,
+        info=info,
+        rows=rows,
+        forward=forward,
+        device=device,
+        window_pool=settings.window_pool,
+        threads=threads,
+    )
+
+
+def _prove(forward: Forward, rows: RowBuilder, labels: LabelSet, device: Device) -> None:
+    """Classify one text: what cannot work fails at start, and first use pays no warming up."""
+    built = rows.build(["a"])[0]
+    if isinstance(built, InferenceError):
+        raise ModelLoadError(f"model.path: {built}; name a model with a complete tokenizer")
+    with device_errors(device):
+        logits = forward.logits([np.frombuffer(row, dtype=np.int32) for row in built.payload])
+    if logits.shape != (1, len(labels)):
+        raise ModelLoadError(
+            f"model.path: the model has {logits.shape[-1]} outputs and its config.json"
+            f" {len(labels)} labels; name a model whose two agree"
+        )
