@@ -21,6 +21,8 @@ __all__ = [
 CODES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+# Two characters: a space is put inside a delimiter that a text contains.
+Mark = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=100)]
 Form = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -46,8 +48,8 @@ class ExampleSettings(Section):
 class DelimiterSettings(Section):
     """What marks the text in the prompt as data; a text that contains them is defused."""
 
-    open: Name = Field("<text>", description="Stands before the text.")
-    close: Name = Field("</text>", description="Stands after the text.")
+    open: Mark = Field("<text>", description="Stands before the text.")
+    close: Mark = Field("</text>", description="Stands after the text.")
 
 
 class TaskSettings(Section):
