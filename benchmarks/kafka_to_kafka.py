@@ -1,0 +1,164 @@
+"""Runs a contender between two topics of a real Kafka and times it from outside."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+from confluent_kafka import Consumer, Producer
+
+from tests.kafka_broker import Cluster
+
+__all__ = ["Contender", "Measured", "measure", "service"]
+
+_LIMIT_S = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A command that reads ``input_topic`` and writes one output a record to ``output_topics``."""
+
+    name: str
+    command: Sequence[str]
+    input_topic: str
+    output_topics: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One timed run.
+
+    Attributes:
+        seconds: from the first record sent to the last output read.
+        latencies_s: per record, from its input timestamp to its output's.
+        peak_bytes: most memory the command and its children held together (resident).
+    """
+
+    seconds: float
+    texts_per_s: float
+    latencies_s: list[float]
+    peak_bytes: int
+
+    def latency_ms(self, share: float) -> float:
+        """Return this quantile of the latency."""
+        ordered = sorted(self.latencies_s)
+        return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def service(
+    cluster: Cluster, folder: Path, name: str, settings: Mapping[str, Any], *, partitions: int = 4
+) -> Contender:
+    """Return our own service with these settings, on topics of its own."""
+    topics = {key: cluster.topic(partitions=partitions) for key in ("texts", "labels", "review")}
+    dead = cluster.topic(partitions=partitions)
+    config: dict[str, Any] = {
+        "kafka": {"bootstrap_servers": cluster.bootstrap, "group_id": topics["texts"]},
+        "input": {"topic": topics["texts"]},
+        "output": {
+            "labels_topic": topics["labels"],
+            "review_topic": topics["review"],
+            "dead_letter_topic": dead,
+        },
+        "http": {"enabled": False},
+        "logging": {"level": "WARNING"},
+        **settings,
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(config))
+    command = (sys.executable, "-m", "streamlabel", "run", "-c", str(path))
+    outputs = (topics["labels"], topics["review"], dead)
+    return Contender(name, command, topics["texts"], outputs)
+
+
+def measure(cluster: Cluster, contender: Contender, texts: Sequence[str]) -> Measured:
+    """Start the contender, warm it up with 64 texts, send ``texts`` at once, time them."""
+    with _running(contender) as peak, _outputs(cluster, contender.output_topics) as reader:
+        _send(cluster, contender.input_topic, texts[:64])
+        _collect(reader, 64)
+        began_s = time.perf_counter()
+        _send(cluster, contender.input_topic, texts)
+        latencies_s = _collect(reader, len(texts))
+        seconds = time.perf_counter() - began_s
+        return Measured(seconds, len(texts) / seconds, latencies_s, peak[0])
+
+
+@contextlib.contextmanager
+def _running(contender: Contender) -> Iterator[list[int]]:
+    process = subprocess.Popen(contender.command)
+    peak = [0]
+    ended = threading.Event()
+
+    def watch() -> None:
+        root = psutil.Process(process.pid)
+        while not ended.wait(0.2):
+            with contextlib.suppress(psutil.Error):
+                family = [root, *root.children(recursive=True)]
+                peak[0] = max(peak[0], sum(member.memory_info().rss for member in family))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        ended.set()
+        watcher.join()
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def _outputs(cluster: Cluster, topics: Sequence[str]) -> Iterator[Consumer]:
+    reader = Consumer(
+        {
+            "bootstrap.servers": cluster.bootstrap,
+            "group.id": f"reader-{topics[0]}",
+            "auto.offset.reset": "earliest",
+            "fetch.wait.max.ms": 20,
+        }
+    )
+    reader.subscribe(list(topics))
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def _send(cluster: Cluster, topic: str, texts: Sequence[str]) -> None:
+    producer = Producer({"bootstrap.servers": cluster.bootstrap, "linger.ms": 5})
+    for number, text in enumerate(texts):
+        value = json.dumps({"text": text, "id": str(number)}).encode()
+        producer.produce(topic, value, partition=number % 4)
+        producer.poll(0)
+    producer.flush()
+
+
+def _collect(reader: Consumer, count: int) -> list[float]:
+    """Read ``count`` outputs; return how long each took from its input's timestamp to its own."""
+    latencies_s: list[float] = []
+    deadline_s = time.monotonic() + _LIMIT_S
+    while len(latencies_s) < count:
+        if time.monotonic() > deadline_s:
+            raise SystemExit(f"only {len(latencies_s)} of {count} outputs within {_LIMIT_S:g} s")
+        for message in reader.consume(500, 0.05):
+            if message.error() is not None:
+                raise SystemExit(str(message.error()))
+            written_ms = message.timestamp()[1]
+            latencies_s.append((written_ms - _input_ms(message.value(), written_ms)) / 1000)
+    return latencies_s
+
+
+def _input_ms(value: bytes | None, default: int) -> int:
+    source = json.loads(value or b"{}").get("source")
+    return int(source["timestamp_ms"]) if source else default

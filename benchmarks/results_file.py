@@ -1,0 +1,94 @@
+"""Where a benchmark's numbers go: one JSON with how they were made, one page to read."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+__all__ = ["RESULTS", "hardware", "write"]
+
+RESULTS = Path(__file__).parent / "results"
+
+_LIBRARIES = ("aiokafka", "confluent-kafka", "numpy", "tokenizers", "torch", "transformers")
+
+
+def write(
+    name: str,
+    *,
+    command: str,
+    figures: Mapping[str, float],
+    page: str,
+    details: Mapping[str, Any] | None = None,
+    libraries: Sequence[str] = _LIBRARIES,
+) -> None:
+    """Write ``results/NAME.json`` and ``results/NAME.md``.
+
+    Args:
+        name: of the benchmark.
+        command: that made the numbers.
+        figures: name -> value; ratios and what the issue asks for.
+        page: Markdown body; a head with command, commit and machine is put before it.
+        details: anything else worth keeping: rows, settings, repetitions.
+        libraries: distributions whose versions matter.
+    """
+    RESULTS.mkdir(exist_ok=True)
+    record = {
+        "command": command,
+        "commit": _commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": _versions(libraries),
+        "hardware": hardware(),
+        "figures": {key: round(value, 4) for key, value in figures.items()},
+        **(details or {}),
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    head = (
+        f"# {name}\n\n`{command}` on {record['date']}, commit {record['commit'][:10]}, "
+        f"{record['hardware']['cpu']}, {record['hardware']['cores']} cores.\n\n"
+    )
+    (RESULTS / f"{name}.md").write_text(head + page.rstrip() + "\n")
+    sys.stdout.write(head + page + "\n")
+
+
+def hardware() -> dict[str, Any]:
+    """Return what the numbers ran on."""
+    cpu = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text().splitlines()
+        cpu = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), cpu)
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory_bytes / 2**30, 1),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+    }
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=RESULTS.parent,
+    )
+    return done.stdout.strip() or "unknown"
+
+
+def _versions(libraries: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for library in libraries:
+        try:
+            found[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,125 @@
+"""Kafka to Kafka against the engine alone, and against the loop people write first.
+
+On a heavy-tailed mix of real texts, MiniLM in fp32, interleaved in one run:
+(a) the engine alone, offline, with the batches that the service's batcher makes of all texts;
+(b) the service, Kafka to Kafka; (c) a plain aiokafka loop with the transformers pipeline.
+"""
+
+import argparse
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import minilm, results_file, texts
+from benchmarks.kafka_to_kafka import Contender, Measured, measure, service
+from streamlabel.config.model import EncoderSettings
+from streamlabel.config.settings import BatchingSettings
+from streamlabel.consumer.batching import MicroBatcher
+from streamlabel.errors import InferenceError
+from streamlabel.models.base import Classifier, PreparedText
+from tests.kafka_broker import Cluster
+
+
+async def engine_alone(model: Path, mix: Sequence[str]) -> float:
+    """Return texts/s of the encoder in this process, tokenising included, loading left out."""
+    from streamlabel.models import encoder
+
+    classifier = encoder.load(EncoderSettings(path=str(model), device="cpu"))
+    try:
+        await _classify(classifier, mix[:64])
+        began_s = time.perf_counter()
+        await _classify(classifier, mix)
+        return len(mix) / (time.perf_counter() - began_s)
+    finally:
+        await classifier.close()
+
+
+async def _classify(classifier: Classifier, mix: Sequence[str]) -> None:
+    limits = BatchingSettings()
+    batcher: MicroBatcher[PreparedText] = MicroBatcher(
+        max_tokens=limits.max_batch_tokens, max_items=limits.max_batch_items
+    )
+    for prepared in await classifier.prepare(mix):
+        if isinstance(prepared, InferenceError):
+            raise prepared
+        batcher.add(prepared, tokens=prepared.tokens, rows=prepared.rows, now_s=0.0)
+    while (batch := batcher.take(0.0)) is not None:
+        await classifier.classify(batch.items)
+
+
+def naive(cluster: Cluster, model: Path) -> Contender:
+    """Return the plain loop on topics of its own."""
+    source, output = cluster.topic(partitions=4), cluster.topic(partitions=4)
+    script = Path(__file__).with_name("naive_loop.py")
+    command = (sys.executable, str(script), cluster.bootstrap, source, output, str(model))
+    return Contender("naive", command, source, (output,))
+
+
+def main() -> None:
+    """Run it and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args().rounds
+    mix = texts.heavy_tailed_mix()
+    alone: list[float] = []
+    ours: list[Measured] = []
+    plain: list[Measured] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        model = minilm.save(folder / "minilm")
+        cluster = Cluster.open()
+        try:
+            settings = {"model": {"backend": "encoder", "path": str(model), "device": "cpu"}}
+            for number in range(rounds):
+                alone.append(asyncio.run(engine_alone(model, mix)))
+                contender = service(cluster, folder, f"service{number}", settings)
+                ours.append(measure(cluster, contender, mix))
+                plain.append(measure(cluster, naive(cluster, model), mix))
+        finally:
+            cluster.close()
+    a = statistics.median(alone)
+    b = statistics.median(run.texts_per_s for run in ours)
+    c = statistics.median(run.texts_per_s for run in plain)
+    median = sorted(ours, key=lambda run: run.texts_per_s)[len(ours) // 2]
+    figures = {
+        "service_over_engine": b / a,
+        "service_over_naive": b / c,
+        "engine_texts_per_s": a,
+        "service_texts_per_s": b,
+        "naive_texts_per_s": c,
+        "service_p50_ms": median.latency_ms(0.5),
+        "service_p99_ms": median.latency_ms(0.99),
+        "service_peak_mib": max(run.peak_bytes for run in ours) / 2**20,
+        "naive_peak_mib": max(run.peak_bytes for run in plain) / 2**20,
+    }
+    page = (
+        f"{len(mix)} texts (1,200 tweets, 300 news, 60 of six joined news), MiniLM fp32, 4"
+        f" partitions, medians of {rounds} interleaved rounds.\n\n"
+        "| | texts/s | peak memory |\n| --- | ---: | ---: |\n"
+        f"| (a) engine alone, offline | {a:.1f} | |\n"
+        f"| (b) service, Kafka to Kafka | {b:.1f} | {figures['service_peak_mib']:.0f} MiB |\n"
+        f"| (c) plain loop, Kafka to Kafka | {c:.1f} | {figures['naive_peak_mib']:.0f} MiB |\n\n"
+        f"b / a = {b / a:.3f}, b / c = {b / c:.2f}. All texts are sent at once, so latency is the"
+        f" time in the backlog: p50 {figures['service_p50_ms']:.0f} ms,"
+        f" p99 {figures['service_p99_ms']:.0f} ms.\n"
+    )
+    runs = {
+        "engine": alone,
+        "service": [run.texts_per_s for run in ours],
+        "naive": [run.texts_per_s for run in plain],
+    }
+    results_file.write(
+        "throughput",
+        command=f"python -m benchmarks.throughput --rounds {rounds}",
+        figures=figures,
+        page=page,
+        details={"runs": runs},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""One assigned input partition: its order, its offsets, and its one delivery at a time."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from streamlabel.config.settings import DeliverySettings
+from streamlabel.consumer.guard import DeadLetterGuard
+from streamlabel.consumer.offsets import OffsetTracker, Release, Slot
+from streamlabel.consumer.outcomes import Composer, Outcome
+from streamlabel.consumer.ports import Clock, Metrics, Outbound, RecordSink
+from streamlabel.consumer.records import SourceRecord, TopicPartition
+from streamlabel.errors import BrokerError, OutputRefusedError, PartitionLostError
+
+__all__ = ["Lane"]
+
+# One delivery is one round trip (and one transaction with exactly once): enough records to make
+# it cheap, few enough that the outputs of one delivery stay in the megabytes.
+_MAX_RELEASE_ITEMS = 1000
+_FIRST_BACKOFF_S = 0.1
+_LONGEST_BACKOFF_S = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Lane:
+    """Takes finished records in any order, delivers their outputs in input order.
+
+    What finishes while a delivery is under way is the next delivery, so deliveries grow with load
+    (group commit) and a retry can never overtake.
+
+    Args:
+        on_delivered: told about each release once it is acknowledged.
+
+    Attributes:
+        closed: the partition is gone; results that still come are late and dropped.
+    """
+
+    def __init__(
+        self,
+        partition: TopicPartition,
+        *,
+        sink: RecordSink,
+        composer: Composer,
+        guard: DeadLetterGuard,
+        settings: DeliverySettings,
+        clock: Clock,
+        metrics: Metrics,
+        on_delivered: Callable[[Release[Outcome]], None],
+    ) -> None:
+        self.partition = partition
+        self.closed = False
+        self.is_idle = asyncio.Event()
+        self.is_idle.set()
+        self._tracker: OffsetTracker[Outcome] = OffsetTracker()
+        self._sink = sink
+        self._composer = composer
+        self._guard = guard
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._on_delivered = on_delivered
+        self._wake = asyncio.Event()
+        self._under_way: Release[Outcome] | None = None
+
+    def started(self, record: SourceRecord) -> Slot[Outcome]:
+        """Note that ``record`` was read."""
+        self.is_idle.clear()
+        return self._tracker.started(record.position.offset, record.size_bytes)
+
+    def finished(self, slot: Slot[Outcome], outcome: Outcome) -> None:
+        """Note what became of the record of ``slot``."""
+        slot.result = outcome
+        self._wake.set()
+
+    @property
+    def committable(self) -> int | None:
+        """The next offset to commit, if anything was delivered since the last commit."""
+        return self._tracker.committable
+
+    def committed(self, next_offset: int) -> None:
+        """Note that the group stored ``next_offset``."""
+        self._tracker.committed(next_offset)
+
+    def close(self) -> tuple[int, int]:
+        """Take no more results; return how many records and bytes were still in flight."""
+        self.closed = True
+        items, size_bytes = self._tracker.abandoned()
+        if self._under_way is not None:
+            items += len(self._under_way.results)
+            size_bytes += self._under_way.size_bytes
+            self._under_way = None
+        self.is_idle.set()
+        return items, size_bytes
+
+    async def run(self) -> None:
+        """Deliver until cancelled.
+
+        Raises:
+            BrokerError: not retriable, or retried for ``delivery_timeout_s`` in vain.
+            PartitionLostError: exactly once only: what was delivered is known to the broker alone.
+            DeadLetterGuardError: too many of these records are dead letters; they are not written.
+        """
+        while not self.closed:
+            release = self._tracker.release(_MAX_RELEASE_ITEMS)
+            if release is None:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            self._under_way = release
+            for outcome in release.results:
+                self._guard.observe(self.partition, is_dead=outcome.route == "dead_letter")
+            began_s = self._clock.now_s()
+            await self._deliver(release)
+            self._metrics.observe("delivery_seconds", self._clock.now_s() - began_s)
+            self._under_way = None
+            self._tracker.delivered(release)
+            self._on_delivered(release)
+            if self._tracker.in_flight == 0:
+                self.is_idle.set()
+
+    async def _deliver(self, release: Release[Outcome]) -> None:
+        writes = [(write, o.source) for o in release.results for write in o.outbounds]
+        deadline_s = self._clock.now_s() + self._settings.delivery_timeout_s
+        backoff_s = _FIRST_BACKOFF_S
+        while writes or self._sink.commits_offsets:
+            try:
+                outbounds = [write for write, _ in writes]
+                await self._sink.deliver(self.partition, outbounds, release.next_offset)
+            except OutputRefusedError as error:
+                writes = self._without_refused(writes, error)
+            except PartitionLostError:
+                raise
+            except BrokerError as error:
+                if not error.retriable:
+                    raise
+                await self._back_off(error, backoff_s, deadline_s)
+                backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+            else:
+                return
+
+    def _without_refused(
+        self, writes: list[tuple[Outbound, SourceRecord]], error: OutputRefusedError
+    ) -> list[tuple[Outbound, SourceRecord]]:
+        """Return what is left to write, with a dead letter in the place of each refused output."""
+        replaced = {
+            index: (
+                self._composer.refused(writes[index][1], writes[index][0], why),
+                writes[index][1],
+            )
+            for index, why in error.refused.items()
+        }
+        _log.warning("output_refused", partition=str(self.partition), outputs=len(replaced))
+        if self._sink.commits_offsets:  # nothing was written
+            return [replaced.get(index, write) for index, write in enumerate(writes)]
+        return [replaced[index] for index in sorted(replaced)]
+
+    async def _back_off(self, error: BrokerError, backoff_s: float, deadline_s: float) -> None:
+        if self._clock.now_s() + backoff_s > deadline_s:
+            raise BrokerError(
+                f"no delivery within {self._settings.delivery_timeout_s:g} s"
+                f" (delivery.delivery_timeout_s); the last error: {error}"
+            ) from error
+        self._metrics.increment("delivery_retries")
+        _log.warning(
+            "delivery_retry",
+            topic=self.partition.topic,
+            partition=self.partition.partition,
+            backoff_s=backoff_s,
+            error=str(error),
+        )
+        await self._clock.sleep(backoff_s)

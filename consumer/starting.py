@@ -1,0 +1,53 @@
+"""Starting against a broker that may not be there yet."""
+
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from streamlabel.consumer.ports import Clock
+from streamlabel.errors import BrokerError
+
+__all__ = ["until_reachable"]
+
+_FIRST_BACKOFF_S = 0.5
+_LONGEST_BACKOFF_S = 10.0
+
+_log = structlog.get_logger(__name__)
+
+
+async def until_reachable(
+    start: Callable[[], Awaitable[None]], *, timeout_s: float | None, clock: Clock
+) -> None:
+    """Call ``start`` until it succeeds, and say so each time it does not.
+
+    Args:
+        start: one attempt.
+        timeout_s: give up after this; None: never.
+        clock: measures it.
+
+    Raises:
+        BrokerError: not retriable, or the time is up.
+    """
+    began_s = clock.now_s()
+    backoff_s = _FIRST_BACKOFF_S
+    while True:
+        try:
+            await start()
+        except BrokerError as error:
+            waited_s = clock.now_s() - began_s
+            if not error.retriable:
+                raise
+            if timeout_s is not None and waited_s + backoff_s > timeout_s:
+                raise BrokerError(
+                    f"no broker within {timeout_s:g} s (--start-timeout): {error}"
+                ) from error
+            _log.warning(
+                "broker_unreachable",
+                error=str(error),
+                waited_s=round(waited_s, 1),
+                again_in_s=backoff_s,
+            )
+            await clock.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+        else:
+            return

@@ -1,0 +1,171 @@
+"""The real pipeline between in-memory ports, with a scripted model and time in the test's hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import orjson
+
+from streamlabel.config.settings import Settings
+from streamlabel.consumer.memory import MemorySink, MemorySource
+from streamlabel.consumer.memory_broker import Committed, MemoryBroker, Written
+from streamlabel.consumer.outcomes import compose
+from streamlabel.consumer.pipeline import Pipeline
+from streamlabel.consumer.records import Position, TopicPartition
+from streamlabel.errors import InferenceError
+from streamlabel.models.base import ModelInfo, Prediction, PreparedText
+from streamlabel.models.labels import LabelSet
+from tests.doubles import ManualClock, RecordingMetrics, settle
+
+__all__ = ["Rig", "ScriptedClassifier", "rig"]
+
+LABELS = LabelSet(("no", "yes"))
+
+
+@dataclass
+class ScriptedClassifier:
+    """Says yes, with the confidence written in the text; fails and waits as the test says.
+
+    Texts: ``0.93 anything`` gets confidence 0.93; a text with ``poison`` raises.
+    """
+
+    labels: LabelSet = LABELS
+    max_in_flight: int = 1
+    info: ModelInfo = field(
+        default_factory=lambda: ModelInfo("scripted", "fake", "cpu", "float32", "d" * 8)
+    )
+    batches: list[list[str]] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.open.set()
+
+    async def prepare(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
+        """One token a word."""
+        return [PreparedText(tokens=max(1, len(text.split())), payload=text) for text in texts]
+
+    async def classify(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
+        """Wait until the test opens the gate, then answer."""
+        texts = [str(item.payload) for item in prepared]
+        self.batches.append(texts)
+        await self.open.wait()
+        if self.failures:
+            raise self.failures.pop(0)
+        if any("poison" in text for text in texts):
+            raise InferenceError("poison")
+        return [self._answer(text) for text in texts]
+
+    @staticmethod
+    def _answer(text: str) -> Prediction:
+        first = text.split(maxsplit=1)[0]
+        confidence = float(first) if first[0] in "01" else 0.9
+        return Prediction((1 - confidence, confidence))
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+@dataclass
+class Rig:
+    """What a flow test looks at."""
+
+    broker: MemoryBroker
+    source: MemorySource
+    sink: MemorySink
+    classifier: ScriptedClassifier
+    pipeline: Pipeline
+    clock: ManualClock
+    metrics: RecordingMetrics
+    task: asyncio.Task[None]
+
+    async def send(self, *texts: str, partition: int = 0) -> list[Position]:
+        """Append JSON records with these texts, and let things happen."""
+        positions = [
+            self.broker.append("texts", orjson.dumps({"text": text}), partition=partition)
+            for text in texts
+        ]
+        await settle()
+        return positions
+
+    async def send_raw(self, *values: bytes | None, partition: int = 0) -> list[Position]:
+        """Append these values."""
+        positions = [self.broker.append("texts", v, partition=partition) for v in values]
+        await settle()
+        return positions
+
+    def sources(self, topic: str, partition: int | None = None) -> list[int]:
+        """Input offsets of what was written to ``topic``, in order."""
+        return [
+            outbound.position.offset
+            for outbound in self.broker.written(topic)
+            if partition in {None, outbound.position.partition}
+        ]
+
+    def outcomes(self) -> dict[Position, list[str]]:
+        """Input position -> topics its outputs went to."""
+        found: dict[Position, list[str]] = {}
+        for entry in self.broker.journal:
+            if isinstance(entry, Written):
+                found.setdefault(entry.outbound.position, []).append(entry.outbound.topic)
+        return found
+
+    def committed(self, partition: int = 0) -> int | None:
+        """The group's next offset."""
+        return self.broker.committed.get(TopicPartition("texts", partition))
+
+    def check_no_commit_passes_an_undelivered_record(self) -> None:
+        """Every commit names only records whose outputs stand before it in the journal."""
+        written: set[Position] = set()
+        for entry in self.broker.journal:
+            if isinstance(entry, Committed):
+                for offset in range(entry.next_offset):
+                    assert Position(*entry.partition, offset) in written, entry
+            else:
+                written.add(entry.outbound.position)
+
+    async def drain(self) -> None:
+        """Tell the pipeline to drain and wait for its end, moving time as far as it takes."""
+        self.pipeline.drain()
+        for _ in range(200):
+            if self.task.done():
+                break
+            await self.clock.advance(0.5)
+        await self.task
+
+
+@asynccontextmanager
+async def rig(
+    *,
+    partitions: int = 1,
+    transactional: bool = False,
+    limits: Mapping[str, int] | None = None,
+    settings: Mapping[str, object] | None = None,
+    classifier: ScriptedClassifier | None = None,
+) -> AsyncIterator[Rig]:
+    """Run a pipeline on memory ports; at the end it is cancelled if it still runs."""
+    values = {"model": {"backend": "fake"}, "routing": {"threshold": 0.8}, **(settings or {})}
+    parsed = Settings.model_validate(values)
+    clock, metrics = ManualClock(), RecordingMetrics()
+    broker = MemoryBroker(partitions=partitions)
+    source = MemorySource(broker, "texts", clock)
+    sink = MemorySink(broker, transactional=transactional, limits=limits)
+    model = classifier or ScriptedClassifier()
+    pipeline = Pipeline(
+        source=source,
+        sink=sink,
+        classifier=model,
+        composer=compose(parsed, model, sink),
+        settings=parsed,
+        clock=clock,
+        metrics=metrics,
+    )
+    task = asyncio.create_task(pipeline.run())
+    await settle()
+    try:
+        yield Rig(broker, source, sink, model, pipeline, clock, metrics, task)
+    finally:
+        model.open.set()
+        task.cancel()
+        await asyncio.wait([task])

@@ -1,0 +1,323 @@
+"""What happens to a record, end to end, with everything that can go wrong in the ports."""
+
+import asyncio
+import random
+
+import pytest
+
+from streamlabel.consumer.records import TopicPartition
+from streamlabel.errors import (
+    BrokerError,
+    DeadLetterGuardError,
+    DeviceMemoryError,
+    DrainTimeoutError,
+    WorkerGaveUpError,
+)
+from tests.doubles import settle
+from tests.flow.rig import Rig, ScriptedClassifier, rig
+
+P0, P1 = TopicPartition("texts", 0), TopicPartition("texts", 1)
+
+
+async def test_every_record_has_exactly_one_outcome() -> None:
+    async with rig() as r:
+        await r.send("0.9 sure", "0.6 unsure", "poison", "0.95 sure")
+        await r.send_raw(None, b"\xff", b"{}", b'{"text": 3}', b'{"text": " "}')
+        await r.drain()
+        assert r.sources("labels") == [0, 3]
+        assert r.sources("review") == [1]
+        assert r.sources("dead-letters") == [2, 4, 5, 6, 7, 8]
+        assert r.committed() == 9
+        r.check_no_commit_passes_an_undelivered_record()
+
+
+async def test_outputs_leave_in_input_order_whatever_the_batches() -> None:
+    classifier = ScriptedClassifier(max_in_flight=3)
+    lengths = [1, 200, 3, 150, 2, 180, 1, 2, 190]
+    async with rig(classifier=classifier, settings={"batching": {"max_batch_tokens": 400}}) as r:
+        await r.send(*("0.9 " + "word " * n for n in lengths))
+        await r.drain()
+        assert len(classifier.batches) > 1
+        assert r.sources("labels") == list(range(len(lengths)))
+
+
+async def test_nothing_is_committed_before_it_is_acknowledged() -> None:
+    async with rig() as r:
+        r.sink.hold()
+        await r.send("0.9 a", "0.9 b")
+        await r.clock.advance(5)
+        assert r.committed() is None
+        r.sink.release()
+        await r.clock.advance(1.1)
+        assert r.committed() == 2
+
+
+async def test_a_slow_record_holds_back_the_commit_of_its_partition_only() -> None:
+    classifier = ScriptedClassifier(max_in_flight=2)
+    async with rig(partitions=2, classifier=classifier) as r:
+        classifier.open.clear()
+        await r.send("0.9 slow", partition=0)
+        classifier.open = asyncio.Event()
+        classifier.open.set()
+        await r.send("0.9 quick", partition=1)
+        await r.clock.advance(2)
+        assert r.committed(1) == 1
+        assert r.committed(0) is None
+
+
+async def test_drain_finishes_what_was_read_and_reads_no_more() -> None:
+    async with rig() as r:
+        r.classifier.open.clear()
+        await r.send("0.9 a")
+        r.pipeline.drain()
+        await r.clock.advance(1)
+        await r.send("0.9 too late")
+        r.classifier.open.set()
+        await r.drain()
+        assert r.sources("labels") == [0]
+        assert r.committed() == 1
+        assert r.source.stopped
+
+
+async def test_drain_does_not_wait_for_the_linger() -> None:
+    async with rig(settings={"batching": {"linger_s": 1000}}) as r:
+        await r.send("0.9 a")
+        assert r.sources("labels") == []
+        r.pipeline.drain()
+        await r.clock.advance(1)
+        assert r.task.done()
+        assert r.sources("labels") == [0]
+
+
+async def test_drain_past_its_deadline_commits_nothing_unfinished() -> None:
+    async with rig() as r:
+        await r.send("0.9 done")
+        r.classifier.open.clear()
+        await r.send("0.9 stuck")
+        with pytest.raises(DrainTimeoutError) as caught:
+            await r.drain()
+        assert caught.value.in_flight == 1
+        assert r.committed() == 1
+
+
+async def test_a_commit_that_fails_at_the_drain_is_tried_again() -> None:
+    async with rig(settings={"delivery": {"commit_interval_s": 1000}}) as r:
+        await r.send("0.9 a")
+        r.source.faults.fail("commit", BrokerError("rebalancing", True), times=3)
+        await r.drain()
+        assert r.committed() == 1
+
+
+async def test_offsets_that_cannot_be_committed_at_the_drain_are_an_error() -> None:
+    async with rig(settings={"delivery": {"commit_interval_s": 1000}}) as r:
+        await r.send("0.9 a")
+        r.source.faults.fail("commit", BrokerError("gone", True), times=1000)
+        with pytest.raises(BrokerError, match="could not be committed"):
+            await r.drain()
+
+
+async def test_a_revoked_partition_is_finished_and_committed_first() -> None:
+    async with rig(partitions=2) as r:
+        r.classifier.open.clear()
+        await r.send("0.9 a", partition=0)
+        await r.send("0.9 b", partition=1)
+        revoke = asyncio.create_task(r.source.revoke([P0]))
+        await settle()
+        assert not revoke.done()
+        r.classifier.open.set()
+        await revoke
+        assert r.committed(0) == 1
+        assert len(r.pipeline.assignment) == 1
+
+
+async def test_what_does_not_finish_in_the_revoke_budget_is_dropped_and_read_again() -> None:
+    async with rig(partitions=2, settings={"delivery": {"revoke_timeout_s": 5}}) as r:
+        r.classifier.open.clear()
+        await r.send("0.9 a", "0.9 b", partition=0)
+        revoke = asyncio.create_task(r.source.revoke([P0]))
+        await r.clock.advance(5.1)
+        await revoke
+        assert r.pipeline.in_flight.items == 0
+        assert r.committed(0) is None
+        r.classifier.open.set()  # the late results of the old assignment arrive now
+        await settle()
+        assert r.outcomes() == {}
+        await r.source.assign([P0])
+        await r.drain()
+        assert r.sources("labels", 0) == [0, 1]
+        assert r.metrics.total("discarded") == 2
+
+
+async def test_a_partition_that_comes_back_does_not_take_old_results() -> None:
+    async with rig(settings={"delivery": {"revoke_timeout_s": 1}}) as r:
+        r.classifier.open.clear()
+        await r.send("0.9 a")
+        revoke = asyncio.create_task(r.source.revoke([P0]))
+        await r.clock.advance(1.1)
+        await revoke
+        await r.source.assign([P0])
+        await r.clock.advance(0.3)
+        r.classifier.open.set()
+        await r.drain()
+        assert r.sources("labels") == [0]
+        r.check_no_commit_passes_an_undelivered_record()
+
+
+async def test_a_delivery_that_fails_is_tried_again_in_order() -> None:
+    async with rig() as r:
+        r.sink.faults.fail("deliver", BrokerError("leader moved", True), times=3)
+        await r.send("0.9 a", "0.9 b", "0.9 c")
+        await r.clock.advance(2)
+        assert r.sources("labels") == [0, 1, 2]
+        assert r.metrics.total("delivery_retries") == 3
+
+
+async def test_a_broker_that_never_answers_ends_the_service_at_the_deadline() -> None:
+    async with rig(settings={"delivery": {"delivery_timeout_s": 60}}) as r:
+        r.sink.faults.fail("deliver", BrokerError("no leader", True), times=10_000)
+        await r.send("0.9 a")
+        await r.clock.advance(61)
+        with pytest.raises(BrokerError, match=r"no delivery within 60 s.*no leader"):
+            await r.task
+        assert r.committed() is None
+
+
+async def test_a_refused_output_becomes_a_dead_letter_and_its_neighbours_stay() -> None:
+    async with rig(limits={"labels": 900}) as r:
+        await r.send("0.9 a")
+        big = b'{"text": "0.9 b", "metadata": {"x": "' + b"x" * 2000 + b'"}}'
+        await r.send_raw(big)
+        await r.send("0.9 c")
+        await r.drain()
+        assert r.sources("labels") == [0, 2]
+        assert r.sources("dead-letters") == [1]
+
+
+async def test_the_in_flight_limit_stops_reading_and_keeps_membership() -> None:
+    async with rig(settings={"batching": {"max_in_flight_items": 4}}) as r:
+        r.classifier.open.clear()
+        await r.send(*(f"0.9 t{i}" for i in range(20)))
+        assert r.pipeline.in_flight.items == 4
+        polls = r.source.faults.calls["poll"]
+        await r.clock.advance(90)
+        assert r.pipeline.in_flight.items == 4
+        assert r.source.faults.calls["poll"] == polls + 3
+        r.classifier.open.set()
+        await r.drain()
+        assert r.committed() == len(r.sources("labels"))
+
+
+async def test_out_of_memory_lowers_the_budget_and_loses_nothing() -> None:
+    async with rig(settings={"batching": {"max_batch_tokens": 1000}}) as r:
+        r.classifier.failures.append(DeviceMemoryError("full"))
+        await r.send(*(f"0.9 t{i}" for i in range(8)))
+        await r.drain()
+        assert r.sources("labels") == list(range(8))
+        assert r.metrics.gauges["token_budget", ()] == 500
+
+
+async def test_a_worker_that_gave_up_stops_the_service_without_a_commit() -> None:
+    async with rig() as r:
+        r.classifier.failures.append(WorkerGaveUpError("died 6 times"))
+        await r.send("0.9 a")
+        with pytest.raises(WorkerGaveUpError):
+            await r.task
+        assert r.committed() is None
+        assert r.source.stopped
+
+
+async def test_the_guard_stops_before_the_topic_is_drained() -> None:
+    async with rig(settings={"guard": {"max_consecutive": 5}}) as r:
+        await r.send_raw(*[b"not json"] * 5)
+        await r.clock.advance(1.1)
+        assert r.committed() == 5
+        await r.send_raw(*[b"not json"] * 50)
+        with pytest.raises(DeadLetterGuardError):
+            await r.task
+        assert len(r.sources("dead-letters")) == 5
+        assert r.committed() == 5
+
+
+async def test_dead_letters_between_good_records_do_not_trip_the_guard() -> None:
+    """Decoding fails at once, the model takes its time: only the order of the records counts."""
+    settings = {"guard": {"max_consecutive": 3, "max_ratio": 1.0}}
+    async with rig(settings=settings) as r:
+        r.classifier.open.clear()
+        for i in range(20):
+            await r.send_raw(b"not json")
+            await r.send(f"0.9 t{i}")
+        r.classifier.open.set()
+        await r.drain()
+        assert len(r.sources("dead-letters")) == 20
+
+
+async def test_blank_texts_are_skipped_and_counted_by_setting() -> None:
+    async with rig(settings={"input": {"empty_text": "skip"}}) as r:
+        await r.send("0.9 a", " ", "0.9 b")
+        await r.drain()
+        assert r.sources("labels") == [0, 2]
+        assert r.sources("dead-letters") == []
+        assert r.committed() == 3
+        assert r.metrics.total("skipped") == 1
+
+
+async def test_copy_writes_doubts_to_both_topics() -> None:
+    async with rig(settings={"routing": {"threshold": 0.8, "review": "copy"}}) as r:
+        await r.send("0.6 unsure", "0.9 sure")
+        await r.drain()
+        assert r.sources("labels") == [0, 1]
+        assert r.sources("review") == [0]
+
+
+async def test_a_lost_transaction_starts_the_partition_again_without_doubles() -> None:
+    async with rig(transactional=True) as r:
+        await r.send("0.9 a")
+        assert r.committed() == 1
+        r.broker.owners[P0] = object()  # somebody else fenced us
+        await r.send("0.9 b", "0.9 c")
+        await r.drain()
+        assert r.sources("labels") == [0, 1, 2]
+        assert r.committed() == 3
+
+
+async def misfortune(r: Rig, rng: random.Random, *, transactional: bool) -> None:
+    """Let one thing go wrong, or none."""
+    draw = rng.random()
+    if draw < 0.1:
+        effect = rng.random() < 0.5 and not transactional  # written, but the answer was lost
+        r.sink.faults.fail("deliver", BrokerError("again", True), effect=effect)
+    elif draw < 0.2:
+        r.source.faults.fail("commit", BrokerError("again", True))
+    elif draw < 0.3:
+        partition = rng.choice([P0, P1])
+        revoke = asyncio.create_task(r.source.revoke([partition]))
+        await r.clock.advance(rng.choice([0.1, 20]))
+        await revoke
+        await r.source.assign([partition])
+    await r.clock.advance(rng.random())
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_random_faults_lose_nothing_and_never_commit_too_far(seed: int) -> None:
+    rng = random.Random(seed)
+    transactional = seed % 2 == 0
+    classifier = ScriptedClassifier(max_in_flight=rng.randint(1, 3))
+    settings = {"batching": {"max_batch_items": 5, "max_in_flight_items": 16}}
+    async with rig(
+        partitions=2, transactional=transactional, classifier=classifier, settings=settings
+    ) as r:
+        sent = []
+        for i in range(40):
+            text = rng.choice(["0.9 sure", "0.5 unsure", "poison"]) + " w" * rng.randint(0, 9)
+            sent += await r.send(f"{text} {i}", partition=rng.randint(0, 1))
+            await misfortune(r, rng, transactional=transactional)
+        await r.drain()
+        outcomes = r.outcomes()
+        assert set(outcomes) == set(sent)
+        assert all(len(set(topics)) == 1 for topics in outcomes.values())
+        if transactional:
+            assert all(len(topics) == 1 for topics in outcomes.values())
+        else:
+            r.check_no_commit_passes_an_undelivered_record()
+        for partition in (P0, P1):
+            assert r.broker.committed[partition] == len(r.broker.logs[partition])
