@@ -3,9 +3,19 @@
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Decision", "Route"]
+__all__ = ["Decision", "ReviewReason", "Route"]
 
 Route = Literal["label", "review", "copy"]
+
+ReviewReason = Literal[
+    "low_confidence",  # below its threshold
+    "low_margin",  # too close to the second most probable label
+    "off_label",  # LLM: it wanted to say something outside the label set
+    "truncated",  # the model did not see all of the text
+    "unparseable",  # prompted LLM: its answer could not be read
+    "rule",  # the operator's rule
+    "audit",  # drawn at random, to measure how good the certain ones are
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +30,7 @@ class Decision:
         confidence: in [0, 1], of the choice; None without an answer.
         margin: in [0, 1], distance to the second most probable label; None for multi_label.
         threshold: the one that ``confidence`` was held against, in (0, 1]; None without an answer.
-        reasons: why it is for people, in a fixed order; empty for ``label``.
+        reasons: ``ReviewReason``s, why it is for people, in a fixed order; empty for ``label``.
         probabilities: shape (K,), in LabelSet order, calibrated where a calibration is loaded;
             None without an answer.
     """

@@ -1,0 +1,54 @@
+"""Which of a record's headers travel to its outputs, and how many.
+
+What describes the input's value (content type and encoding, a CloudEvent's attributes) would be
+wrong beside ours, and a dead letter's marks would be wrong on a label: those stay behind.
+Everything else travels, trace context first.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from streamlabel.consumer.records import Headers
+
+__all__ = ["HEADERS_LIMIT_BYTES", "HEADERS_LIMIT_ITEMS", "OURS", "bounded", "forwarded"]
+
+# A record with 5,000 headers is somebody's mistake; it must not grow with every hop.
+HEADERS_LIMIT_ITEMS: Final = 64
+HEADERS_LIMIT_BYTES: Final = 16 * 1024
+
+OURS: Final = "streamlabel-"  # every header that we add begins so
+
+_JSON: Final[Headers] = (("content-type", b"application/json"),)
+_ABOUT_THE_VALUE: Final = frozenset({"content-type", "content-encoding"})
+_LEFT_BEHIND: Final = ("ce_", OURS)
+_TRACE: Final = frozenset({"traceparent", "tracestate", "baggage"})
+
+
+def forwarded(headers: Headers) -> Headers:
+    """Return the headers of a JSON output that a record with ``headers`` causes."""
+    if not headers:
+        return _JSON
+    return _JSON + bounded([header for header in headers if _travels(header[0].lower())])
+
+
+def bounded(headers: Sequence[tuple[str, bytes | None]]) -> Headers:
+    """Return as many of ``headers`` as the limits allow, in their order, trace context first.
+
+    If some had to go, a last header ``streamlabel-headers-dropped`` says how many.
+    """
+    sizes = [len(name.encode()) + len(value or b"") for name, value in headers]
+    if len(headers) <= HEADERS_LIMIT_ITEMS and sum(sizes) <= HEADERS_LIMIT_BYTES:
+        return tuple(headers)
+    by_rank = sorted(range(len(headers)), key=lambda i: headers[i][0].lower() not in _TRACE)
+    kept: set[int] = set()
+    room_bytes = HEADERS_LIMIT_BYTES
+    for i in by_rank:
+        if len(kept) < HEADERS_LIMIT_ITEMS and sizes[i] <= room_bytes:
+            kept.add(i)
+            room_bytes -= sizes[i]
+    dropped = str(len(headers) - len(kept)).encode()
+    return (*(headers[i] for i in sorted(kept)), (OURS + "headers-dropped", dropped))
+
+
+def _travels(name: str) -> bool:
+    return name not in _ABOUT_THE_VALUE and not name.startswith(_LEFT_BEHIND)
