@@ -70,7 +70,7 @@ TEXTS = ["good match", "rain", "the stock is bad!", "a " * 30, "好坏好", "the
 HOSTILE = [
     "", " ", "\n\t\r\n", "\x00", "\x1b[31m", "\ud800", "good \udfff bad", "\U0010ffff", "\uffff",
     "\u0301" * 1000, "\U0001f468\u200d\U0001f469", "\u202e good", "\u200b" * 1000, "x" * 200_000,
-    "the rain " * 20_000, "[SEP] [MASK] </s> <|im_end|>", "\uff27\uff2f\uff2f\uff24", "e\u0301" * 40,
+    "the rain " * 20_000, "[SEP] [MASK] </s> <|im_end|>", "\uff27\uff2f\uff24", "e\u0301" * 40,
 ]  # fmt: skip
 
 
