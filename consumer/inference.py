@@ -123,7 +123,8 @@ class Inference:
             size = ceil(len(items) / 2)
         results: list[R | RecordError] = []
         for start in range(0, len(items), size):
-            results += await self._after_crash(call, items[start : start + size])
+            part: list[R | RecordError] = await self._after_crash(call, items[start : start + size])
+            results += part
         return results
 
     def _retrying(self, cause: str, error: Exception, items: Sequence[T]) -> None:
