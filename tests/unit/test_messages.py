@@ -1,6 +1,7 @@
 """Outputs: every one is what its schema says, fits its topic, and carries what it should."""
 
 import json
+import re
 from dataclasses import replace
 from functools import cache
 from hashlib import sha256
@@ -13,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamlabel.config.kafka import InputSettings
 from streamlabel.consumer.decision import Decision
+from streamlabel.consumer.decoding import Decoder
 from streamlabel.consumer.headers import HEADERS_LIMIT_BYTES, HEADERS_LIMIT_ITEMS, forwarded
 from streamlabel.consumer.messages import MessageEncoder, dead_letter
 from streamlabel.consumer.outcomes import Timings
@@ -225,6 +228,22 @@ def test_every_encoded_message_is_what_model_and_schema_say(
 @pytest.mark.parametrize("name", sorted(files()))
 def test_the_schemas_in_docs_are_those_of_the_models(name: str) -> None:
     assert (ROOT / name).read_text(encoding="utf-8") == files()[name], "run scripts/generate"
+
+
+def test_the_examples_in_docs_are_what_goes_in_and_out() -> None:
+    docs = (ROOT / "docs" / "records.md").read_text(encoding="utf-8")
+    examples = dict(re.findall(r"^```json (\w+)\n(.*?)^```$", docs, re.DOTALL | re.MULTILINE))
+    assert set(examples) == {"input", "label", "review"}
+    source = replace(SOURCE, value=examples["input"].encode())
+    record = Decoder(InputSettings()).decode(source)
+    for name, model in (("label", LabelMessage), ("review", ReviewMessage)):
+        message = json.loads(examples[name])
+        validator(name).validate(message)
+        again = model.model_validate_json(examples[name])
+        assert again.model_dump(mode="json", by_alias=True, exclude_unset=True) == message
+        assert (again.id, again.metadata) == (record.id, record.metadata)
+    for name, _ in dead(replace(SOURCE, value=b"x" * 5000), limit_bytes=2000)[0].headers:
+        assert f"| `{name}` |" in docs
 
 
 # Reviews that are too large
