@@ -219,6 +219,7 @@ def test_the_same_name_elsewhere_is_fine(value: bytes) -> None:
     assert decode(value).text
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1, max_size=4).filter(lambda s: "." not in s), st.data())
 def test_no_spelling_of_a_key_hides_a_second_text(name: str, data: st.DataObject) -> None:
     name = name.encode("utf-8", "replace").decode()
@@ -401,12 +402,14 @@ HEADERS = st.lists(
 ).map(tuple)
 
 
-@settings(max_examples=500, deadline=200)
+@settings(max_examples=500, deadline=None)
 @given(VALUES, HEADERS, st.sampled_from(["json", "text", "cloudevents"]))
 def test_any_bytes_are_a_text_or_a_dead_letter_with_a_reason_of_the_closed_set(
     value: bytes | None, headers: Headers, format_: str
 ) -> None:
+    started_s = time.thread_time()
     found = outcome(value, headers, format=format_)
+    assert time.thread_time() - started_s < 0.05
     if isinstance(found, DecodeError):
         assert found.reason in REASONS
         assert found.__cause__ is None  # it would hold the value
@@ -418,6 +421,7 @@ def test_any_bytes_are_a_text_or_a_dead_letter_with_a_reason_of_the_closed_set(
         assert orjson.loads(orjson.dumps([found.text, found.id, found.metadata]))
 
 
+@settings(deadline=None)
 @given(st.text(min_size=8, alphabet="qxzjkvw"))
 def test_no_message_holds_the_content(secret: str) -> None:
     quoted = f'"{secret}"'

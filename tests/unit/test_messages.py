@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlabel.config.kafka import InputSettings
@@ -197,6 +197,7 @@ DECISIONS = st.builds(
 TIMINGS_ANY = st.builds(Timings, st.integers(0, 2**42), st.floats(0, 1e7), st.floats(0, 1e7))
 
 
+@settings(deadline=None)  # the schema's validator is slow; nothing here is timed
 @given(
     RECORDS,
     PREDICTIONS,
@@ -259,6 +260,7 @@ def test_a_review_that_just_fits_keeps_its_text_and_one_byte_less_shortens_it() 
     assert long.text.startswith(message["text"])
 
 
+@settings(deadline=None)
 @given(TEXT.map(lambda text: text * 50), st.integers(700, 2500))
 def test_a_shortened_text_is_the_longest_beginning_that_fits(text: str, limit_bytes: int) -> None:
     record = replace(RECORD, text=text)
@@ -388,6 +390,7 @@ def test_too_many_headers_go_before_the_value_does() -> None:
     assert headers["streamlabel-headers-dropped"] == b"4936"
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         replace,
