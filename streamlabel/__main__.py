@@ -2,6 +2,7 @@
 
 import typer
 
+from streamlabel.commands.classify import classify
 from streamlabel.commands.config import show_schema, show_settings
 from streamlabel.commands.program import Program
 from streamlabel.commands.run import run
@@ -23,6 +24,7 @@ config_app.command("show")(show_settings)
 config_app.command("schema")(show_schema)
 
 app.command()(run)
+app.command()(classify)
 app.add_typer(config_app, name="config")
 app.command()(version)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from streamlabel import __version__
 from streamlabel.__main__ import app
 from streamlabel.config.reference import json_schema
 
-COMMANDS = ["run", "version", "config show", "config schema"]
+COMMANDS = ["run", "version", "classify", "config show", "config schema"]
 
 
 def invoke(*arguments: str, env: dict[str, str] | None = None) -> Result:
@@ -128,3 +129,61 @@ def test_debug_lets_the_traceback_through() -> None:
         check=False,
     )
     assert "Traceback" in done.stderr
+
+
+def classify(folder: Path, content: bytes, *more: str, name: str = "in.jsonl") -> Result:
+    (folder / name).write_bytes(content)
+    fake = ["--set", "model.backend=fake", "--set", "logging.format=json"]
+    return invoke("classify", "--file", str(folder / name), *fake, *more)
+
+
+def test_classify_writes_json_lines_and_says_which_lines_are_bad(tmp_path: Path) -> None:
+    result = classify(tmp_path, b'{"text": "one"}\nnonsense\n{"text": "two"}\n')
+    assert result.exit_code == 0, result.output
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["source"]["offset"] for row in rows] == [1, 2, 3]
+    assert "line 2: not_json" in result.stderr
+    assert "3 outputs" in result.stderr
+
+
+def test_classify_puts_the_result_in_place_when_it_is_whole(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    result = classify(tmp_path, b"one\ntwo\n", "--out", str(out), name="in.txt")
+    assert result.exit_code == 0, result.output
+    assert len(out.read_text().splitlines()) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--file", "missing.jsonl"], "missing.jsonl: cannot be read (No such file or directory)"),
+        (["--file", "texts.parquet"], "texts.parquet: the ending says nothing about the format"),
+        (["--file", "-", "--out", "labels.csv"], "labels.csv: the output is JSON lines"),
+        (["--file", "-", "--out", "no/such.jsonl"], "no/such.jsonl: cannot be written"),
+    ],
+)
+def test_classify_refuses_what_cannot_work_before_it_starts(
+    arguments: list[str], sentence: str
+) -> None:
+    result = invoke("classify", *arguments, "--set", "model.backend=fake")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"streamlabel: {sentence}")
+
+
+def test_an_interrupted_classify_leaves_no_half_result(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("slow\n" * 100)
+    command = [sys.executable, "-m", "streamlabel", "classify", "-f", "in.txt", "-o", "out.jsonl"]
+    slow = ["--set", "model.backend=fake", "--set", "model.batch_s=60"]
+    process = subprocess.Popen(
+        [*command, *slow], cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline_s = time.monotonic() + 30
+    while not list(tmp_path.glob(".out.jsonl.*.part")):
+        assert time.monotonic() < deadline_s, "it never began"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]

@@ -1,0 +1,118 @@
+"""``streamlabel classify``: the same model and routing over a file, no broker."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamlabel.commands.options import ConfigFile, Overrides, load_settings
+
+if TYPE_CHECKING:
+    from streamlabel.config.settings import Settings
+    from streamlabel.consumer.file_sink import Progress
+
+__all__ = ["classify"]
+
+
+def classify(
+    file: Annotated[
+        str,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="IN",
+            help="Texts: .jsonl, .csv (a header; other columns become metadata) or .txt (a line, a"
+            " text); - reads JSON lines from standard input.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="JSON lines, one object a text, in the order of the file; - is standard output.",
+        ),
+    ] = "-",
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    r"""Classify the texts of a file with the configured model.
+
+    Every output line is what the labels or review topic would get. A line that cannot be read
+    becomes a row with "route": "dead_letter" and the reason; the rest goes on. OUT appears only
+    when everything is done; standard output is written as it comes.
+
+    \b
+    Examples:
+      streamlabel classify -c streamlabel.yaml --file texts.jsonl --out labels.jsonl
+      streamlabel classify -c streamlabel.yaml -f texts.csv | jq -r .label | sort | uniq -c
+      tail -f log.jsonl | streamlabel classify -c streamlabel.yaml -f -
+    """
+    import asyncio
+    import time
+
+    from streamlabel.commands.terminal import say
+    from streamlabel.errors import ConfigError
+
+    settings = load_settings(config, overrides).settings
+    if out != "-" and not out.lower().endswith((".jsonl", ".ndjson")):
+        raise ConfigError(f"{out}: the output is JSON lines; name it .jsonl")
+    began_s = time.monotonic()
+    done = asyncio.run(_classify(settings, file, out))
+    elapsed_s = time.monotonic() - began_s
+    for line, reason, message in done.bad_lines:
+        say(f"{file}, line {line}: {reason}: {message}")
+    more = done.routes["dead_letter"] - len(done.bad_lines)
+    if more > 0:
+        say(f"... and {more} more; see the rows with route dead_letter")
+    say(_summary(done, elapsed_s, out))
+
+
+def _summary(done: "Progress", elapsed_s: float, out: str) -> str:
+    texts = sum(done.routes.values())
+    bad = ", ".join(f"{reason} {count}" for reason, count in sorted(done.reasons.items()))
+    return (
+        f"{texts} outputs: {done.routes['labels']} labels, {done.routes['review']} for review,"
+        f" {done.routes['dead_letter']} dead letters{f' ({bad})' if bad else ''};"
+        f" {elapsed_s:.1f} s with loading the model" + ("" if out == "-" else f"; written to {out}")
+    )
+
+
+def _counts(done: "Progress") -> str:
+    return f"review {done.routes['review']}, dead letters {done.routes['dead_letter']}"
+
+
+async def _classify(settings: "Settings", file: str, out: str) -> "Progress":
+    import os
+    from functools import partial
+    from pathlib import Path
+
+    from streamlabel.commands.files import count_lines, open_input, open_output
+    from streamlabel.commands.terminal import progress
+    from streamlabel.consumer.file_sink import FileSink
+    from streamlabel.consumer.logs import configure_logging
+    from streamlabel.consumer.offline import classify_records, open_records
+    from streamlabel.consumer.text_files import format_of
+    from streamlabel.models.worker import WorkerClassifier
+
+    file_format = format_of(file)
+    # the progress bar says how far it is; only trouble is worth a line
+    logging = settings.logging.model_copy(update={"level": "WARNING"})
+    configure = partial(configure_logging, logging, environ=dict(os.environ))
+    configure()
+    with open_input(file) as stream, open_output(out) as target:
+        records, decoding = open_records(stream, file_format, settings)
+        classifier = await WorkerClassifier.start(
+            settings.model, settings.worker, configure_logging=configure
+        )
+        try:
+            with progress(Path(file).name, total=count_lines(file)) as update:
+                sink = FileSink(target, settings.output, lambda p: update(p.line, _counts(p)))
+                name = "stdin" if file == "-" else Path(file).name
+                await classify_records(
+                    records, sink, name=name, classifier=classifier, settings=decoding
+                )
+        finally:
+            await classifier.close()
+    return sink.progress

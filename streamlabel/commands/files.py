@@ -1,0 +1,63 @@
+"""Input and output files of commands: ``-`` is standard input or output, results appear whole."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from streamlabel.errors import ConfigError
+
+__all__ = ["count_lines", "open_input", "open_output"]
+
+
+@contextmanager
+def open_input(path: str) -> Iterator[BinaryIO]:
+    """Open a file for reading, or standard input."""
+    if path == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        stream = Path(path).open("rb")  # noqa: SIM115 only the opening is a wrong configuration
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    with stream:
+        yield stream
+
+
+@contextmanager
+def open_output(path: str) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name only when the body ends well.
+
+    Standard output is written to directly.
+    """
+    if path == "-":
+        yield sys.stdout.buffer
+        return
+    target = Path(path)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        stream = part.open("xb")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
+    try:
+        with stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def count_lines(path: str) -> int | None:
+    """Return how many lines a file has, for progress; None for what can be read only once."""
+    if path == "-" or not Path(path).is_file():
+        return None
+    lines, last = 0, b"\n"
+    with Path(path).open("rb") as stream:
+        while block := stream.read(1 << 20):
+            lines += block.count(b"\n")
+            last = block[-1:]
+    return lines + (last != b"\n")
