@@ -63,8 +63,17 @@ class RoutingSettings(Section):
 class DeliverySettings(Section):
     """What is promised about every record, and how long things may take."""
 
-    guarantee: Literal["at_least_once"] = Field(
-        "at_least_once", description="An offset is committed after everything it caused is acked."
+    guarantee: Literal["at_least_once", "exactly_once"] = Field(
+        "at_least_once",
+        description="at_least_once: an offset is committed after everything it caused is acked;"
+        " exactly_once: outputs and offset are one transaction, for readers with read_committed.",
+    )
+    transaction_timeout_ms: int = Field(
+        30_000,
+        ge=1_000,
+        le=900_000,
+        description="exactly_once: brokers abort a transaction that takes longer; a process that"
+        " died holds up readers for at most this long.",
     )
     commit_interval_s: float = Field(1.0, gt=0, description="Between two offset commits.")
     drain_timeout_s: float = Field(
