@@ -57,15 +57,15 @@ def service(
     cluster: Cluster, folder: Path, name: str, settings: Mapping[str, Any], *, partitions: int = 4
 ) -> Contender:
     """Return our own service with these settings, on topics of its own."""
-    topics = {key: cluster.topic(partitions=partitions) for key in ("texts", "labels", "review")}
-    dead = cluster.topic(partitions=partitions)
+    names = ("texts", "labels", "review", "dead")
+    topics = {name: cluster.topic(name, partitions=partitions) for name in names}
     config: dict[str, Any] = {
         "kafka": {"bootstrap_servers": cluster.bootstrap, "group_id": topics["texts"]},
         "input": {"topic": topics["texts"]},
         "output": {
             "labels_topic": topics["labels"],
             "review_topic": topics["review"],
-            "dead_letter_topic": dead,
+            "dead_letter_topic": topics["dead"],
         },
         "http": {"enabled": False},
         "logging": {"level": "WARNING"},
@@ -74,7 +74,7 @@ def service(
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(config))
     command = (sys.executable, "-m", "streamlabel", "run", "-c", str(path))
-    outputs = (topics["labels"], topics["review"], dead)
+    outputs = (topics["labels"], topics["review"], topics["dead"])
     return Contender(name, command, topics["texts"], outputs)
 
 

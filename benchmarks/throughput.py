@@ -53,7 +53,10 @@ async def _classify(classifier: Classifier, mix: Sequence[str]) -> None:
 
 def naive(cluster: Cluster, model: Path) -> Contender:
     """Return the plain loop on topics of its own."""
-    source, output = cluster.topic(partitions=4), cluster.topic(partitions=4)
+    source, output = (
+        cluster.topic("naive-in", partitions=4),
+        cluster.topic("naive-out", partitions=4),
+    )
     script = Path(__file__).with_name("naive_loop.py")
     command = (sys.executable, str(script), cluster.bootstrap, source, output, str(model))
     return Contender("naive", command, source, (output,))

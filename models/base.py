@@ -43,7 +43,7 @@ class Prediction:
         log_scores: shape (K,), what calibration works on: logits of an encoder (their softmax or
             sigmoid is ``probabilities``), log-probabilities of an LLM. None with ``probabilities``.
         truncated: the model did not see all of the text.
-        review_reasons: reasons of ``consumer.routing.ReviewReason`` that the model itself found
+        review_reasons: reasons of ``consumer.decision.ReviewReason`` that the model itself found
             (``unparseable``, ``truncated`` under the ``review`` policy).
         off_label_mass: LLM: probability of tokens outside the label set, in [0, 1].
         argmax_is_label: LLM: whether the most probable first token belongs to a label.
