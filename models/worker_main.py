@@ -28,7 +28,7 @@ from streamlabel.models.base import Classifier
 
 __all__ = ["main"]
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("streamlabel.models.worker_main")  # run with -m it is __main__
 
 
 def main() -> None:

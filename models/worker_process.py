@@ -64,9 +64,11 @@ class WorkerProcess:
             ModelLoadError: the operating system refuses.
         """
         ours, theirs = socket.socketpair()
-        try:
-            with theirs:
+        with theirs:
+            reader, writer = await asyncio.open_connection(sock=ours)
+            try:
                 command = await asyncio.to_thread(_command, theirs.fileno())  # reads the disk
+                # The last step: if it is cancelled, asyncio kills and collects the child.
                 child = await asyncio.create_subprocess_exec(
                     *command,
                     stdin=asyncio.subprocess.DEVNULL,
@@ -74,13 +76,12 @@ class WorkerProcess:
                     pass_fds=[theirs.fileno()],
                     process_group=0,  # away from Ctrl-C, and killed together with its own children
                 )
-            reader, writer = await asyncio.open_connection(sock=ours)
-        except OSError as error:
-            ours.close()
-            raise ModelLoadError(f"the worker process cannot be started: {error}") from error
-        except BaseException:
-            ours.close()  # a process that is already there sees this and leaves
-            raise
+            except OSError as error:
+                writer.transport.abort()
+                raise ModelLoadError(f"the worker process cannot be started: {error}") from error
+            except BaseException:
+                writer.transport.abort()
+                raise
         return cls(child, reader, writer)
 
     async def load(self, hello: wire.Hello, *, timeout_s: float) -> wire.Loaded:

@@ -335,6 +335,18 @@ async def test_a_cancelled_start_leaves_no_process() -> None:
     assert psutil.Process().children() == []
 
 
+@pytest.mark.parametrize("rounds", range(12))
+async def test_a_start_cancelled_at_any_step_leaves_nothing(rounds: int) -> None:
+    start = _in_flight(_start(signal.pause))
+    for _ in range(rounds):
+        await asyncio.sleep(0.001)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    assert psutil.Process().children() == []
+    gc.collect()  # what was not closed warns now, and a warning is an error
+
+
 async def test_closing_leaves_no_process_descriptor_or_warning() -> None:
     await _start_and_close()  # the event loop's own descriptors come with the first child
     before = psutil.Process().num_fds()
