@@ -21,6 +21,7 @@ class Chat:
         template: its source, a part of the prompt's version.
         pad_id: fills rows up; masked, so its value does not change an answer.
         end_id: ends the model's turn; None if the template shows none.
+        size: token ids are below it.
     """
 
     tokens: PromptTokenizer
@@ -28,6 +29,7 @@ class Chat:
     template: str
     pad_id: int
     end_id: int | None
+    size: int
 
 
 def load_chat(folder: Path, *, name: str, chat_template: str | None = None) -> Chat:
@@ -78,7 +80,7 @@ def load_chat(folder: Path, *, name: str, chat_template: str | None = None) -> C
     end_id = _end_of_turn(tokens, render)
     fallback = tokenizer.eos_token_id if end_id is None else end_id
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else fallback or 0
-    return Chat(tokens, render, template, int(pad_id), fallback)
+    return Chat(tokens, render, template, int(pad_id), fallback, len(tokenizer))
 
 
 def _read(path: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streamlabel.config.model import EncoderSettings
+from streamlabel.config.model import CausalSettings, EncoderSettings
 from streamlabel.errors import ConfigError, ModelLoadError
 from streamlabel.models.labels import LabelSet, ProblemType
 
@@ -16,7 +16,7 @@ __all__ = ["Checkpoint", "open_checkpoint"]
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 PLACEHOLDER = re.compile(r"LABEL_\d+")
 # No *.bin and no *.py: unpickling and remote code run whatever their author wrote.
-HUB_FILES = ("*.safetensors", "*.json", "*.txt", "*.model")
+HUB_FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "single_label_classification": "single_label",
     "multi_label_classification": "multi_label",
@@ -89,6 +89,18 @@ class Checkpoint:
             )
         return settings.max_tokens
 
+    def refuse_other_vocabulary(self, tokenizer_size: int) -> None:
+        """Raise ModelLoadError if the tokenizer has tokens that the model does not know.
+
+        A device would fail on the first text that has one; CUDA even loses its whole context.
+        """
+        size = self.config.get("vocab_size")
+        if isinstance(size, int) and tokenizer_size > size:
+            raise ModelLoadError(
+                f"model.path: the tokenizer of {self.name} has {tokenizer_size} tokens and the"
+                f" model {size}; save the tokenizer that the model was trained with"
+            )
+
     def _own_labels(self) -> list[str]:
         names = self.config.get("id2label")
         if not names:  # transformers' own default
@@ -132,7 +144,7 @@ class Checkpoint:
         return int(limit) if limit and 0 < limit < NO_LIMIT_TOKENS else None
 
 
-def open_checkpoint(settings: EncoderSettings) -> Checkpoint:
+def open_checkpoint(settings: EncoderSettings | CausalSettings) -> Checkpoint:
     """Return the model folder of ``model.path``, fetched from the hub if it is a hub id.
 
     Raises:
@@ -162,7 +174,7 @@ def open_checkpoint(settings: EncoderSettings) -> Checkpoint:
     )
 
 
-def _fetch(settings: EncoderSettings) -> Path:
+def _fetch(settings: EncoderSettings | CausalSettings) -> Path:
     if settings.revision is None or not HUB_ID.fullmatch(settings.path):
         raise ConfigError(
             f"model.path: there is no folder {settings.path}; correct it, or for a hub id set"

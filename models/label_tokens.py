@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from streamlabel.errors import ConfigError
+from streamlabel.models import answer
+from streamlabel.models.answer import Answer, FirstToken
 
 __all__ = ["MAX_ANSWER_TOKENS", "LabelTokens", "answer_tokens", "compile_labels"]
 
@@ -29,9 +31,28 @@ class LabelTokens:
         """All token ids of all labels."""
         return tuple(token for form in self.forms for token in form)
 
+    @property
+    def paths(self) -> tuple[tuple[int, ...], ...]:
+        """One read, right behind the prompt; see ``LabelReads``."""
+        return ((),)
 
-def answer_tokens(answer: str, *, prompt: str, encode: Encode) -> tuple[int, ...]:
-    """Return the tokens of ``answer`` in its place behind the prompt.
+    @property
+    def children(self) -> tuple[tuple[int, ...], ...]:
+        """What that read asks for."""
+        return (self.ids,)
+
+    def read(self, reads: Sequence[FirstToken]) -> Answer:
+        """Return the answer out of that one read.
+
+        Raises:
+            InferenceError: a number is missing or not finite.
+        """
+        (first,) = reads
+        return answer.read(first, self.forms)
+
+
+def answer_tokens(form: str, *, prompt: str, encode: Encode) -> tuple[int, ...]:
+    """Return the tokens of the answer ``form`` in its place behind the prompt.
 
     Never those of the answer alone: behind a prompt that ends in a space or a letter, the same
     answer has other tokens, and its probability would be read from a token that never comes.
@@ -39,10 +60,10 @@ def answer_tokens(answer: str, *, prompt: str, encode: Encode) -> tuple[int, ...
     Raises:
         ConfigError: the answer merges with the end of the prompt.
     """
-    before, whole = tuple(encode(prompt)), tuple(encode(prompt + answer))
+    before, whole = tuple(encode(prompt)), tuple(encode(prompt + form))
     if whole[: len(before)] != before or len(whole) == len(before):
         raise ConfigError(
-            f"model.task.labels: the answer {answer!r} merges with the end of the prompt"
+            f"model.task.labels: the answer {form!r} merges with the end of the prompt"
             f" ({prompt[-12:]!r}) into other tokens; begin it with another character, or change"
             " model.task.answer_prefix"
         )
@@ -67,16 +88,16 @@ def compile_labels(
     compiled: list[tuple[int, ...]] = []
     for name, answers in zip(names, forms, strict=True):
         ids: dict[int, None] = {}
-        for answer in answers:
-            tokens = answer_tokens(answer, prompt=prompt, encode=encode)
+        for form in answers:
+            tokens = answer_tokens(form, prompt=prompt, encode=encode)
             if len(tokens) != 1:
-                raise ConfigError(_several(name, answer, tokens))
+                raise ConfigError(_several(name, form, tokens))
             ids[tokens[0]] = None
             other = owner.setdefault(tokens[0], name)
             if other != name:
                 raise ConfigError(
                     f"model.task.labels: {name!r} and {other!r} share the token {tokens[0]}"
-                    f" (answer {answer!r}); give them different answers, or set"
+                    f" (answer {form!r}); give them different answers, or set"
                     " model.task.answer_with: letters"
                 )
         compiled.append(tuple(ids))
@@ -88,10 +109,10 @@ def compile_labels(
     return LabelTokens(tuple(compiled))
 
 
-def _several(name: str, answer: str, tokens: Sequence[int]) -> str:
-    hint = " (it begins with a space: try without)" if answer[:1].isspace() else ""
+def _several(name: str, form: str, tokens: Sequence[int]) -> str:
+    hint = " (it begins with a space: try without)" if form[:1].isspace() else ""
     return (
-        f"model.task.labels: {name!r} is answered with {answer!r}, which is {len(tokens)} tokens"
+        f"model.task.labels: {name!r} is answered with {form!r}, which is {len(tokens)} tokens"
         f" {list(tokens)} for this model{hint}; set model.task.answer_with: letters (A, B, C...),"
         " list answers that are one token, or set model.task.scoring: trie"
     )
