@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from streamlabel.config.model import EncoderSettings
 from streamlabel.errors import InferenceError, ModelError, ModelLoadError
 from streamlabel.models.base import ModelInfo, Prediction, PreparedText
-from streamlabel.models.checkpoint import open_checkpoint
+from streamlabel.models.checkpoint import Checkpoint, open_checkpoint
 from streamlabel.models.devices import (
     Device,
     choose_device,
@@ -21,42 +20,15 @@ from streamlabel.models.devices import (
 )
 from streamlabel.models.digest import model_digest
 from streamlabel.models.labels import LabelSet
-from streamlabel.models.padded import Forward
+from streamlabel.models.packed_weights import load_packed
 from streamlabel.models.pretrained import load_padded, load_tokenizer
+from streamlabel.models.rows import Forward, RowBuilder, read_rows
 from streamlabel.models.scores import Pool, pool_windows, probabilities
+from streamlabel.models.tokenizer_file import read_tokenizer
 from streamlabel.models.tokens import TextTokenizer, special_tokens
 from streamlabel.models.windows import LongTextPolicy
 
 __all__ = ["EncoderClassifier", "load"]
-
-
-@dataclass(frozen=True, slots=True)
-class RowBuilder:
-    """Makes rows out of texts: tokens, cut by the long-text policy, between special tokens."""
-
-    tokenizer: TextTokenizer
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    policy: LongTextPolicy
-
-    def build(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
-        """Return the rows of each text; the payload is one bytes of int32 per row."""
-        return [
-            cut if isinstance(cut, InferenceError) else self._rows(cut.ids, has_more=cut.has_more)
-            for cut in self.tokenizer.encode(texts)
-        ]
-
-    def _rows(self, ids: list[int], *, has_more: bool) -> PreparedText:
-        rows = [
-            np.array((*self.before, *ids[start:end], *self.after), dtype=np.int32)
-            for start, end in self.policy.spans(len(ids))
-        ]
-        return PreparedText(
-            tokens=len(rows[0]),  # only the last one can be shorter
-            payload=tuple(row.tobytes() for row in rows),
-            rows=len(rows),
-            truncated=has_more,
-        )
 
 
 class EncoderClassifier:
@@ -128,9 +100,8 @@ class EncoderClassifier:
             raise ModelError("the classifier is closed")
 
     def _classify(self, prepared: list[PreparedText]) -> list[Prediction | InferenceError]:
-        rows = [np.frombuffer(row, dtype=np.int32) for text in prepared for row in text.payload]
         with device_errors(self._device):
-            logits = self._forward.logits(rows)  # (R, K)
+            logits = self._forward.logits(read_rows(prepared))  # (R, K)
         pooled = self._pool(logits, [text.rows for text in prepared])  # (N, K)
         usable = np.isfinite(pooled).all(axis=-1)
         with np.errstate(invalid="ignore"):  # unusable rows become errors below
@@ -179,23 +150,11 @@ def load(settings: EncoderSettings) -> EncoderClassifier:
     max_tokens = checkpoint.max_tokens(settings)
     with ThreadPoolExecutor(1, "digest") as beside:
         digest = beside.submit(model_digest, checkpoint.folder, labels)
+        rows = _load_rows(checkpoint, settings, max_tokens)
         device = choose_device(settings.device)
         threads = limit_threads(settings.threads)
-        backend = load_tokenizer(checkpoint)
-        before, after = special_tokens(backend)
-        policy = LongTextPolicy(
-            capacity_tokens=max_tokens - len(before) - len(after),
-            long_text=settings.long_text,
-            overlap_tokens=settings.window_stride_tokens,
-            max_windows=settings.max_windows,
-        )
-        rows = RowBuilder(
-            TextTokenizer(backend, limit_tokens=policy.limit_tokens),
-            tuple(before),
-            tuple(after),
-            policy,
-        )
-        forward = load_padded(checkpoint, device, dtype=settings.dtype)
+        packed = load_packed(checkpoint, device, dtype=settings.dtype)
+        forward = packed or load_padded(checkpoint, device, dtype=settings.dtype)
         _prove(forward, rows, labels, device)
         info = ModelInfo(
             name=checkpoint.name,
@@ -205,7 +164,8 @@ def load(settings: EncoderSettings) -> EncoderClassifier:
             digest=digest.result(),
             max_tokens=max_tokens,
             versions=device.versions | library_versions("transformers", "tokenizers"),
-            details={"threads": str(threads)} if device.kind == "cpu" else {},
+            details={"forward": "packed" if packed else "padded"}
+            | ({"threads": str(threads)} if device.kind == "cpu" else {}),
         )
     return EncoderClassifier(
         labels=labels,
@@ -218,13 +178,33 @@ def load(settings: EncoderSettings) -> EncoderClassifier:
     )
 
 
+def _load_rows(checkpoint: Checkpoint, settings: EncoderSettings, max_tokens: int) -> RowBuilder:
+    backend = read_tokenizer(checkpoint) or load_tokenizer(checkpoint)
+    checkpoint.refuse_other_vocabulary(backend.get_vocab_size())
+    before, after = special_tokens(backend)
+    policy = LongTextPolicy(
+        capacity_tokens=max_tokens - len(before) - len(after),
+        long_text=settings.long_text,
+        overlap_tokens=settings.window_stride_tokens,
+        max_windows=settings.max_windows,
+    )
+    tokenizer = TextTokenizer(backend, limit_tokens=policy.limit_tokens)
+    return RowBuilder(tokenizer, tuple(before), tuple(after), policy)
+
+
 def _prove(forward: Forward, rows: RowBuilder, labels: LabelSet, device: Device) -> None:
     """Classify one text: what cannot work fails at start, and first use pays no warming up."""
     built = rows.build(["a"])[0]
     if isinstance(built, InferenceError):
         raise ModelLoadError(f"model.path: {built}; name a model with a complete tokenizer")
-    with device_errors(device):
-        logits = forward.logits([np.frombuffer(row, dtype=np.int32) for row in built.payload])
+    try:
+        with device_errors(device):
+            logits = forward.logits(read_rows([built]))
+    except InferenceError as error:
+        raise ModelLoadError(
+            f"model.path: the model fails on its first text ({error}); its files do not agree with"
+            " its config.json"
+        ) from error
     if logits.shape != (1, len(labels)):
         raise ModelLoadError(
             f"model.path: the model has {logits.shape[-1]} outputs and its config.json"

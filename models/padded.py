@@ -1,26 +1,18 @@
 """Runs any transformers sequence classifier on rows of different lengths, by padding them."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Forward", "PaddedForward", "Rows", "plan_groups"]
+from streamlabel.models.rows import Rows
 
-Rows = Sequence[NDArray[np.int32]]
+__all__ = ["PaddedForward", "plan_groups"]
 
 # What one more call of the model costs, in padded tokens that it could have computed instead:
 # little on a CPU, a lot where kernels are launched one by one.
 CALL_TOKENS = {"cpu": 64, "cuda": 2048, "npu": 2048}
-
-
-class Forward(Protocol):
-    """Computes logits of rows of token ids; not thread-safe, blocks."""
-
-    def logits(self, rows: Rows) -> NDArray[np.float32]:
-        """Return logits (R, K) in the order of ``rows``; special tokens are in the rows."""
-        ...
 
 
 class PaddedForward:

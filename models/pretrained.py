@@ -14,7 +14,7 @@ HEAD_NAMES = ("classifier", "score")
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Any:  # noqa: ANN401 tokenizers is untyped
-    """Return the ``tokenizers.Tokenizer`` that transformers would use.
+    """Return the ``tokenizers.Tokenizer`` that transformers builds.
 
     Raises:
         ModelLoadError: the folder has no usable tokenizer.
@@ -42,6 +42,7 @@ def load_padded(checkpoint: Checkpoint, device: Device, *, dtype: str) -> Padded
         ModelLoadError: not a sequence classifier, or weights of it are missing.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification
     from transformers.utils import logging
 
@@ -57,7 +58,16 @@ def load_padded(checkpoint: Checkpoint, device: Device, *, dtype: str) -> Padded
             output_loading_info=True,
         )
     # What transformers raises for a folder it cannot use has no common base.
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError, ImportError) as error:
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        ImportError,
+        SafetensorError,
+    ) as error:
         raise ModelLoadError(
             f"model.path: {checkpoint.name} is no sequence classifier that transformers can load"
             f" ({type(error).__name__}: {_first_line(error)}); name one"

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.model
 TEXTS = [
     "good match", "a", "", "   ", "the rain is bad!", "好坏好", "stocks " * 90, "x" * 101, "x" * 99,
     "[SEP] good [MASK]", "caf\u00e9 na\u00efve", "\U0001f600 good",
-    "\U0001f468\u200d\U0001f469 bad", "a\x00b\x07c\u200b d\ufffd", "tabs\tand\nlines\r\n", 
+    "\U0001f468\u200d\U0001f469 bad", "a\x00b\x07c\u200b d\ufffd", "tabs\tand\nlines\r\n",
     "e\u0301" * 40, "the " * 61, "the " * 62, "the " * 63,
 ]  # fmt: skip
 HOSTILE = [

@@ -1,0 +1,64 @@
+"""Rows: what the device computes on, made out of texts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlabel.errors import InferenceError
+from streamlabel.models.base import PreparedText
+from streamlabel.models.tokens import TextTokenizer
+from streamlabel.models.windows import LongTextPolicy
+
+__all__ = ["Forward", "RowBuilder", "Rows", "read_rows"]
+
+Rows = Sequence[NDArray[np.int32]]
+
+
+class Forward(Protocol):
+    """Computes logits of rows of token ids; blocks, and one thread at a time may call it."""
+
+    def logits(self, rows: Rows) -> NDArray[np.float32]:
+        """Return logits (R, K) in the order of ``rows``; special tokens are in the rows."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RowBuilder:
+    """Makes rows out of texts: tokens, cut by the long-text policy, between special tokens.
+
+    Attributes:
+        before: special tokens in front of every row.
+        after: special tokens behind every row.
+    """
+
+    tokenizer: TextTokenizer
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    policy: LongTextPolicy
+
+    def build(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
+        """Return the rows of each text; the payload is one bytes of int32 per row."""
+        return [
+            cut if isinstance(cut, InferenceError) else self._rows(cut.ids, has_more=cut.has_more)
+            for cut in self.tokenizer.encode(texts)
+        ]
+
+    def _rows(self, ids: list[int], *, has_more: bool) -> PreparedText:
+        rows = [
+            np.array((*self.before, *ids[start:end], *self.after), dtype=np.int32)
+            for start, end in self.policy.spans(len(ids))
+        ]
+        return PreparedText(
+            tokens=len(rows[0]),  # only the last one can be shorter
+            payload=tuple(row.tobytes() for row in rows),
+            rows=len(rows),
+            truncated=has_more,
+        )
+
+
+def read_rows(prepared: Sequence[PreparedText]) -> Rows:
+    """Return the rows of all texts, one text's rows after the other's."""
+    return [np.frombuffer(row, dtype=np.int32) for text in prepared for row in text.payload]
