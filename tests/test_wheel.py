@@ -130,8 +130,8 @@ def test_the_program_runs_from_the_wheel(site: Path, tmp_path: Path) -> None:
 
 def test_the_tests_of_the_core_pass_against_the_wheel(site: Path, tmp_path: Path) -> None:
     (tmp_path / "tests" / "unit").mkdir(parents=True)
-    for name in ("conftest", "doubles", "requirements"):
-        shutil.copy(ROOT / "tests" / f"{name}.py", tmp_path / "tests")
+    for support in (ROOT / "tests").glob("[!t]*.py"):  # conftest, doubles and the like
+        shutil.copy(support, tmp_path / "tests")
     for name in TAKEN:
         shutil.copy(ROOT / "tests" / "unit" / f"test_{name}.py", tmp_path / "tests" / "unit")
     (tmp_path / "tests" / "unit" / "test_place.py").write_text(
