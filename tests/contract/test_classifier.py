@@ -13,7 +13,13 @@ from typing import Literal, NamedTuple
 import pytest
 import pytest_asyncio
 
-from streamlabel.config.model import EncoderSettings, FakeSettings, ModelSettings, WorkerSettings
+from streamlabel.config.model import (
+    EncoderSettings,
+    FakeSettings,
+    GenerativeSettings,
+    ModelSettings,
+    WorkerSettings,
+)
 from streamlabel.errors import ModelError
 from streamlabel.models import loading
 from streamlabel.models.base import Classifier, Prediction, PreparedText
@@ -33,7 +39,30 @@ def _encoder(folder: Path) -> ModelSettings:
     return EncoderSettings(path=str(build_model(folder)), device="cpu", threads=1)
 
 
-BACK_ENDS: dict[str, Callable[[Path], ModelSettings]] = {"fake": _fake, "encoder": _encoder}
+def _generative(folder: Path) -> ModelSettings:
+    from tests.tiny_models import build_causal
+
+    return GenerativeSettings.model_validate(
+        {
+            "path": str(build_causal(folder)),
+            "device": "cpu",
+            "threads": 1,
+            "max_tokens": 512,
+            "task": {
+                "labels": [
+                    {"name": "ham", "answers": ["No", "no"]},
+                    {"name": "spam", "answers": ["Yes", "yes"]},
+                ]
+            },
+        }
+    )
+
+
+BACK_ENDS: dict[str, Callable[[Path], ModelSettings]] = {
+    "fake": _fake,
+    "encoder": _encoder,
+    "generative": _generative,
+}
 
 
 class _Case(NamedTuple):
@@ -49,8 +78,10 @@ class _Case(NamedTuple):
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param((name, place), id=f"{name} {place}", marks=marks)
-        for name, marks in (("fake", ()), ("encoder", pytest.mark.model))
+        pytest.param(
+            (name, place), id=f"{name} {place}", marks=() if name == "fake" else pytest.mark.model
+        )
+        for name in BACK_ENDS
         for place in ("here", "in a worker")
     ],
 )
