@@ -40,7 +40,7 @@ class PrometheusMetrics:
 
     Args:
         registry: where the metrics are registered; what ``/metrics`` serves.
-        build: values of ``streamlabel_build_info``: version, model, device.
+        build: values of ``streamlabel_build_info``; see ``describe_build``.
     """
 
     def __init__(
@@ -51,10 +51,8 @@ class PrometheusMetrics:
         self._histograms: dict[str, Histogram] = {}
         for name, metric in METRICS.items():
             self._register(name, metric, registry)
-        if build is not None:
-            Info("streamlabel_build", "Version, model and device.", registry=registry).info(
-                dict(build)
-            )
+        self._build = Info("streamlabel_build", "What runs: version, model.", registry=registry)
+        self.describe_build(build or {})
 
     def _register(self, name: str, metric: Metric, registry: CollectorRegistry) -> None:
         full_name = f"streamlabel_{name}"
@@ -68,6 +66,10 @@ class PrometheusMetrics:
             self._histograms[name] = Histogram(
                 full_name, metric.help, buckets=metric.buckets, registry=registry
             )
+
+    def describe_build(self, build: Mapping[str, str]) -> None:
+        """Replace the values of ``streamlabel_build_info``: the model is known once it is loaded."""
+        self._build.info(dict(build))
 
     def increment(self, name: CounterName, amount: float = 1, **labels: str) -> None:
         """Add to a counter; ``amount`` >= 0."""

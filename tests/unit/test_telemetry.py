@@ -115,6 +115,14 @@ def test_build_info_names_version_model_and_device(
     ]
 
 
+def test_build_info_follows_the_model_that_was_loaded(
+    registry: CollectorRegistry, metrics: PrometheusMetrics
+) -> None:
+    metrics.describe_build({"version": "1.2.3", "model": "other", "device": "npu:0"})
+    (labels,) = series(registry, "streamlabel_build_info")
+    assert labels["model"] == "other"
+
+
 def test_two_services_in_one_process_do_not_share_numbers() -> None:
     first, second = CollectorRegistry(), CollectorRegistry()
     PrometheusMetrics(first).increment("batches")
