@@ -68,7 +68,7 @@ class PrometheusMetrics:
             )
 
     def describe_build(self, build: Mapping[str, str]) -> None:
-        """Replace the values of ``streamlabel_build_info``: the model is known once it is loaded."""
+        """Replace the values of ``streamlabel_build_info``, once the model is loaded."""
         self._build.info(dict(build))
 
     def increment(self, name: CounterName, amount: float = 1, **labels: str) -> None:
