@@ -50,6 +50,9 @@ def main() -> None:
         (hello.configure_logging or _log_plainly)()
         structlog.contextvars.bind_contextvars(worker_pid=os.getpid())
         asyncio.run(_serve(connection, hello))
+    # Native libraries take seconds to tear themselves down; what matters has been closed.
+    logging.shutdown()
+    os._exit(0)
 
 
 def _leave_it_to_the_service(_number: int, _frame: FrameType | None) -> None:
