@@ -81,6 +81,12 @@ class Cluster:
         topic = NewTopic(unique, partitions, replicas, config=settings)
         admin = self.admin()  # a name of its own: dropping the client drops its requests
         admin.create_topics([topic])[unique].result(30)
+
+        def has_leaders() -> bool:  # the answer comes before all brokers know the topic
+            found = admin.list_topics(timeout=10).topics.get(unique)
+            return found is not None and all(p.leader >= 0 for p in found.partitions.values())
+
+        wait_until(has_leaders, what=f"{unique} has leaders")
         return unique
 
     def admin(self) -> AdminClient:
