@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from streamlabel.consumer.ports import AssignmentListener, Clock
-from streamlabel.consumer.records import Position, SourceRecord, TopicPartition
+from streamlabel.consumer.records import Headers, Position, SourceRecord, TopicPartition
 from streamlabel.consumer.text_files import FileRecord
 from streamlabel.consumer.waiting import wait_all
 from streamlabel.errors import StreamlabelError
@@ -32,15 +32,19 @@ class FileSource:
     Args:
         records: read lazily; an error that it raises is raised by ``poll``.
         name: stands where outputs name the topic.
+        headers: of every record.
 
     Attributes:
         exhausted: set when all records were returned by ``poll``.
     """
 
-    def __init__(self, records: Iterator[FileRecord], *, name: str, clock: Clock) -> None:
+    def __init__(
+        self, records: Iterator[FileRecord], *, name: str, clock: Clock, headers: Headers = ()
+    ) -> None:
         self.exhausted = asyncio.Event()
         self._partition = TopicPartition(name, 0)
         self._records = records
+        self._headers = headers
         self._clock = clock
         self._ahead = _Ahead()
 
@@ -68,7 +72,7 @@ class FileSource:
                 Position(*self._partition, record.line),
                 None,
                 record.value,
-                (),
+                self._headers,
                 now_ms,
                 now_s,
                 undecodable=record.problem,

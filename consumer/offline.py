@@ -14,7 +14,13 @@ from streamlabel.consumer.file_source import FileSource
 from streamlabel.consumer.outcomes import compose
 from streamlabel.consumer.pipeline import Pipeline
 from streamlabel.consumer.telemetry import PrometheusMetrics
-from streamlabel.consumer.text_files import FileFormat, FileRecord, read_records, settings_of
+from streamlabel.consumer.text_files import (
+    FileFormat,
+    FileRecord,
+    headers_of,
+    read_records,
+    settings_of,
+)
 from streamlabel.models.base import Classifier
 
 __all__ = ["classify_records", "open_records"]
@@ -54,7 +60,7 @@ async def classify_records(
         StreamlabelError: the model gave up.
     """
     clock = SystemClock()
-    source = FileSource(records, name=name, clock=clock)
+    source = FileSource(records, name=name, clock=clock, headers=headers_of(settings.input))
     pipeline = Pipeline(
         source=source,
         sink=sink,

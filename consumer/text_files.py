@@ -13,9 +13,10 @@ from typing import Any, BinaryIO, Literal
 import orjson
 
 from streamlabel.config.kafka import InputSettings
+from streamlabel.consumer.records import Headers
 from streamlabel.errors import ConfigError
 
-__all__ = ["FileFormat", "FileRecord", "format_of", "read_records", "settings_of"]
+__all__ = ["FileFormat", "FileRecord", "format_of", "headers_of", "read_records", "settings_of"]
 
 FileFormat = Literal["jsonl", "csv", "text"]
 
@@ -68,6 +69,13 @@ def settings_of(file_format: FileFormat, settings: InputSettings) -> InputSettin
     if file_format == "csv" or settings.format == "text":
         return settings.model_copy(update={"format": "json"})
     return settings
+
+
+def headers_of(settings: InputSettings) -> Headers:
+    """Return the headers that records need to be decoded: a file has none of its own."""
+    if settings.format == "cloudevents":
+        return (("content-type", b"application/cloudevents+json"),)
+    return ()
 
 
 def read_records(

@@ -2,10 +2,13 @@
 
 import typer
 
+from streamlabel.commands.check import check
 from streamlabel.commands.classify import classify
 from streamlabel.commands.config import show_schema, show_settings
+from streamlabel.commands.produce import produce
 from streamlabel.commands.program import Program
 from streamlabel.commands.run import run
+from streamlabel.commands.tail import tail
 from streamlabel.commands.version import version
 
 __all__ = ["app", "main"]
@@ -24,7 +27,10 @@ config_app.command("show")(show_settings)
 config_app.command("schema")(show_schema)
 
 app.command()(run)
+app.command()(check)
 app.command()(classify)
+app.command()(produce)
+app.command()(tail)
 app.add_typer(config_app, name="config")
 app.command()(version)
 

@@ -37,7 +37,7 @@ def classify(
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
-    r"""Classify the texts of a file with the configured model.
+    """Classify the texts of a file with the configured model.
 
     Every output line is what the labels or review topic would get. A line that cannot be read
     becomes a row with "route": "dead_letter" and the reason; the rest goes on. OUT appears only
@@ -48,7 +48,7 @@ def classify(
       streamlabel classify -c streamlabel.yaml --file texts.jsonl --out labels.jsonl
       streamlabel classify -c streamlabel.yaml -f texts.csv | jq -r .label | sort | uniq -c
       tail -f log.jsonl | streamlabel classify -c streamlabel.yaml -f -
-    """
+    """  # noqa: D301 \b keeps the lines as they are
     import asyncio
     import time
 
@@ -84,23 +84,17 @@ def _counts(done: "Progress") -> str:
 
 
 async def _classify(settings: "Settings", file: str, out: str) -> "Progress":
-    import os
-    from functools import partial
     from pathlib import Path
 
     from streamlabel.commands.files import count_lines, open_input, open_output
-    from streamlabel.commands.terminal import progress
+    from streamlabel.commands.terminal import progress, quiet_logs
     from streamlabel.consumer.file_sink import FileSink
-    from streamlabel.consumer.logs import configure_logging
     from streamlabel.consumer.offline import classify_records, open_records
     from streamlabel.consumer.text_files import format_of
     from streamlabel.models.worker import WorkerClassifier
 
     file_format = format_of(file)
-    # the progress bar says how far it is; only trouble is worth a line
-    logging = settings.logging.model_copy(update={"level": "WARNING"})
-    configure = partial(configure_logging, logging, environ=dict(os.environ))
-    configure()
+    configure = quiet_logs(settings)
     with open_input(file) as stream, open_output(out) as target:
         records, decoding = open_records(stream, file_format, settings)
         classifier = await WorkerClassifier.start(

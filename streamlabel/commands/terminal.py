@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-__all__ = ["progress", "say", "stderr_console"]
+    from streamlabel.config.settings import Settings
+
+__all__ = ["progress", "quiet_logs", "say", "stderr_console"]
 
 
 def say(message: str) -> None:
@@ -24,6 +26,26 @@ def stderr_console() -> "Console":
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
+
+
+def quiet_logs(settings: "Settings") -> "Callable[[], None]":
+    """Log trouble only: what a command has to say, it says itself.
+
+    Returns:
+        The same for a worker process.
+    """
+    import logging
+    import os
+    from functools import partial
+
+    from streamlabel.consumer.logs import configure_logging
+
+    warnings = settings.logging.model_copy(update={"level": "WARNING"})
+    configure = partial(configure_logging, warnings, environ=dict(os.environ))
+    configure()
+    # it logs every connection that fails; the command's own error says it once, with advice
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    return configure
 
 
 @contextmanager

@@ -84,6 +84,12 @@ async def test_plain_text_and_csv_give_the_same_labels() -> None:
     assert [row["probabilities"] for row in plain] == [row["probabilities"] for row in table]
 
 
+async def test_json_lines_may_be_cloudevents() -> None:
+    event = {"specversion": "1.0", "id": "7", "source": "x", "type": "y", "data": {"text": "one"}}
+    rows, _ = await classified(orjson.dumps(event), input={"format": "cloudevents"})
+    assert [(row["id"], row["route"]) for row in rows] == [("7", "label")]
+
+
 async def test_an_empty_file_gives_an_empty_result() -> None:
     rows, progress = await classified(b"")
     assert rows == []
@@ -133,6 +139,7 @@ class Stuck(FakeClassifier):
         self.asked = asyncio.Event()
 
     async def classify(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
+        """Say so, then wait."""
         self.asked.set()
         return await super().classify(prepared)
 

@@ -1,0 +1,140 @@
+"""What must hold before the service can run, tried one by one: ``streamlabel check``."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from streamlabel.config.settings import Settings
+from streamlabel.consumer.ports import Clock
+from streamlabel.consumer.reading_aloud import printable
+from streamlabel.consumer.routing import Router
+from streamlabel.consumer.topics import Topic, ensure_topics
+from streamlabel.errors import BrokerError, ConfigError, InferenceError, StreamlabelError
+from streamlabel.models.base import Classifier
+from streamlabel.models.worker import WorkerClassifier
+
+__all__ = ["Check", "check_broker", "check_model"]
+
+# Written for this purpose; any text would do.
+_PROBE = "Thanks, the parcel arrived on time and everything works."
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was tried.
+
+    Attributes:
+        failure: why it does not hold, with the fix; None if it holds.
+        detail: what was found.
+    """
+
+    name: str
+    detail: str = ""
+    failure: StreamlabelError | None = None
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether it holds."""
+        return self.failure is None
+
+
+async def check_broker(settings: Settings) -> AsyncIterator[Check]:
+    """Yield whether the brokers answer and the topics are there; creates none."""
+    kafka = settings.kafka.model_copy(update={"create_topics": False})
+    output = settings.output
+    names = [
+        settings.input.topic,
+        output.labels_topic,
+        output.review_topic,
+        output.dead_letter_topic,
+    ]
+    found: dict[str, Topic] = {}
+    missing: dict[str, ConfigError] = {}
+    try:
+        try:
+            found.update(await ensure_topics(kafka, names))
+        except ConfigError:  # some are missing: ask one by one which
+            for name in names:
+                try:
+                    found.update(await ensure_topics(kafka, [name]))
+                except ConfigError as error:
+                    missing[name] = error
+    except (BrokerError, ConfigError) as error:
+        yield Check("broker", failure=error)
+        return
+    yield Check("broker", f"{kafka.bootstrap_servers} answers")
+    detail = ", ".join(f"{name} ({topic.partitions} partitions)" for name, topic in found.items())
+    if missing and not settings.kafka.create_topics:
+        yield Check("topics", detail, await _all_missing(settings, list(missing)))
+    else:
+        planned = [f"{name} (will be created, {settings.kafka.partitions})" for name in missing]
+        yield Check("topics", ", ".join(filter(None, [detail, *planned])))
+
+
+async def _all_missing(settings: Settings, names: list[str]) -> StreamlabelError:
+    """Return the service's own sentence about missing topics."""
+    try:
+        await ensure_topics(settings.kafka, names)
+    except (BrokerError, ConfigError) as error:
+        return error
+    return ConfigError("the topics appeared meanwhile; check again")
+
+
+async def check_model(
+    settings: Settings, *, clock: Clock, configure_worker: Callable[[], None] | None
+) -> AsyncIterator[Check]:
+    """Yield whether the model loads in its process, the routing fits it, and a text gets a label.
+
+    Args:
+        settings: which model, which thresholds.
+        clock: for the times in the details.
+        configure_worker: called first thing in the worker process (logging); must pickle.
+    """
+    began_s = clock.now_s()
+    try:
+        classifier = await WorkerClassifier.start(
+            settings.model, settings.worker, configure_logging=configure_worker
+        )
+    except StreamlabelError as error:
+        yield Check("model", failure=error)
+        return
+    try:
+        yield Check("model", f"{_about(classifier)}, loaded in {clock.now_s() - began_s:.1f} s")
+        try:
+            router = Router(classifier.labels, settings.routing)
+        except ConfigError as error:
+            yield Check("routing", failure=error)
+            return
+        yield Check("routing", f"threshold {settings.routing.threshold:g}, fits the labels")
+        yield await _probe(classifier, router, clock)
+    finally:
+        await classifier.close()
+
+
+def _about(classifier: Classifier) -> str:
+    info = classifier.info
+    labels = ", ".join(map(printable, classifier.labels.names[:10]))
+    more = len(classifier.labels) - 10
+    return (
+        f"{printable(info.name)} ({info.backend}) on {info.device}, {info.dtype}; labels {labels}"
+        + (f" and {more} more" if more > 0 else "")
+        + f"; digest {info.digest[:12]}"
+    )
+
+
+async def _probe(classifier: Classifier, router: Router, clock: Clock) -> Check:
+    began_s = clock.now_s()
+    try:
+        [prepared] = await classifier.prepare([_PROBE])
+        if isinstance(prepared, InferenceError):
+            return Check("probe", failure=prepared)
+        [prediction] = await classifier.classify([prepared])
+        if isinstance(prediction, InferenceError):
+            return Check("probe", failure=prediction)
+    except StreamlabelError as error:
+        return Check("probe", failure=error)
+    decision = router.choose(prediction)
+    if decision.label is None or decision.confidence is None:
+        return Check("probe", "the model gave no usable answer; such texts go to review")
+    elapsed_ms = (clock.now_s() - began_s) * 1000
+    label = printable(decision.label)
+    return Check("probe", f"{label}, confidence {decision.confidence:.3f}, {elapsed_ms:.0f} ms")

@@ -1,0 +1,82 @@
+"""Reads along on a topic without being in a group: ``streamlabel tail``."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as KafkaPartition
+
+from streamlabel.config.kafka import KafkaSettings
+from streamlabel.consumer.kafka_connection import connection_options
+from streamlabel.consumer.kafka_errors import mapped
+from streamlabel.consumer.ports import Clock
+from streamlabel.consumer.records import Position, SourceRecord
+from streamlabel.consumer.topics import ensure_topics
+
+__all__ = ["watch"]
+
+_CONNECT_TIMEOUT_S: Final = 15.0
+_POLL_MS: Final = 500
+_POLL_ITEMS: Final = 500
+
+
+async def watch(
+    kafka: KafkaSettings, topic: str, *, from_start: bool, clock: Clock
+) -> AsyncGenerator[SourceRecord, None]:
+    """Yield the records of a topic as they come, in offset order per partition, for ever.
+
+    Nothing is committed and no group is joined. Of transactions, only committed ones are seen.
+
+    Args:
+        kafka: which cluster; no topic is created.
+        topic: which topic.
+        from_start: begin with the oldest record; else with the first that comes from now on.
+        clock: for ``received_at_s``.
+
+    Raises:
+        ConfigError: the topic is missing.
+        BrokerError: the brokers cannot be reached, or refuse.
+    """
+    found = await ensure_topics(kafka.model_copy(update={"create_topics": False}), [topic])
+    numbers = range(found[topic].partitions)
+    consumer = AIOKafkaConsumer(
+        **await connection_options(kafka),
+        group_id=None,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        # a position that retention has deleted meanwhile
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=_POLL_MS,
+        fetch_max_bytes=kafka.fetch_max_bytes,
+        max_partition_fetch_bytes=kafka.max_partition_fetch_bytes,
+    )
+    try:
+        with mapped(f"reading {topic}"):
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                await consumer.start()
+                partitions = [KafkaPartition(topic, number) for number in numbers]
+                consumer.assign(partitions)
+                # both decide the positions now, not at the first fetch
+                seek = consumer.seek_to_beginning if from_start else consumer.seek_to_end
+                await seek(*partitions)
+        while True:
+            with mapped(f"reading {topic}"):
+                fetched = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_POLL_ITEMS)
+            now_s = clock.now_s()
+            for records in fetched.values():
+                for record in records:
+                    yield _as_ours(record, now_s)
+    finally:
+        await consumer.stop()
+
+
+def _as_ours(record: Any, now_s: float) -> SourceRecord:  # noqa: ANN401 aiokafka has no types
+    return SourceRecord(
+        Position(record.topic, record.partition, record.offset),
+        record.key,
+        record.value,
+        tuple(record.headers),
+        record.timestamp,
+        now_s,
+    )

@@ -1,0 +1,100 @@
+"""Records of the output topics as lines for a terminal. Pure.
+
+What a record holds is a stranger's: every character that a terminal could act on, or that could
+hide or reorder others (control, bidirectional and zero-width ones), is written as an escape.
+"""
+
+import json
+from typing import Any, Literal
+
+import orjson
+
+from streamlabel.consumer.headers import OURS
+from streamlabel.consumer.records import SourceRecord
+
+__all__ = ["Kind", "json_line", "line", "printable"]
+
+Kind = Literal["labels", "review", "dead-letter"]
+
+# A line is for a glance; the whole text is in the record and in ``--json``.
+_TEXT_CHARACTERS = 200
+_NAME_CHARACTERS = 80
+
+_POSITION = ("topic", "partition", "offset")
+
+
+def printable(text: str, *, limit: int = _NAME_CHARACTERS) -> str:
+    r"""Return ``text`` on one line, harmless for a terminal: ``\x1b`` and its like escaped."""
+    shown = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text[:limit]
+    )
+    return shown + ("…" if len(text) > limit else "")
+
+
+def line(kind: Kind, record: SourceRecord) -> str:
+    """Return one readable line; the text of a record only for review."""
+    if kind == "dead-letter":
+        return _dead_letter_line(_about(record))
+    message = _message(record)
+    if message is None:
+        return f"{record.position}  not one of our records"
+    source, reasons = message.get("source"), message.get("reasons")
+    place = source if isinstance(source, dict) else {}
+    route = str(message.get("route"))
+    parts = [
+        "-".join(str(place.get(part, "?")) for part in _POSITION),
+        str(message.get("label")),
+        _number(message.get("confidence")),
+        ",".join(map(str, reasons)) if isinstance(reasons, list) and reasons else route,
+        f"id={message.get('id')}",
+    ]
+    shown = "  ".join(map(printable, parts))
+    if kind == "review":
+        shown += f"  {printable(str(message.get('text')), limit=_TEXT_CHARACTERS)}"
+    return shown
+
+
+def _dead_letter_line(about: dict[str, str]) -> str:
+    position = "-".join(about.get(f"source-{part}", "?") for part in _POSITION)
+    reason, message = about.get("error-reason", "unknown"), about.get("error-message", "")
+    return f"{printable(position)}  {printable(reason)}: {printable(message, limit=300)}"
+
+
+def json_line(kind: Kind, record: SourceRecord) -> str:
+    """Return one line of JSON in ASCII: the record's own, or what is known about a dead letter."""
+    if kind == "dead-letter":
+        document: Any = {
+            **{name.replace("-", "_"): value for name, value in _about(record).items()},
+            "key_bytes": _size(record.key),
+            "value_bytes": _size(record.value),
+        }
+    else:
+        document = _message(record)
+        if document is None:
+            document = {"error": "not one of our records", "position": str(record.position)}
+    return json.dumps(document)
+
+
+def _about(record: SourceRecord) -> dict[str, str]:
+    return {
+        name.removeprefix(OURS): (value or b"").decode("utf-8", "replace")
+        for name, value in record.headers
+        if name.startswith(OURS)
+    }
+
+
+def _message(record: SourceRecord) -> dict[str, Any] | None:
+    try:
+        message = orjson.loads(record.value or b"")
+    except orjson.JSONDecodeError:
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def _number(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float | int) else "-"
+
+
+def _size(content: bytes | None) -> int | None:
+    return None if content is None else len(content)

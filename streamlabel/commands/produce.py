@@ -1,0 +1,107 @@
+"""``streamlabel produce``: put the texts of a file onto the input topic."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamlabel.commands.options import ConfigFile, Overrides, load_settings
+
+if TYPE_CHECKING:
+    from streamlabel.config.settings import Settings
+    from streamlabel.consumer.kafka_feed import Fed
+
+__all__ = ["produce"]
+
+
+def produce(
+    file: Annotated[
+        str,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="IN",
+            help="Texts: .jsonl (sent as they are), .csv (a header; other columns become metadata)"
+            " or .txt (a line, a text); - reads JSON lines from standard input.",
+            show_default=False,
+        ),
+    ],
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    *,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            "--rate", min=0.01, metavar="N", help="Records a second at most.", show_default=False
+        ),
+    ] = None,
+    key_field: Annotated[
+        str | None,
+        typer.Option(
+            "--key-field",
+            metavar="PATH",
+            help="Field (or CSV column) whose value is the key: equal keys keep their order.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write the texts of a file to the input topic; every record is acknowledged by all replicas.
+
+    \b
+    Examples:
+      streamlabel produce -c streamlabel.yaml --file texts.jsonl
+      streamlabel produce -c streamlabel.yaml --file texts.csv --key-field user --rate 50
+      echo '{"text": "hello"}' | streamlabel produce -c streamlabel.yaml --file -
+    """  # noqa: D301 \b keeps the lines as they are
+    import asyncio
+
+    from streamlabel.commands.terminal import quiet_logs, say
+    from streamlabel.consumer.kafka_feed import Fed
+
+    settings = load_settings(config, overrides).settings
+    quiet_logs(settings)
+    fed = Fed()
+    try:
+        asyncio.run(_produce(settings, file, rate=rate, key_field=key_field, fed=fed))
+    finally:
+        if fed.line:
+            _report(fed, file)
+            say(f"{settings.input.topic}: {fed.acknowledged} acknowledged, of {fed.line} lines")
+
+
+def _report(fed: "Fed", file: str) -> None:
+    from streamlabel.commands.terminal import say
+
+    for line, why in fed.bad_lines:
+        say(f"{file}, line {line}: {why}")
+    if fed.bad > len(fed.bad_lines):
+        say(f"... and {fed.bad - len(fed.bad_lines)} more lines that became no record")
+
+
+async def _produce(
+    settings: "Settings", file: str, *, rate: float | None, key_field: str | None, fed: "Fed"
+) -> None:
+    from pathlib import Path
+
+    from streamlabel.commands.files import count_lines, open_input
+    from streamlabel.commands.terminal import progress
+    from streamlabel.consumer.clock import SystemClock
+    from streamlabel.consumer.feeding import Feeder
+    from streamlabel.consumer.file_source import FileSource
+    from streamlabel.consumer.kafka_feed import feed
+    from streamlabel.consumer.text_files import format_of, read_records, settings_of
+
+    file_format = format_of(file)
+    feeder = Feeder(file_format, settings.input, key_field)
+    clock = SystemClock()
+    name = "stdin" if file == "-" else Path(file).name
+    with open_input(file) as stream, progress(name, total=count_lines(file)) as update:
+        records = read_records(stream, file_format, settings_of(file_format, settings.input))
+        await feed(
+            FileSource(records, name=name, clock=clock),
+            feeder,
+            settings,
+            rate=rate,
+            clock=clock,
+            fed=fed,
+            on_progress=lambda f: update(f.line, f"{f.acknowledged} acknowledged"),
+        )
