@@ -1,0 +1,129 @@
+"""Reads the output topics while the faults happen, as a consumer of a user would."""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Sequence
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from tests.chaos.verifier import At, Outcome
+from tests.kafka_broker import Cluster, wait_until
+
+__all__ = ["Observer", "outcome_of", "read_outcomes"]
+
+_PATIENCE_S = 60.0
+
+
+def outcome_of(message: Message) -> Outcome:
+    """Return whose outcome a record of an output topic is."""
+    headers = dict(message.headers() or [])
+    place = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
+    if "streamlabel-error-reason" in headers:
+        partition = int(headers["streamlabel-source-partition"])
+        at = At(partition, int(headers["streamlabel-source-offset"]))
+        return Outcome(at, **place, is_dead=True)
+    content = json.loads(message.value())
+    source = content["source"]
+    at = At(source["partition"], source["offset"])
+    return Outcome(at, **place, id=content["id"])
+
+
+def read_outcomes(cluster: Cluster, topics: Sequence[str]) -> list[Outcome]:
+    """Return all outcomes, read from the start by a fresh reader of committed records."""
+    return [outcome_of(message) for topic in topics for message in cluster.read(topic)]
+
+
+class Observer:
+    """A reader of committed records in a thread.
+
+    Attributes:
+        seen: source -> monotonic seconds at which its first outcome was read.
+        count: outcomes read, repetitions included.
+        last_s: when the last one was read.
+    """
+
+    def __init__(self, bootstrap: str, topics: Sequence[str]) -> None:
+        self.seen: dict[At, float] = {}
+        self.count = 0
+        self.last_s = time.monotonic()
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": f"observer-{topics[0]}",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 50,
+                "log_level": 0,
+            }
+        )
+        self._places = [
+            TopicPartition(topic, number, 0)
+            for topic in topics
+            for number in self._consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        ]
+        self._consumer.assign(self._places)
+        self._written: dict[int, int] = {}  # input partition -> behind its newest outcome
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="observer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Read no more."""
+        self._stopping.set()
+        self._thread.join(30)
+        self._consumer.close()
+
+    def written(self) -> dict[int, int]:
+        """Return, per input partition, the offset behind the newest outcome read."""
+        return dict(self._written)
+
+    def catch_up(self) -> None:
+        """Return when all that stands in the topics now was read."""
+        ends = {}
+        for place in self._places:
+            _, end = self._consumer.get_watermark_offsets(place, timeout=30)
+            ends[place.topic, place.partition] = end
+
+        def caught_up() -> bool:
+            positions = self._consumer.position(self._places)
+            return all(
+                end == 0 or each.offset >= end
+                for each in positions
+                for end in [ends[each.topic, each.partition]]
+            )
+
+        with contextlib.suppress(TimeoutError):  # an open transaction holds readers back
+            wait_until(caught_up, what="all outcomes are read", timeout_s=5, every_s=0.02)
+
+    def wait_for(self, places: Sequence[At], *, timeout_s: float = _PATIENCE_S) -> float | None:
+        """Return when the last of ``places`` got its outcome; None if one did not in time."""
+        deadline_s = time.monotonic() + timeout_s
+        left = list(places)
+        while time.monotonic() < deadline_s:
+            left = [at for at in left if at not in self.seen]
+            if not left:
+                return max((self.seen[at] for at in places), default=time.monotonic())
+            time.sleep(0.05)
+        return None
+
+    def _read(self) -> None:
+        while not self._stopping.is_set():
+            for message in self._consumer.consume(500, 0.1):
+                error = message.error()
+                if error is None:
+                    self._note(outcome_of(message))
+                elif error.code() != KafkaError._PARTITION_EOF:
+                    continue  # the client reconnects by itself
+
+    def _note(self, outcome: Outcome) -> None:
+        now_s = time.monotonic()
+        at = outcome.source
+        self.count += 1
+        self.last_s = now_s
+        self.seen.setdefault(at, now_s)
+        self._written[at.partition] = max(self._written.get(at.partition, 0), at.offset + 1)
