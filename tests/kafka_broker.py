@@ -191,6 +191,7 @@ class _Node:
     number: int
     ports: Mapping[str, int]  # listener -> port
     folder: Path
+    advertised: Mapping[str, int] = field(default_factory=dict)  # where it differs
     process: subprocess.Popen[bytes] | None = None
 
 
@@ -202,12 +203,25 @@ class LocalCluster(Cluster):
     folder: Path
     home: Path
     secured: Secured | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, *, brokers: int = 1, secure: bool = False) -> Self:
+    def start(
+        cls,
+        *,
+        brokers: int = 1,
+        secure: bool = False,
+        proxy_ports: Sequence[int] = (),
+        settings: Mapping[str, Any] | None = None,
+    ) -> Self:
         """Format and start the nodes; return when all have joined.
 
-        With ``secure`` the first node also listens with SSL, SASL_PLAINTEXT and SASL_SSL.
+        Args:
+            brokers: how many nodes.
+            secure: the first node also listens with SSL, SASL_PLAINTEXT and SASL_SSL.
+            proxy_ports: one per node: it also listens as PROXIED and says that it does so at this
+                port, where the test runs a proxy in front of ``address("PROXIED", node)``.
+            settings: of the brokers, over what is set here.
         """
         home = Path(os.environ.get("KAFKA_HOME", "missing"))
         if not (home / "libs").is_dir():
@@ -220,17 +234,20 @@ class LocalCluster(Cluster):
         if secure:
             listeners += ["SSL", "SASL_PLAINTEXT", "SASL_SSL"]
             secured = _make_certificates(folder)
+        if proxy_ports:
+            listeners.append("PROXIED")
         ports = _free_ports(brokers * len(listeners))
         nodes = [
             _Node(
                 number,
                 dict(zip(listeners, ports[index * len(listeners) :], strict=False)),
                 folder / f"node{number}",
+                {"PROXIED": proxy_ports[index]} if proxy_ports else {},
             )
             for index, number in enumerate(range(1, brokers + 1))
         ]
         bootstrap = ",".join(f"localhost:{node.ports['PLAINTEXT']}" for node in nodes)
-        cluster = cls(bootstrap, nodes, folder, home, secured)
+        cluster = cls(bootstrap, nodes, folder, home, secured, settings or {})
         try:
             cluster._format()
             for node in nodes:
@@ -241,9 +258,9 @@ class LocalCluster(Cluster):
             raise
         return cluster
 
-    def address(self, listener: str) -> str:
-        """host:port of a listener of the first node."""
-        return f"localhost:{self.nodes[0].ports[listener]}"
+    def address(self, listener: str, number: int = 1) -> str:
+        """host:port of a listener of a node."""
+        return f"localhost:{self._node(number).ports[listener]}"
 
     def close(self) -> None:
         """Kill the nodes and delete their folders."""
@@ -324,7 +341,7 @@ class LocalCluster(Cluster):
         for node in self.nodes:
             node.folder.mkdir()
             path = node.folder / "server.properties"
-            path.write_text(_properties(node, self.nodes, self.secured))
+            path.write_text(_properties(node, self.nodes, self.secured, self.settings))
             command = [*self._java("-Xmx256m"), "kafka.tools.StorageTool", "format"]
             command += ["-t", cluster_id, "-c", str(path)]
             if self.secured is not None:
@@ -344,10 +361,13 @@ def _free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _properties(node: _Node, nodes: Sequence[_Node], secured: Secured | None) -> str:
+def _properties(
+    node: _Node, nodes: Sequence[_Node], secured: Secured | None, more: Mapping[str, Any]
+) -> str:
     replicas = min(3, len(nodes))
     voters = ",".join(f"{each.number}@localhost:{each.ports['CONTROLLER']}" for each in nodes)
     advertised = {name: port for name, port in node.ports.items() if name != "CONTROLLER"}
+    advertised |= node.advertised
     settings: dict[str, Any] = {
         "process.roles": "broker,controller",
         "node.id": node.number,
@@ -356,7 +376,7 @@ def _properties(node: _Node, nodes: Sequence[_Node], secured: Secured | None) ->
         "listeners": ",".join(f"{name}://localhost:{port}" for name, port in node.ports.items()),
         "advertised.listeners": ",".join(f"{n}://localhost:{p}" for n, p in advertised.items()),
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,"
-        "SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL",
+        "SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL,PROXIED:PLAINTEXT",
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": node.folder / "logs",
         "auto.create.topics.enable": "false",
@@ -373,6 +393,7 @@ def _properties(node: _Node, nodes: Sequence[_Node], secured: Secured | None) ->
     }
     if secured is not None:
         settings |= _security(secured)
+    settings |= more
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
