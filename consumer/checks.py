@@ -7,7 +7,7 @@ from streamlabel.config.settings import Settings
 from streamlabel.consumer.ports import Clock
 from streamlabel.consumer.reading_aloud import printable
 from streamlabel.consumer.routing import Router
-from streamlabel.consumer.topics import Topic, ensure_topics
+from streamlabel.consumer.topics import find_topics
 from streamlabel.errors import BrokerError, ConfigError, InferenceError, StreamlabelError
 from streamlabel.models.base import Classifier
 from streamlabel.models.worker import WorkerClassifier
@@ -39,7 +39,6 @@ class Check:
 
 async def check_broker(settings: Settings) -> AsyncIterator[Check]:
     """Yield whether the brokers answer and the topics are there; creates none."""
-    kafka = settings.kafka.model_copy(update={"create_topics": False})
     output = settings.output
     names = [
         settings.input.topic,
@@ -47,36 +46,23 @@ async def check_broker(settings: Settings) -> AsyncIterator[Check]:
         output.review_topic,
         output.dead_letter_topic,
     ]
-    found: dict[str, Topic] = {}
-    missing: dict[str, ConfigError] = {}
     try:
-        try:
-            found.update(await ensure_topics(kafka, names))
-        except ConfigError:  # some are missing: ask one by one which
-            for name in names:
-                try:
-                    found.update(await ensure_topics(kafka, [name]))
-                except ConfigError as error:
-                    missing[name] = error
+        found = await find_topics(settings.kafka, names)
     except (BrokerError, ConfigError) as error:
         yield Check("broker", failure=error)
         return
-    yield Check("broker", f"{kafka.bootstrap_servers} answers")
-    detail = ", ".join(f"{name} ({topic.partitions} partitions)" for name, topic in found.items())
+    yield Check("broker", f"{settings.kafka.bootstrap_servers} answers")
+    missing = [name for name in names if name not in found]
+    there = [f"{name} ({found[name].partitions} partitions)" for name in names if name in found]
     if missing and not settings.kafka.create_topics:
-        yield Check("topics", detail, await _all_missing(settings, list(missing)))
-    else:
-        planned = [f"{name} (will be created, {settings.kafka.partitions})" for name in missing]
-        yield Check("topics", ", ".join(filter(None, [detail, *planned])))
-
-
-async def _all_missing(settings: Settings, names: list[str]) -> StreamlabelError:
-    """Return the service's own sentence about missing topics."""
-    try:
-        await ensure_topics(settings.kafka, names)
-    except (BrokerError, ConfigError) as error:
-        return error
-    return ConfigError("the topics appeared meanwhile; check again")
+        absent = ConfigError(
+            f"topic(s) {', '.join(missing)} do not exist, or this user may not see them: create"
+            " them, grant Describe, or set kafka.create_topics: true"
+        )
+        yield Check("topics", ", ".join(there), absent)
+        return
+    planned = [f"{name} (will be created, {settings.kafka.partitions})" for name in missing]
+    yield Check("topics", ", ".join(there + planned))
 
 
 async def check_model(

@@ -12,7 +12,8 @@ from streamlabel.consumer.kafka_connection import connection_options
 from streamlabel.consumer.kafka_errors import mapped
 from streamlabel.consumer.ports import Clock
 from streamlabel.consumer.records import Position, SourceRecord
-from streamlabel.consumer.topics import ensure_topics
+from streamlabel.consumer.topics import find_topics
+from streamlabel.errors import ConfigError
 
 __all__ = ["watch"]
 
@@ -38,7 +39,12 @@ async def watch(
         ConfigError: the topic is missing.
         BrokerError: the brokers cannot be reached, or refuse.
     """
-    found = await ensure_topics(kafka.model_copy(update={"create_topics": False}), [topic])
+    found = await find_topics(kafka, [topic])
+    if topic not in found:
+        raise ConfigError(
+            f"topic {topic} does not exist, or this user may not see it; the service creates it at"
+            " its first start if kafka.create_topics is true"
+        )
     numbers = range(found[topic].partitions)
     consumer = AIOKafkaConsumer(
         **await connection_options(kafka),

@@ -16,7 +16,7 @@ from streamlabel.consumer.kafka_connection import connection_options
 from streamlabel.consumer.kafka_errors import broker_error, mapped
 from streamlabel.errors import ConfigError
 
-__all__ = ["Topic", "ensure_topics"]
+__all__ = ["Topic", "ensure_topics", "find_topics"]
 
 _log = structlog.get_logger(__name__)
 
@@ -57,6 +57,22 @@ async def ensure_topics(kafka: KafkaSettings, names: Sequence[str]) -> Mapping[s
                 await admin.start()
                 found = await _find(admin, kafka, names)
                 return await _with_limits(admin, found)
+    finally:
+        await admin.close()
+
+
+async def find_topics(kafka: KafkaSettings, names: Sequence[str]) -> Mapping[str, Topic]:
+    """Return those of the topics that are there now; creates none and waits for none.
+
+    Raises:
+        BrokerError: retriable: the cluster cannot be reached; not: access denied.
+    """
+    admin = AIOKafkaAdminClient(**await connection_options(kafka))
+    try:
+        with mapped(f"looking for the topics {', '.join(names)}"):
+            async with asyncio.timeout(_ATTEMPT_TIMEOUT_S):
+                await admin.start()
+                return await _present(admin, names)
     finally:
         await admin.close()
 

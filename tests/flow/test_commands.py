@@ -9,13 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from streamlabel import __version__
 from streamlabel.__main__ import app
+from streamlabel.commands.program import Program
 from streamlabel.config.reference import json_schema
+from streamlabel.errors import BrokerError, ModelError
 
-COMMANDS = ["run", "version", "classify", "config show", "config schema"]
+COMMANDS = [
+    "run", "check", "classify", "produce", "tail", "config show", "config schema", "version",
+]  # fmt: skip
 
 
 def invoke(*arguments: str, env: dict[str, str] | None = None) -> Result:
@@ -187,3 +192,35 @@ def test_an_interrupted_classify_leaves_no_half_result(tmp_path: Path) -> None:
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (BrokerError("no broker"), 4, "streamlabel: no broker\n"),
+        (ExceptionGroup("tasks", [ValueError(), ModelError("gone")]), 3, "streamlabel: gone\n"),
+        (KeyboardInterrupt(), 130, ""),
+        (BaseExceptionGroup("tasks", [KeyboardInterrupt()]), 130, ""),
+        (FileNotFoundError(2, "No such file", "x.pem"), 1, "streamlabel: x.pem: No such file\n"),
+        (typer.BadParameter("wrong"), 2, "Usage: "),
+        (typer.Exit(7), 7, ""),
+        (KeyError("text of a record"), 1, "streamlabel: internal error: KeyError in test_commands"),
+    ],
+)
+def test_every_error_is_an_exit_code_and_at_most_one_sentence(
+    error: BaseException, code: int, sentence: str
+) -> None:
+    failing = typer.Typer(cls=Program, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+    @failing.command()
+    def fail() -> None:
+        raise error
+
+    @failing.command()
+    def other() -> None: ...
+
+    result = CliRunner().invoke(failing, ["fail"])
+    assert result.exit_code == code
+    assert result.stderr.startswith(sentence)
+    assert "text of a record" not in result.output
+    assert "Traceback" not in result.output
