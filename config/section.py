@@ -8,4 +8,4 @@ __all__ = ["Section"]
 class Section(BaseModel):
     """Plain, frozen data; unknown keys are refused (``loading`` adds the nearest valid name)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -169,6 +169,8 @@ def test_an_empty_section_or_file_says_nothing(tmp_path: Path) -> None:
             "kafka.security.sasl_mechanism: set it, SASL_SSL needs one",
         ),
         ("input: {topic: labels}", "output.labels_topic: 'labels' is also input.topic"),
+        ("batching: {linger_s: .inf}", "batching.linger_s: must be a finite number"),
+        ("routing: {threshold: .nan}", "routing.threshold: must be a finite number"),
         ("input: {topic: a b}", "input.topic: must look like"),
     ],
 )
