@@ -25,10 +25,14 @@ from streamlabel.consumer.pipeline import Pipeline
 from streamlabel.consumer.ports import RecordSink, RecordSource
 from streamlabel.consumer.starting import until_reachable
 from streamlabel.consumer.telemetry import PrometheusMetrics, watch_loop_lag
+from streamlabel.errors import DeadLetterGuardError
 from streamlabel.models.worker import WorkerClassifier
 
 __all__ = ["run"]
 
+# Markers of transactions on an idle input stay as a lag that no read removes; more than this is
+# work. They are one for each transaction since the last record, so a few at most.
+_MARKER_LAG = 10
 # How often gauges and the state behind the probes are brought up to date.
 _OBSERVE_S = 1.0
 
@@ -81,9 +85,14 @@ class _Service:
             stack.push_async_callback(sink.stop)
             classifier = await self._unless_asked(self._start(sink, configure_worker))
             if classifier is None:
+                self._health.drain_started()
                 return
             stack.push_async_callback(classifier.close)
             self._health.model_loaded()
+            info = classifier.info
+            self._metrics.describe_build(
+                {"version": __version__, "model": info.name, "device": info.device}
+            )
             pipeline = Pipeline(
                 source=source,
                 sink=sink,
@@ -152,7 +161,12 @@ class _Service:
                 for watcher in watchers:
                     watcher.cancel()
         except BaseExceptionGroup as errors:
-            raise first_cause(errors) from errors
+            cause = first_cause(errors)
+            if isinstance(cause, DeadLetterGuardError):
+                self._health.guard_tripped(str(cause))
+            raise cause from errors
+        finally:
+            self._health.left()
 
     async def _drain_when_asked(self, pipeline: Pipeline) -> None:
         await self._asked.wait()
@@ -167,9 +181,11 @@ class _Service:
         while True:
             now_s = self._clock.now_s()
             lag = source.lag() if pipeline.assignment.has_joined else {}
+            metrics.forget("consumer_lag_records")  # of partitions that went away
             for (topic, partition), records in lag.items():
                 metrics.set("consumer_lag_records", records, topic=topic, partition=str(partition))
-            health.work(waiting=pipeline.in_flight.items > 0 or any(lag.values()), now_s=now_s)
+            is_behind = any(records > _MARKER_LAG for records in lag.values())
+            health.work(waiting=pipeline.in_flight.items > 0 or is_behind, now_s=now_s)
             health.progressed(pipeline.last_progress_s)
             health.worker_changed(up=classifier.is_up)
             if pipeline.assignment.has_joined:

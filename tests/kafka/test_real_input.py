@@ -140,6 +140,7 @@ def _plain(model: Path, texts: list[str]) -> Iterator[dict[str, float]]:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    torch.set_num_threads(1)  # one text alone gains little from more, and loses on a busy machine
     tokenizer = AutoTokenizer.from_pretrained(model)
     network = AutoModelForSequenceClassification.from_pretrained(model, dtype=torch.float32).eval()
     names = [network.config.id2label[i] for i in range(len(LABELS))]
