@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import structlog
-from aiokafka import ConsumerRebalanceListener
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka import TopicPartition as KafkaPartition
 
 from streamlabel.consumer.kafka_errors import broker_error, mapped
@@ -20,13 +20,14 @@ from streamlabel.consumer.ports import AssignmentListener
 from streamlabel.consumer.records import TopicPartition
 from streamlabel.errors import BrokerError
 
-__all__ = ["Membership"]
+__all__ = ["Membership", "stop_consumer"]
 
 T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
 
 _RETRY_S = 1.0  # between two attempts to admit a partition
+_STOP_TIMEOUT_S = 10.0
 _OVERTIME_S = 5.0  # the listener keeps its own budget; this guards against one that does not
 
 
@@ -126,8 +127,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         return await _retried(name, lambda: self._first_offset(partition))
 
     def _fail(self, error: Exception, doing: str) -> None:
-        _log.error("membership_failed", doing=doing, error=type(error).__name__, exc_info=error)
         self.failure = error if isinstance(error, BrokerError) else broker_error(error, doing)
+        if self.failure is not error:
+            self.failure.__cause__ = error
+        _log.error("membership_failed", doing=doing, error=type(error).__name__)
 
 
 async def _retried(partition: str, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -140,3 +143,20 @@ async def _retried(partition: str, attempt: Callable[[], Awaitable[T]]) -> T:
                 raise
             _log.warning("admission_retried", partition=partition, error=str(error))
             await asyncio.sleep(_RETRY_S)
+
+
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Leave the group and close all connections, in bounded time.
+
+    With the broker down, ``stop`` of 0.14.0 may hang, or end in the CancelledError of a task of
+    its own with its connections left open. So it runs in a task, and the client is closed after.
+    """
+    stopping = asyncio.ensure_future(consumer.stop())
+    try:
+        await asyncio.wait([stopping], timeout=_STOP_TIMEOUT_S)
+    finally:
+        stopping.cancel()
+    if not stopping.done() or stopping.cancelled() or stopping.exception() is not None:
+        _log.warning("consumer_stop_incomplete")
+        closing = asyncio.ensure_future(consumer._client.close())  # noqa: SLF001 see above
+        await asyncio.wait([closing], timeout=_STOP_TIMEOUT_S)

@@ -25,7 +25,7 @@ from streamlabel.config.kafka import InputSettings, KafkaSettings
 from streamlabel.consumer.kafka_connection import connection_options
 from streamlabel.consumer.kafka_errors import broker_error, mapped
 from streamlabel.consumer.kafka_gate import Gate
-from streamlabel.consumer.kafka_group import Membership
+from streamlabel.consumer.kafka_group import Membership, stop_consumer
 from streamlabel.consumer.kafka_salvage import salvage
 from streamlabel.consumer.ports import AssignmentListener, Clock
 from streamlabel.consumer.records import Position, SourceRecord, TopicPartition
@@ -40,7 +40,6 @@ _DAY_MS = 86_400_000
 _REVOKE_MARGIN_MS = 10_000  # between our budget for a revoke and the broker's patience
 _SLICE_S = 0.2  # one wait for records; a newly admitted partition is noticed after this
 _COMMIT_TIMEOUT_S = 10.0
-_STOP_TIMEOUT_S = 10.0
 _NOBODY = 2**31 - 1  # a partition that no topic has: polls for errors, returns no records
 
 
@@ -71,7 +70,7 @@ class KafkaSource:
             with mapped("connecting to Kafka"):
                 await consumer.start()
         except BaseException:
-            await consumer.stop()
+            await stop_consumer(consumer)
             raise
         self._consumer = consumer
         self._membership = Membership(
@@ -160,11 +159,7 @@ class KafkaSource:
         if self._membership is not None:
             await self._membership.end_admissions()
         if self._consumer is not None:
-            try:
-                async with asyncio.timeout(_STOP_TIMEOUT_S):
-                    await self._consumer.stop()
-            except (TimeoutError, kafka_errors.KafkaError, OSError) as error:
-                _log.warning("consumer_stop_failed", error=type(error).__name__)
+            await stop_consumer(self._consumer)
         self._gate.clear()
 
     # ---- where to begin

@@ -3,10 +3,14 @@
 import struct
 from collections.abc import Sequence
 
+from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import for_code
+from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-__all__ = ["batch", "resealed", "with_bytes"]
+__all__ = ["batch", "produce_bytes", "resealed", "with_bytes"]
 
 _GOOD, _BAD = b"good-name", b"bad-\xff-nam"  # same length: no other byte of the batch changes
 
@@ -86,3 +90,23 @@ def resealed(buffer: bytearray) -> bytes:
     """Write the checksum that fits the bytes."""
     struct.pack_into(">I", buffer, 17, calc_crc32c(bytes(buffer[21:])))
     return bytes(buffer)
+
+
+async def produce_bytes(bootstrap: str, topic: str, buffer: bytes, partition: int = 0) -> None:
+    """Send a record batch as it is."""
+    client = AIOKafkaClient(bootstrap_servers=bootstrap)
+    await client.bootstrap()
+    try:
+        await client.set_topics([topic])
+        leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
+        request = ProduceRequest(
+            required_acks=-1,
+            timeout=10_000,
+            topics=[(topic, [(partition, buffer)])],
+            transactional_id=None,
+        )
+        response = await client.send(leader, request)
+        [(_, [(_, code, *_)])] = response.topics
+        assert code == 0, for_code(code)
+    finally:
+        await client.close()
