@@ -1,0 +1,121 @@
+"""Prompted scores on transformers: what the model writes is what is counted."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from streamlabel.config.model import PromptedSettings
+from streamlabel.errors import ConfigError, InferenceError, ModelError
+from streamlabel.models.base import Prediction, PreparedText
+from streamlabel.models.chat import load_chat
+from streamlabel.models.prompted import PromptedClassifier, load
+from streamlabel.models.prompts import build_prompt
+from tests.models.test_prompts import SPAM
+
+pytestmark = pytest.mark.model
+
+TASK: dict[str, Any] = SPAM | {"examples": [], "instruction": "Spam?"}
+ANSWERS = {"See you soon": {"ham": 97, "spam": 3}, "Free cash": {"ham": 4, "spam": 95}}
+
+
+def settings(folder: Path, **changes: object) -> PromptedSettings:
+    given: dict[str, object] = {"path": str(folder), "device": "cpu", "threads": 1, "task": TASK}
+    return PromptedSettings.model_validate(given | {"max_tokens": 1024} | changes)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model, trained to answer two texts with scores: seconds, and then it really does."""
+    chat = load_chat(tiny_llm, name="tiny")
+    prompt = build_prompt(
+        settings(tiny_llm).task,
+        answers="scores",
+        render=chat.render,
+        tokenizer=chat.tokens,
+        max_tokens=900,
+    )
+    rows, targets = [], []
+    for text, scores in ANSWERS.items():
+        ids, answer = prompt.encode(text).ids, chat.tokens.plain(json.dumps(scores)).ids
+        rows.append([*ids, *answer, chat.end_id or 0])
+        targets.append([*[-100] * len(ids), *answer, chat.end_id or 0])
+    longest = max(map(len, rows))
+    inputs = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+    labels = torch.tensor([row + [-100] * (longest - len(row)) for row in targets])
+    torch.set_num_threads(1)  # two threads wait for each other on a busy machine
+    torch.manual_seed(1)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_llm, dtype=torch.float32)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(60):
+        loss = model(input_ids=inputs, labels=labels).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    folder = tmp_path_factory.mktemp("trained")
+    model.save_pretrained(folder)
+    transformers.AutoTokenizer.from_pretrained(tiny_llm).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def classifier(trained: Path) -> Iterator[PromptedClassifier]:
+    loaded = load(settings(trained))
+    yield loaded
+    asyncio.run(loaded.close())
+
+
+async def ask(classifier: PromptedClassifier, *texts: str) -> list[Prediction | InferenceError]:
+    prepared = [text for text in await classifier.prepare(texts) if isinstance(text, PreparedText)]
+    return await classifier.classify(prepared)
+
+
+async def test_what_the_model_writes_is_what_is_counted(classifier: PromptedClassifier) -> None:
+    for outcome, scores in zip(await ask(classifier, *ANSWERS), ANSWERS.values(), strict=True):
+        assert isinstance(outcome, Prediction)
+        total = sum(scores.values())
+        assert outcome.probabilities == pytest.approx([s / total for s in scores.values()])
+        assert outcome.sum_error == abs(total - 100)
+
+
+async def test_a_batch_writes_what_its_texts_write_alone(classifier: PromptedClassifier) -> None:
+    together = await ask(classifier, *ANSWERS)
+    alone = [(await ask(classifier, text))[0] for text in ANSWERS]
+    assert together == alone
+
+
+async def test_a_model_that_knows_no_form_is_unparseable(tiny_llm: Path) -> None:
+    classifier = await asyncio.to_thread(load, settings(tiny_llm))
+    assert classifier.info.details["probe"] in {"not_json", "text_around", "not_an_object"}
+    outcomes = await ask(classifier, "Hello", "")
+    assert outcomes == [Prediction(None, review_reasons=("unparseable",))] * 2
+    await classifier.close()
+    with pytest.raises(ModelError, match="closed"):
+        await classifier.prepare(["a"])
+
+
+async def test_the_answer_has_room_behind_the_longest_text(classifier: PromptedClassifier) -> None:
+    (prepared,) = await classifier.prepare(["blah " * 10_000])
+    assert isinstance(prepared, PreparedText)
+    assert prepared.truncated
+    assert prepared.tokens + 20 < 1024
+    (outcome,) = await classifier.classify([prepared])
+    assert isinstance(outcome, Prediction)
+    assert outcome.truncated
+
+
+def test_the_info_names_engine_and_prompt(classifier: PromptedClassifier) -> None:
+    info = classifier.info
+    assert (info.backend, info.details["engine"]) == ("prompted", "transformers")
+    assert len(info.prompt_version or "") == 12
+
+
+def test_class_names_that_fill_the_answer_are_refused(tiny_llm: Path) -> None:
+    names = [{"name": f"{i}" + "x" * 100} for i in range(12)]
+    with pytest.raises(ConfigError, match="the answer alone may take"):
+        load(settings(tiny_llm, task={"labels": names}))
