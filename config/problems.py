@@ -28,7 +28,7 @@ def nearest_setting(path: Path, *, backend: str | None = None) -> str:
     valid = _names_in(tuple(parent), backend)
     close = difflib.get_close_matches(_plain(name), valid, n=1)
     if close:
-        return f"did you mean {'.'.join((*parent, close[0]))}?"
+        return f"did you mean {_dotted((*parent, close[0]))}?"
     by_name = {entry.path[-1]: entry.name for entry in entries()}
     close = difflib.get_close_matches(_plain(name), by_name, n=1, cutoff=0.8)
     if close:

@@ -70,7 +70,7 @@ def progress(what: str, *, total: int | None) -> "Iterator[Callable[[int, str], 
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
