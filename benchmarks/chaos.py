@@ -1,0 +1,135 @@
+"""The chaos table: every fault, many times, against a real Kafka; counts what was lost or doubled.
+
+    python -m benchmarks.chaos                        everything, which takes about two hours
+    python -m benchmarks.chaos --only service-killed  one fault; its rows in the table are replaced
+    python -m benchmarks.chaos --resume               what the stored table does not have yet
+
+Rows are stored after each fault, so that a run may be cut off and resumed.
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import results_file
+from tests.chaos.place import Place
+from tests.chaos.run import Delivery
+from tests.chaos.scenarios import BOTH, SCENARIOS, Scenario, perform
+
+_NAME = "chaos"
+_COLUMNS = ("records", "faults", "hits", "lost", "doubled", "out_of_order", "seconds_to_recover")
+
+
+def stored() -> list[dict[str, Any]]:
+    """Return the rows of the table as it is."""
+    path = results_file.RESULTS / f"{_NAME}.json"
+    if not path.exists():
+        return []
+    rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"]
+    return rows
+
+
+def store(new: Sequence[dict[str, Any]], command: str) -> None:
+    """Put rows into the table, in the place of older ones of the same fault and delivery."""
+    rows = {(row["fault"], row["delivery"]): row for row in [*stored(), *new]}
+    names = [scenario.name for scenario in SCENARIOS.values()]
+    ordered = sorted(rows.values(), key=lambda row: (names.index(row["fault"]), row["delivery"]))
+    exactly = [row for row in ordered if row["delivery"] == "exactly_once"]
+    figures = {
+        "lost": sum(row["lost"] for row in ordered),
+        "exactly_once_doubled": sum(row["doubled"] for row in exactly),
+        "out_of_order": sum(row["out_of_order"] for row in ordered),
+        "faults": sum(row["faults"] for row in ordered),
+        "hits": sum(row["hits"] for row in ordered),
+        "records": sum(row["records"] for row in ordered),
+        "rows": len(ordered),
+        "rows_failed": sum(not row["passed"] for row in ordered),
+    }
+    results_file.write(
+        _NAME,
+        command=command,
+        figures=figures,
+        page=_page(ordered),
+        details={"rows": ordered},
+        libraries=("aiokafka", "confluent-kafka"),
+    )
+
+
+def _page(rows: Sequence[dict[str, Any]]) -> str:
+    lines = [
+        "Hits are faults that met work in flight; seconds to recover count from the end of a fault"
+        " until everything that waited at its beginning is out, the longest of all faults. At least"
+        " once: doubled records were in flight at a fault.",
+        "",
+        "| fault | delivery | brokers | " + " | ".join(_COLUMNS).replace("_", " ") + " | |",
+        "| --- | --- | ---: | " + " | ".join("---:" for _ in _COLUMNS) + " | --- |",
+    ]
+    for row in rows:
+        cells = [str(row[name]) for name in ("fault", "delivery", "brokers", *_COLUMNS)]
+        cells.append("ok" if row["passed"] else "FAILED")
+        lines.append("| " + " | ".join(cells).replace("_", " ").replace("None", "") + " |")
+    return "\n".join(lines)
+
+
+def _groups(scenario: Scenario, deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:
+    """Deliveries that run together: all where a fault strikes the broker under both."""
+    wanted = [delivery for delivery in scenario.deliveries if delivery in deliveries]
+    if scenario.shakes_broker:
+        yield wanted
+    else:
+        yield from ([delivery] for delivery in wanted)
+
+
+def main() -> None:
+    """Run what was asked for and store it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", action="append", choices=SCENARIOS, metavar="FAULT")
+    parser.add_argument("--delivery", action="append", choices=BOTH)
+    parser.add_argument("--rounds", type=int, help="faults a row, default: the table's")
+    parser.add_argument("--short", action="store_true", help="the numbers of the short form")
+    parser.add_argument("--seed", type=int, default=random.randrange(10_000))
+    parser.add_argument("--resume", action="store_true", help="skip rows stored as passed")
+    parser.add_argument("--keep", type=Path, help="folder for configurations and logs")
+    parser.add_argument("--dry", action="store_true", help="print rows, store nothing")
+    asked = parser.parse_args()
+    chosen = [SCENARIOS[name] for name in asked.only or SCENARIOS]
+    done = {(row["fault"], row["delivery"]) for row in stored() if row["passed"]}
+    command = " ".join(["python -m benchmarks.chaos", *sys.argv[1:]])
+    failed = False
+    with tempfile.TemporaryDirectory() as scratch:
+        for brokers in sorted({scenario.brokers for scenario in chosen}):
+            with Place.open(brokers=brokers) as place:
+                for scenario in chosen:
+                    if scenario.brokers != brokers:
+                        continue
+                    for group in _groups(scenario, asked.delivery or BOTH):
+                        if asked.resume and all((scenario.name, each) in done for each in group):
+                            continue
+                        rows = perform(
+                            scenario,
+                            place,
+                            group,
+                            seed=asked.seed,
+                            folder=asked.keep or Path(scratch),
+                            is_long=not asked.short,
+                            rounds=asked.rounds,
+                        )
+                        failed = failed or not all(row.passed for row in rows)
+                        if asked.dry:
+                            print(
+                                *(json.dumps(row.as_dict()) for row in rows), sep="\n", flush=True
+                            )
+                        else:
+                            store([row.as_dict() for row in rows], command)
+    raise SystemExit(failed)
+
+
+if __name__ == "__main__":
+    main()

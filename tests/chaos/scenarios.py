@@ -1,0 +1,320 @@
+"""Every row of the chaos table: fault, load, number of faults, and what may be doubled."""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+from tests.chaos import faults
+from tests.chaos.driver import Load, Value
+from tests.chaos.faults import Fault
+from tests.chaos.fuzz import bad_values
+from tests.chaos.place import Place
+from tests.chaos.run import Delivery, Run, Setup
+from tests.chaos.verifier import Verdict
+
+__all__ = ["BOTH", "SCENARIOS", "Row", "Scenario", "perform"]
+
+BOTH: tuple[Delivery, ...] = ("exactly_once", "at_least_once")
+
+# What at least once may double: nothing, what was in flight at a fault, or whatever it was.
+Doubles = Literal["none", "in flight", "any"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One row, for each delivery.
+
+    Attributes:
+        fault: what strikes; None: the load itself is bad.
+        briefly: the same in the short form, where it takes less time; None: no difference.
+        short: faults in CI.
+        long: faults in the long form.
+        doubles: allowed with at least once; exactly once allows none.
+        setup: of the run.
+        records: without a fault: how many records, short and long.
+        values: makes the records, given how many and the seed.
+        evidence: a log line that says that a fault met work; None: work was under way.
+        brokers: nodes it needs.
+        shakes_broker: it strikes the place and not a process: runs of both deliveries share it,
+            and nothing else may run there.
+        deliveries: which rows there are.
+    """
+
+    name: str
+    fault: Fault | None = None
+    briefly: Fault | None = None
+    short: int = 1
+    long: int = 10
+    doubles: Doubles = "none"
+    setup: Setup = field(default_factory=Setup)
+    records: tuple[int, int] = (1500, 10_000)
+    values: Callable[[int, int], list[Value]] | None = None
+    evidence: str | None = None
+    brokers: int = 1
+    shakes_broker: bool = False
+    deliveries: tuple[Delivery, ...] = BOTH
+
+    @property
+    def slug(self) -> str:
+        """For topics and arguments."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower())
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one run of a scenario showed.
+
+    Attributes:
+        hits: faults that met in-flight work.
+        in_flight: records without outcome at the faults, in sum.
+        seconds_to_recover: the longest, from a fault's end until what was in flight then is out.
+        problems: everything that makes the row a failure.
+    """
+
+    fault: str
+    delivery: Delivery
+    brokers: int
+    records: int
+    faults: int
+    hits: int
+    lost: int
+    doubled: int
+    out_of_order: int
+    stuck: int
+    in_flight: int
+    seconds_to_recover: float | None
+    seconds_to_recover_median: float | None
+    seconds: float
+    seed: int
+    exit_codes: Sequence[int | None]
+    problems: Sequence[str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether it shows what the table claims."""
+        return not self.problems
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "passed": self.passed}
+
+
+def perform(
+    scenario: Scenario,
+    place: Place,
+    deliveries: Sequence[Delivery],
+    *,
+    seed: int,
+    folder: Path,
+    is_long: bool = False,
+    rounds: int | None = None,
+) -> list[Row]:
+    """Run a scenario once, the given deliveries side by side; return a row for each.
+
+    With ``is_long`` as many faults or records as the long form wants; ``rounds`` faults if given.
+    """
+    began_s = time.monotonic()
+    records = scenario.records[is_long]
+    setup = scenario.setup
+    if scenario.values is not None:
+        setup = replace(setup, values=scenario.values(records, seed))
+    fault = scenario.fault if is_long or scenario.briefly is None else scenario.briefly
+    with ExitStack() as stack:
+        runs = [
+            stack.enter_context(
+                Run(place, delivery, setup, name=scenario.slug, seed=seed, folder=folder)
+            )
+            for delivery in deliveries
+        ]
+        hits = [0] * len(runs)
+        if fault is None:
+            for run in runs:
+                run.wait_until_sent(records)
+        else:
+            for _ in range(rounds or (scenario.long if is_long else scenario.short)):
+                met = _strike(fault, runs, scenario.evidence)
+                hits = [count + each for count, each in zip(hits, met, strict=True)]
+        return [
+            _row(scenario, run, run.finish(), hits=count, seconds=time.monotonic() - began_s)
+            for run, count in zip(runs, hits, strict=True)
+        ]
+
+
+def _strike(fault: Fault, runs: Sequence[Run], evidence: str | None) -> list[bool]:
+    """Strike once at a random moment; return per run whether that met work."""
+    for run in runs:
+        run.wait_at_work()
+    time.sleep(runs[0].rng.uniform(0.0, 1.0))
+    waiting = [run.waiting() for run in runs]
+    met = [run.is_at_work() for run in runs]
+    said = [run.said(evidence) if evidence else 0 for run in runs]
+    over_s = fault(runs)
+    for number, run in enumerate(runs):
+        run.in_flight.append(len(waiting[number]))
+        run.wait_recovered(waiting[number], over_s)
+        if evidence is not None:
+            met[number] = run.said(evidence) > said[number]
+    return met
+
+
+def _allowed(doubles: Doubles, run: Run, verdict: Verdict) -> bool:
+    """Whether so many doubles are what at least once promises at this fault."""
+    if doubles == "in flight":
+        if run.windows:  # each record, as often as a fault met it between written and committed
+            return verdict.unexplained == 0
+        return verdict.doubled <= sum(run.in_flight)
+    return doubles == "any"
+
+
+def _row(scenario: Scenario, run: Run, verdict: Verdict, *, hits: int, seconds: float) -> Row:
+    damage = verdict.damage()
+    if run.delivery == "at_least_once" and _allowed(scenario.doubles, run, verdict):
+        damage.pop("doubled", None)
+    problems = [
+        f"{name}: {count}, for example {verdict.examples[name]}" for name, count in damage.items()
+    ]
+    strikes = len(run.in_flight)
+    if scenario.fault is None:
+        strikes = hits = sum(record.expected != "result" for record in run.driver.acked)
+    if not hits:
+        problems.append("no fault met work")
+    return Row(
+        fault=scenario.name,
+        delivery=run.delivery,
+        brokers=run.place.brokers,
+        records=verdict.records,
+        faults=strikes,
+        hits=hits,
+        lost=verdict.lost,
+        doubled=verdict.doubled,
+        out_of_order=verdict.out_of_order,
+        stuck=verdict.stuck,
+        in_flight=sum(run.in_flight),
+        seconds_to_recover=_rounded(max(run.recoveries_s, default=None)),
+        seconds_to_recover_median=_rounded(median(run.recoveries_s) if run.recoveries_s else None),
+        seconds=round(seconds, 1),
+        seed=run.seed,
+        exit_codes=run.exit_codes(),
+        problems=[*problems, *run.problems],
+    )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 2)
+
+
+# Some of everything that needs no model to be refused, so that all topics are written.
+_MIXED = Load(shares={"invalid": 0.02, "null": 0.01, "blank": 0.01, "oversize": 0.002})
+_ORDINARY = Setup(load=_MIXED)
+_EOS: tuple[Delivery, ...] = ("exactly_once",)
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.slug: scenario
+    for scenario in (
+        Scenario(
+            "service killed",
+            faults.killed,
+            short=2,
+            long=50,
+            doubles="in flight",
+            setup=_ORDINARY,
+        ),
+        Scenario("SIGTERM under load", faults.terminated, short=2, long=20, setup=_ORDINARY),
+        Scenario("zombie", faults.zombie, long=10, doubles="any", setup=_ORDINARY),
+        Scenario(
+            "members come and go",
+            faults.rebalanced,
+            short=3,
+            long=30,
+            doubles="in flight",
+            setup=_ORDINARY,
+        ),
+        Scenario("worker killed", faults.worker_killed, short=3, long=20, setup=_ORDINARY),
+        Scenario(
+            "worker hangs",
+            faults.worker_hung,
+            long=5,
+            setup=_ORDINARY,
+            evidence="worker_lost",
+        ),
+        Scenario("poison alone", setup=Setup(load=Load(shares={"poison": 0.01}))),
+        Scenario("poison in runs", setup=Setup(load=Load(shares={"poison": 0.01}, run_length=20))),
+        Scenario("fuzzed values", values=bad_values, setup=Setup(load=Load(rate_s=3000))),
+        Scenario(
+            "output denied",
+            faults.output_denied,
+            long=5,
+            doubles="in flight",
+            setup=Setup(load=_MIXED, way="sasl"),
+        ),
+        Scenario(
+            "output too large",
+            faults.output_limit_lowered,
+            long=1,
+            doubles="any",
+            setup=Setup(load=Load(shares={"wide": 0.02})),
+            evidence="batch_refused",
+        ),
+        Scenario(
+            "coordinator fences",
+            faults.coordinator_fences,
+            long=10,
+            setup=_ORDINARY,
+            evidence="partition_restarted",
+            deliveries=_EOS,
+        ),
+        Scenario(
+            "transaction times out",
+            faults.transaction_timed_out,
+            long=10,
+            setup=Setup(
+                load=_MIXED,
+                settings={
+                    "kafka": {"session_timeout_ms": 20_000},
+                    "delivery": {"transaction_timeout_ms": 1500},
+                },
+            ),
+            evidence="partition_restarted",
+            deliveries=_EOS,
+        ),
+        Scenario(
+            "broker restarted",
+            faults.broker_restarted,
+            long=5,
+            doubles="any",
+            setup=_ORDINARY,
+            shakes_broker=True,
+        ),
+        Scenario(
+            "broker killed",
+            faults.broker_killed,
+            long=5,
+            doubles="any",
+            setup=_ORDINARY,
+            shakes_broker=True,
+        ),
+        Scenario(
+            "broker unreachable",
+            faults.broker_unreachable(60),
+            briefly=faults.broker_unreachable(8),
+            long=4,
+            doubles="any",
+            setup=Setup(load=_MIXED, way="proxy"),
+            shakes_broker=True,
+        ),
+        Scenario(
+            "leader killed",
+            faults.leader_killed,
+            long=6,
+            doubles="any",
+            setup=_ORDINARY,
+            brokers=3,
+            shakes_broker=True,
+        ),
+    )
+}
