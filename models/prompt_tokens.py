@@ -14,6 +14,10 @@ from streamlabel.models.tokens import without_surrogates
 
 __all__ = ["PromptTokenizer", "Tokens"]
 
+# Control tokens that are not marked special look like <think> or [INST]. Other added tokens are
+# runs of spaces or words of a trade; they carry no structure.
+BRACKETS = frozenset("<>[]{}|")
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
@@ -44,8 +48,7 @@ class PromptTokenizer:
             raise ModelLoadError("the tokenizer is no fast tokenizer (tokenizer.json)") from error
         tree["truncation"] = tree["padding"] = None
         self._trusted = Tokenizer.from_str(json.dumps(tree))
-        # Runs of spaces are added tokens in some vocabularies; they carry no structure.
-        controls = [t for t in tree["added_tokens"] if t["special"] or t["content"].strip()]
+        controls = [t for t in tree["added_tokens"] if t["special"] or BRACKETS & {*t["content"]}]
         for token in controls:
             token["special"] = True
         self.controls: dict[int, str] = {token["id"]: token["content"] for token in controls}
