@@ -5,6 +5,7 @@ import typer
 from streamlabel.commands.check import check
 from streamlabel.commands.classify import classify
 from streamlabel.commands.config import show_schema, show_settings
+from streamlabel.commands.demo import demo
 from streamlabel.commands.produce import produce
 from streamlabel.commands.program import Program
 from streamlabel.commands.run import run
@@ -31,6 +32,7 @@ app.command()(check)
 app.command()(classify)
 app.command()(produce)
 app.command()(tail)
+app.command()(demo)
 app.add_typer(config_app, name="config")
 app.command()(version)
 
