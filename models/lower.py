@@ -1,0 +1,97 @@
+"""Runs the frozen lower layers of an encoder once per text, so that only the upper ones are paid.
+
+A fit over many epochs would compute the same lower hidden states again each time. Here they are
+computed once; the model is then trained without embeddings and lower layers, on their results.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from streamlabel.errors import ModelLoadError
+
+__all__ = ["layer_count", "lower_states", "padded", "without_lower"]
+
+_BATCH_ITEMS = 32
+
+
+def lower_states(model: Any, rows: Sequence[Sequence[int]], *, first: int) -> list[Any]:  # noqa: ANN401 torch modules of any architecture
+    """Return for each row of token ids what enters layer ``first``: (T, hidden).
+
+    Raises:
+        ModelLoadError: the encoder is not built of embeddings and one stack of layers.
+    """
+    import torch
+
+    seen: list[Any] = []
+    stack = _stack(model.base_model)
+    hook = stack[first].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    states: list[Any] = [None] * len(rows)
+    by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(rows), _BATCH_ITEMS):
+                batch = by_length[start : start + _BATCH_ITEMS]
+                ids, mask = padded([torch.tensor(rows[i]) for i in batch])
+                model(input_ids=ids, attention_mask=mask)
+                hidden = seen.pop()  # (B, T, hidden)
+                for row, i in enumerate(batch):
+                    states[i] = hidden[row, : len(rows[i])].clone()
+    finally:
+        hook.remove()
+    return states
+
+
+def padded(tensors: Sequence[Any]) -> tuple[Any, Any]:
+    """Return tensors of (T, ...) as one of (B, T, ...), filled with 0, and its mask (B, T)."""
+    import torch
+
+    batch = torch.nn.utils.rnn.pad_sequence(list(tensors), batch_first=True)
+    lengths = torch.tensor([len(tensor) for tensor in tensors])
+    return batch, (torch.arange(batch.shape[1])[None, :] < lengths[:, None]).long()
+
+
+@contextmanager
+def without_lower(model: Any, *, first: int) -> Iterator[None]:  # noqa: ANN401 torch modules of any architecture
+    """Within: ``inputs_embeds`` goes into layer ``first``; embeddings and lower layers are away."""
+    import torch
+
+    class Through(torch.nn.Module):
+        def forward(
+            self,
+            input_ids: object = None,
+            inputs_embeds: object = None,
+            **_others: object,
+        ) -> object:
+            return inputs_embeds
+
+    base = model.base_model
+    stack, embeddings = _stack(base), base.embeddings
+    layers = list(stack)
+    base.embeddings = Through()
+    del stack[:first]
+    try:
+        yield
+    finally:
+        base.embeddings = embeddings
+        del stack[:]
+        stack.extend(layers)
+
+
+def _stack(base: Any) -> Any:  # noqa: ANN401 torch modules of any architecture
+    """Return the list of layers of a BERT-like encoder."""
+    for name in ("encoder", "transformer"):
+        for attribute in ("layer", "layers"):
+            stack = getattr(getattr(base, name, None), attribute, None)
+            if stack is not None and hasattr(base, "embeddings"):
+                return stack
+    raise ModelLoadError(
+        f"{type(base).__name__} has no stack of layers that could be frozen; set trained_layers to"
+        " None to train all of it"
+    )
+
+
+def layer_count(model: Any) -> int:  # noqa: ANN401 torch modules of any architecture
+    """Return how many layers the encoder has."""
+    return len(_stack(model.base_model))
