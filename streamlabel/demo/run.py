@@ -1,0 +1,214 @@
+"""``streamlabel demo``: the real service against an embedded broker, watched from outside."""
+
+import asyncio
+import os
+import socket
+import time
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from streamlabel.config.kafka import KafkaSettings
+from streamlabel.config.model import EncoderSettings
+from streamlabel.config.settings import HttpSettings, LoggingSettings, RoutingSettings, Settings
+from streamlabel.consumer import service
+from streamlabel.consumer.causes import first_cause
+from streamlabel.consumer.logs import configure_logging
+from streamlabel.demo.broker import EmbeddedBroker
+from streamlabel.demo.encoder import fitted_encoder, is_fitted
+from streamlabel.demo.samples import stream_samples
+from streamlabel.demo.screen import Screen
+from streamlabel.demo.stream import Post, Posted, committed_records, read_answers
+from streamlabel.demo.summary import Figures, print_summary
+from streamlabel.demo.tally import Answer, Tally
+from streamlabel.errors import StreamlabelError
+
+__all__ = ["main"]
+
+# What was posted must be answered this long after the last post, or something is wrong.
+_PATIENCE_S = 60.0
+_START_S = 120.0
+# Slow enough to be read: a trickle, then livelier; the rest comes at once.
+_PACES = ((0.35, 14.0), (0.3, 30.0))
+_POLL_S = 0.1
+
+
+class DemoError(StreamlabelError):
+    """The demo did not come to its end."""
+
+
+def main(*, folder: Path = Path(".demo"), live: bool | None = None) -> int:
+    """Run the demo and return its exit code: 0 if every record came out exactly once.
+
+    Args:
+        folder: where the fitted encoder and the service's log are kept.
+        live: redraw in place; None: if standard output is a terminal.
+
+    Raises:
+        StreamlabelError: a part of it could not start or had to stop.
+    """
+    console = Console(highlight=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder = _fit(console, folder)
+    log = folder / "service.log"
+    log.write_text("")
+    _log_to(log)
+    with EmbeddedBroker() as broker:
+        console.print(
+            f"Embedded broker at {broker.bootstrap_servers}: the Kafka protocol in memory, for"
+            " trying out. It serves one at-least-once consumer; use a real cluster for anything"
+            " else."
+        )
+        settings = _settings(broker.bootstrap_servers, encoder)
+        topics = settings.output
+        for topic in (
+            settings.input.topic,
+            topics.labels_topic,
+            topics.review_topic,
+            topics.dead_letter_topic,
+        ):
+            broker.create_topic(topic)
+        is_live = console.is_terminal if live is None else live
+        return asyncio.run(_Demo(console, settings, log).run(live=is_live))
+
+
+def _fit(console: Console, folder: Path) -> Path:
+    if is_fitted(folder):
+        return fitted_encoder(folder)
+    console.print(
+        "Fitting MiniLM to the sample texts: once, a minute or two; the next run reuses it."
+    )
+    columns = (TextColumn("  fitting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("fitting", total=None)
+        return fitted_encoder(
+            folder, on_step=lambda done, total: progress.update(task, completed=done, total=total)
+        )
+
+
+def _settings(bootstrap_servers: str, encoder: Path) -> Settings:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return Settings(
+        kafka=KafkaSettings(bootstrap_servers=bootstrap_servers, group_id="demo"),
+        model=EncoderSettings(path=str(encoder), device="cpu"),
+        routing=RoutingSettings(threshold=0.85, review_truncated=True),
+        http=HttpSettings(host="127.0.0.1", port=port),
+        logging=LoggingSettings(format="json"),
+    )
+
+
+def _log_to(log: Path, **static: str) -> None:
+    """Send the log lines of this process to a file; also called in the worker process."""
+    stream = log.open("a", encoding="utf-8", buffering=1)
+    configure_logging(
+        LoggingSettings(format="json"), environ=dict(os.environ), stream=stream, static=static
+    )
+
+
+class _Demo:
+    def __init__(self, console: Console, settings: Settings, log: Path) -> None:
+        self._console = console
+        self._settings = settings
+        self._log = log
+        self._samples = stream_samples()
+        self._posted = Posted(self._samples)
+        self._tally = Tally()
+        self._done = asyncio.Event()
+        self._last_answer_s = 0.0
+
+    async def run(self, *, live: bool) -> int:
+        stop = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as group:
+                serving = group.create_task(
+                    service.run(
+                        self._settings,
+                        start_timeout_s=_START_S,
+                        stop=stop,
+                        configure_worker=partial(_log_to, self._log, process="worker"),
+                    )
+                )
+                began_s = await self._watch(group, live=live)
+                stop.set()
+                await serving
+        except BaseExceptionGroup as errors:
+            raise first_cause(errors) from errors
+        figures = await self._figures(began_s)
+        print_summary(self._console, self._tally, figures, next_steps=self._next_steps())
+        return 1 if self._tally.imbalance(sent=figures.sent, read=figures.read) else 0
+
+    async def _watch(self, group: asyncio.TaskGroup, *, live: bool) -> float:
+        """Post everything and wait for the answers; return when the closing burst began."""
+        with self._console.status("The service starts: loads the encoder, joins the group"):
+            await _until_ready(self._settings.http.port)
+        with Screen(self._console, self._tally, total=len(self._samples), live=live) as screen:
+            reading = group.create_task(
+                read_answers(self._settings, self._posted, partial(self._take, screen))
+            )
+            async with Post.to(self._settings, self._posted) as post:
+                left = self._samples
+                for share, per_s in _PACES:
+                    some = round(share * len(self._samples))
+                    await post.at_a_pace(left[:some], per_s=per_s)
+                    left = left[some:]
+                began_s = time.monotonic()
+                await post.at_once(left)
+            try:
+                await asyncio.wait_for(self._done.wait(), _PATIENCE_S)
+            except TimeoutError:
+                self._console.print(f"No more answers for a while; see {self._log}.", style="red")
+            reading.cancel()
+        return began_s
+
+    def _take(self, screen: Screen, answer: Answer) -> None:
+        self._tally.add(answer)
+        self._last_answer_s = time.monotonic()
+        screen.show(answer)
+        if len(self._tally.answers) >= len(self._samples) and self._tally.answered(
+            self._posted.samples
+        ):
+            self._done.set()
+
+    async def _figures(self, began_s: float) -> Figures:
+        burst = {i for i, at_s in self._posted.at_s.items() if at_s >= began_s}
+        return Figures(
+            sent=len(self._posted.at_s),
+            read=await committed_records(self._settings),
+            burst_items=len(burst),
+            burst_s=self._last_answer_s - began_s,
+            paced=[a for a in self._tally.answers if a.sample.id not in burst],
+        )
+
+    def _next_steps(self) -> str:
+        return (
+            "\nWhat to try next\n"
+            "  streamlabel run --help         the service on your own Kafka\n"
+            "  streamlabel classify --help    a file instead of a topic, no broker\n"
+            f"  {self._settings.model.path}\n"  # type: ignore[union-attr] # an encoder, set above
+            "                                 the fitted encoder: model.path of your own config\n"
+            f"  {self._log}              what the service logged meanwhile\n"
+        )
+
+
+async def _until_ready(port: int) -> None:
+    deadline_s = time.monotonic() + _START_S
+    while time.monotonic() < deadline_s:
+        if await _is_ready(port):
+            return
+        await asyncio.sleep(_POLL_S)
+    raise DemoError("the service did not get ready; see service.log in the demo's folder")
+
+
+async def _is_ready(port: int) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.write(b"GET /readyz HTTP/1.0\r\n\r\n")
+    status = await reader.readline()
+    writer.close()
+    return b" 200 " in status

@@ -1,0 +1,146 @@
+"""The demo's world around the service: someone who posts texts, and someone who reads answers."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from streamlabel.config.settings import Settings
+from streamlabel.consumer.headers import OURS
+from streamlabel.demo.samples import Sample
+from streamlabel.demo.tally import Answer, Route
+
+__all__ = ["Post", "Posted", "committed_records", "read_answers"]
+
+_ID_HEADER: Final = "demo-id"  # headers pass through the service, also of what cannot be decoded
+_READ_S = 0.1
+_MEMBERS = 23  # people who post; their id is the key
+
+
+class Posted:
+    """What was put on the input topic, and when (monotonic seconds)."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self.samples = {sample.id: sample for sample in samples}
+        self.at_s: dict[str, float] = {}
+
+
+class Post:
+    """Puts samples on the input topic."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str, posted: Posted) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._posted = posted
+
+    @classmethod
+    @asynccontextmanager
+    async def to(cls, settings: Settings, posted: Posted) -> AsyncIterator["Post"]:
+        """Connect to the input topic of ``settings`` for as long as the context lasts."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=settings.kafka.bootstrap_servers, acks="all", linger_ms=0
+        )
+        await producer.start()
+        try:
+            yield cls(producer, settings.input.topic, posted)
+        finally:
+            await producer.stop()
+
+    async def at_a_pace(self, samples: Sequence[Sample], *, per_s: float) -> None:
+        """Post a few at a time, as a live stream has them."""
+        for few in _in_threes(samples):
+            began_s = time.monotonic()
+            await self.at_once(few)
+            await asyncio.sleep(max(0.0, len(few) / per_s - (time.monotonic() - began_s)))
+
+    async def at_once(self, samples: Sequence[Sample]) -> None:
+        """Post all of them without a pause; return when the broker has them."""
+        acknowledged = []
+        for sample in samples:
+            self._posted.at_s[sample.id] = time.monotonic()
+            acknowledged.append(
+                await self._producer.send(
+                    self._topic,
+                    value=sample.value,
+                    key=f"member-{sum(sample.id.encode()) % _MEMBERS}".encode(),
+                    headers=[(_ID_HEADER, sample.id.encode())],
+                )
+            )
+        await asyncio.gather(*acknowledged)
+
+
+def _in_threes(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
+    for start in range(0, len(samples), 3):
+        yield samples[start : start + 3]
+
+
+async def read_answers(
+    settings: Settings, posted: Posted, on_answer: Callable[[Answer], None]
+) -> None:
+    """Read labels, review and dead letters until cancelled."""
+    routes: dict[str, Route] = {
+        settings.output.labels_topic: "label",
+        settings.output.review_topic: "review",
+        settings.output.dead_letter_topic: "dead letter",
+    }
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka.bootstrap_servers,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        fetch_max_wait_ms=50,  # the wait would be part of the latencies shown
+    )
+    await consumer.start()
+    try:
+        partitions = [
+            TopicPartition(topic, partition)
+            for topic in routes
+            for partition in sorted(await _partitions(consumer, topic))
+        ]
+        consumer.assign(partitions)
+        while True:
+            batches = await consumer.getmany(timeout_ms=int(_READ_S * 1000))
+            now_s = time.monotonic()
+            for partition, records in batches.items():
+                for record in records:
+                    on_answer(_answer(record, routes[partition.topic], posted, now_s))
+    finally:
+        await consumer.stop()
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
+    await consumer.topics()  # fetches the metadata
+    return set(consumer.partitions_for_topic(topic) or ())
+
+
+def _answer(record: Any, route: Route, posted: Posted, now_s: float) -> Answer:  # noqa: ANN401 aiokafka is untyped
+    headers = dict(record.headers)
+    sample = posted.samples[headers[_ID_HEADER].decode()]
+    latency_s = now_s - posted.at_s[sample.id]
+    if route == "dead letter":
+        reason = headers[OURS + "error-reason"].decode()
+        message = headers[OURS + "error-message"].decode()
+        return Answer(sample, route, None, None, f"{reason}: {message}", latency_s)
+    message = json.loads(record.value)
+    why = ", ".join(message["reasons"])
+    return Answer(sample, route, message["label"], message["confidence"], why, latency_s)
+
+
+async def committed_records(settings: Settings) -> int:
+    """Return how many records of the input the group has committed."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka.bootstrap_servers,
+        group_id=settings.kafka.group_id,
+        enable_auto_commit=False,
+    )
+    await consumer.start()
+    try:
+        topic = settings.input.topic
+        partitions = [TopicPartition(topic, p) for p in await _partitions(consumer, topic)]
+        consumer.assign(partitions)
+        return sum([await consumer.committed(partition) or 0 for partition in partitions])
+    finally:
+        await consumer.stop()

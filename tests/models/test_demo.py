@@ -1,0 +1,80 @@
+"""The demo as a user runs it: it balances, and the encoder is good on what it has not seen."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streamlabel.demo.samples import stream_samples
+from streamlabel.demo.screen import shown
+
+pytestmark = pytest.mark.model
+
+ROOT = Path(__file__).parents[2]
+# The fitted encoder in it is reused by the next run of the tests, and by `make demo`.
+FOLDER = ROOT / ".demo"
+
+
+@pytest.fixture(scope="module")
+def output() -> str:
+    """What one run prints."""
+    finished = subprocess.run(
+        [sys.executable, "-m", "streamlabel", "demo"],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "160", "NO_COLOR": "1", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
+    return finished.stdout
+
+
+@pytest.mark.timeout(960)  # the first run fits the encoder
+def test_what_is_read_comes_out_once_as_label_review_or_dead_letter(output: str) -> None:
+    found = re.search(r"read (\d+) = labels (\d+) \+ review (\d+) \+ dead letters (\d+)", output)
+    assert found
+    read, labels, review, dead = map(int, found.groups())
+    assert read == labels + review + dead == len(stream_samples())
+    assert dead == sum(s.kind == "broken" and s.expect != "classified" for s in stream_samples())
+    assert review > 0
+
+
+@pytest.mark.timeout(960)
+def test_the_encoder_is_right_on_at_least_85_percent_of_what_it_has_not_seen(output: str) -> None:
+    found = re.search(r"accuracy (\d\.\d+) on (\d+) labelled texts", output)
+    assert found
+    assert float(found[1]) >= 0.85
+    assert int(found[2]) >= 240
+
+
+@pytest.mark.timeout(960)
+def test_dead_letters_are_shown_with_their_reasons(output: str) -> None:
+    table = output[output.index("Dead letters") :]
+    for sample in stream_samples():
+        if sample.kind == "broken" and sample.expect != "classified":
+            assert re.search(rf"{sample.note}.*{sample.expect}", table), sample.id
+
+
+@pytest.mark.timeout(960)
+def test_it_says_what_the_embedded_broker_is_for(output: str) -> None:
+    assert "for trying out" in output.replace("\n", " ")
+
+
+@pytest.mark.timeout(960)
+def test_the_log_holds_no_text_of_a_record(output: str) -> None:
+    assert output
+    log = (FOLDER / "service.log").read_text()
+    assert "service_stopped" in log
+    for sample in stream_samples():
+        if len(sample.text) > 20:
+            assert sample.text[:200] not in log
+
+
+def test_a_terminal_is_not_given_control_characters() -> None:
+    assert shown("a\x1b[31mb\x00\u202ec\ud83d") == "a\\u001b[31mb\\u0000\\u202ec\\ud83d"
+    assert len(shown("word " * 1000)) <= 64
