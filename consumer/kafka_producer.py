@@ -7,13 +7,12 @@ way, and repeats it with its number.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed
+from aiokafka.errors import MessageSizeTooLargeError, ProducerClosed
 
 from streamlabel.config.kafka import KafkaSettings
 from streamlabel.consumer.kafka_connection import connection_options
@@ -61,11 +60,8 @@ async def start_producer(
 
 async def stop_producer(producer: AIOKafkaProducer) -> None:
     """Stop a producer that has nothing under way; abandon it if that takes too long."""
-    try:
-        async with asyncio.timeout(_STOP_TIMEOUT_S):
-            await producer.stop()
-    except (TimeoutError, KafkaError, OSError) as error:
-        _log.warning("producer_stop_failed", error=type(error).__name__)
+    if not await _ends_well(producer.stop()):
+        _log.warning("producer_stop_incomplete")
         await abandon(producer)
 
 
@@ -73,23 +69,37 @@ async def abandon(producer: AIOKafkaProducer) -> None:
     """Throw a producer away: nothing it still holds is sent any more.
 
     ``stop`` would first send what is left, for ever while the broker is down, and late: after the
-    replacement has written the same outputs. 0.14.0 has no other way out than its own task.
+    replacement has written the same outputs. 0.14.0 has no other way out than its own tasks.
     """
-    task = producer._sender.sender_task  # noqa: SLF001 see above
-    if task is not None:
+    tasks = list(_tasks(producer._sender))  # noqa: SLF001 see above
+    for task in tasks:
         task.cancel()
-        await asyncio.wait([task], timeout=_STOP_TIMEOUT_S)
+    if tasks:
+        await asyncio.wait(tasks, timeout=_STOP_TIMEOUT_S)
     producer._message_accumulator.fail_all(ProducerClosed())  # noqa: SLF001 see above
-    for future in _unasked(producer):
+    for future in (*tasks, *_unasked(producer)):
         if future.done() and not future.cancelled():
             future.exception()  # nobody else asks, and asyncio would complain about that
-    with contextlib.suppress(TimeoutError, KafkaError, OSError):
-        async with asyncio.timeout(_STOP_TIMEOUT_S):
-            await producer.stop()
-            return
-    with contextlib.suppress(TimeoutError, KafkaError, OSError):
-        async with asyncio.timeout(_STOP_TIMEOUT_S):
-            await producer.client.close()
+    if not await _ends_well(producer.stop()):
+        await _ends_well(producer.client.close())
+
+
+async def _ends_well(stopping: Coroutine[Any, Any, None]) -> bool:
+    """Await a stop of aiokafka, which may hang or end in a CancelledError of its own tasks."""
+    task = asyncio.ensure_future(stopping)
+    try:
+        await asyncio.wait([task], timeout=_STOP_TIMEOUT_S)
+    finally:
+        task.cancel()
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _tasks(sender: object) -> Iterator["asyncio.Task[Any]"]:
+    """The sender's own task and those it started; it keeps them in a local variable."""
+    for task in asyncio.all_tasks():
+        frame = getattr(task.get_coro(), "cr_frame", None)
+        if frame is not None and frame.f_locals.get("self") is sender:
+            yield task
 
 
 def _unasked(producer: AIOKafkaProducer) -> Iterator["asyncio.Future[Any]"]:

@@ -27,7 +27,13 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+)
 
 __all__ = ["Cluster", "DockerCluster", "KafkaMissingError", "LocalCluster", "Secured", "wait_until"]
 
@@ -88,6 +94,21 @@ class Cluster:
 
         wait_until(has_leaders, what=f"{unique} has leaders")
         return unique
+
+    def configure(self, topic: str, **config: str | int) -> None:
+        """Change settings of a topic; keywords as in ``topic``."""
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+        for key, value in config.items():
+            resource.add_incremental_config(
+                ConfigEntry(
+                    key.replace("_", "."),
+                    str(value),
+                    incremental_operation=AlterConfigOpType.SET,
+                )
+            )
+        admin = self.admin()
+        [done] = admin.incremental_alter_configs([resource]).values()
+        done.result(30)
 
     def admin(self) -> AdminClient:
         """A fresh admin client."""
