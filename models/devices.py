@@ -8,13 +8,20 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from streamlabel.errors import ConfigError, DeviceMemoryError, InferenceError, ModelLoadError
+from streamlabel.errors import ConfigError, DeviceMemoryError, InferenceError
 
-__all__ = ["Device", "available_cores", "choose_device", "device_errors", "limit_threads"]
+__all__ = [
+    "Device",
+    "available_cores",
+    "choose_device",
+    "device_errors",
+    "let_threads_sleep",
+    "library_versions",
+    "limit_threads",
+]
 
 logger = structlog.get_logger(__name__)
 
@@ -43,6 +50,13 @@ class Device:
     def kind(self) -> str:
         """``cpu``, ``cuda`` or ``npu``."""
         return self.name.partition(":")[0]
+
+    def use_here(self) -> None:
+        """Make it the device of the calling thread, whose choice this is in torch."""
+        import torch
+
+        if self.kind != "cpu":
+            getattr(torch, self.kind).set_device(self.name)
 
     def empty_cache(self) -> None:
         """Give cached memory back to the device, after it ran out.
@@ -77,7 +91,7 @@ def choose_device(wanted: str) -> Device:
         device = Device("cpu", versions)
     else:
         device = Device(f"{kind}:{_checked_index(kind, index, counts[kind])}", versions)
-        getattr(torch, kind).set_device(device.name)
+    device.use_here()
     logger.info("device_chosen", wanted=wanted, device=device.name, found=counts, **versions)
     return device
 
@@ -172,13 +186,22 @@ def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return max(1, min(cores, math.ceil(int(quota) / int(period))))
 
 
+def let_threads_sleep() -> None:
+    """Have OpenMP's idle threads sleep instead of spin; call before torch is imported.
+
+    They spin by default, for up to a millisecond after every operator, and take the cores from
+    whatever else runs: the consumer, a broker, the tokenizer. Measured with MiniLM on 2 busy cores:
+    3 times the texts per second when they sleep. An operator's own choice is left alone.
+    """
+    if "GOMP_SPINCOUNT" not in os.environ:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def limit_threads(threads: int | None) -> int:
     """Give torch's CPU kernels that many threads (None: every core we may use); return it."""
     import torch
 
     wanted = threads or available_cores()
-    if wanted < 1:
-        raise ModelLoadError(f"model.threads: {wanted} is less than 1")
     torch.set_num_threads(wanted)
     return wanted
 
@@ -187,7 +210,7 @@ def library_versions(*names: str) -> dict[str, str]:
     """Return ``{name: version}`` of the libraries among ``names`` that are installed."""
     from importlib.metadata import PackageNotFoundError, version
 
-    found: dict[str, Any] = {}
+    found: dict[str, str] = {}
     for name in names:
         try:
             found[name] = version(name)

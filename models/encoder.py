@@ -15,6 +15,7 @@ from streamlabel.models.devices import (
     Device,
     choose_device,
     device_errors,
+    let_threads_sleep,
     library_versions,
     limit_threads,
 )
@@ -59,9 +60,8 @@ class EncoderClassifier:
         self._device = device
         self._window_pool: Pool = window_pool
         self._tokenizer_thread = ThreadPoolExecutor(1, "tokenizer")
-        # OpenMP's thread count belongs to the thread that calls, so it is set in this one too.
         self._device_thread = ThreadPoolExecutor(
-            1, "device", initializer=limit_threads, initargs=(threads,)
+            1, "device", initializer=_set_up_thread, initargs=(device, threads)
         )
         self._is_closed = False
 
@@ -90,10 +90,10 @@ class EncoderClassifier:
         return await loop.run_in_executor(self._device_thread, self._classify, list(prepared))
 
     async def close(self) -> None:
-        """Let the threads finish what they have and release the model."""
+        """Let the threads finish what they have; nothing queued is cancelled, it is answered."""
         self._is_closed = True
         for thread in (self._tokenizer_thread, self._device_thread):
-            await asyncio.to_thread(thread.shutdown, cancel_futures=True)
+            await asyncio.to_thread(thread.shutdown)
 
     def _refuse_if_closed(self) -> None:
         if self._is_closed:
@@ -138,6 +138,12 @@ class EncoderClassifier:
         )
 
 
+def _set_up_thread(device: Device, threads: int | None) -> None:
+    """Choose again in the thread that computes: CUDA's device and OpenMP's count are per thread."""
+    device.use_here()
+    limit_threads(threads)
+
+
 def load(settings: EncoderSettings) -> EncoderClassifier:
     """Load the model of the settings; blocks for seconds.
 
@@ -145,6 +151,7 @@ def load(settings: EncoderSettings) -> EncoderClassifier:
         ConfigError: a setting does not fit the model or the machine.
         ModelLoadError: the model cannot be used; the message says why and what to do.
     """
+    let_threads_sleep()
     checkpoint = open_checkpoint(settings)
     labels = checkpoint.label_set(settings)
     max_tokens = checkpoint.max_tokens(settings)

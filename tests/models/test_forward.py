@@ -1,5 +1,6 @@
 """Two ways to compute and two ways to read a tokenizer, each the same as transformers."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -149,11 +150,15 @@ def test_a_tokenizer_that_its_config_changes_is_left_to_transformers(
 def test_a_plain_bert_loads_without_importing_transformers(tmp_path: Path) -> None:
     folder = build_model(tmp_path)
     script = (
-        "import sys; from streamlabel.config.model import EncoderSettings;"
+        "import os, sys; from streamlabel.config.model import EncoderSettings;"
         "from streamlabel.models.encoder import load;"
         "assert 'torch' not in sys.modules;"
         f"load(EncoderSettings(path={str(folder)!r}, device='cpu'));"
-        "assert 'transformers' not in sys.modules"
+        "assert 'transformers' not in sys.modules;"
+        "assert os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=False, env=environment
+    )
     assert done.returncode == 0, done.stderr.decode()

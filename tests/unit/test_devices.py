@@ -1,5 +1,6 @@
 """Devices: errors are mapped at the seam, quotas are respected."""
 
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -7,7 +8,13 @@ from types import ModuleType
 import pytest
 
 from streamlabel.errors import ConfigError, DeviceMemoryError, InferenceError
-from streamlabel.models.devices import Device, available_cores, choose_device, device_errors
+from streamlabel.models.devices import (
+    Device,
+    available_cores,
+    choose_device,
+    device_errors,
+    let_threads_sleep,
+)
 
 pytest.importorskip("torch")
 
@@ -147,3 +154,15 @@ def test_an_npu_number_too_high_is_refused(npu: FakeNpu) -> None:
 def test_an_npu_without_its_package_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"model\.device: npu needs the package torch_npu"):
         choose_device("npu")
+
+
+@pytest.mark.parametrize(
+    ("own", "policy"),
+    [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"), ({"GOMP_SPINCOUNT": "5"}, None)],
+)
+def test_idle_threads_sleep_unless_the_operator_chose(
+    monkeypatch: pytest.MonkeyPatch, own: dict[str, str], policy: str | None
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(own))
+    let_threads_sleep()
+    assert os.environ.get("OMP_WAIT_POLICY") == policy
