@@ -16,7 +16,7 @@ from streamlabel.models.devices import Device, choose_device, library_versions, 
 from streamlabel.models.digest import model_digest
 from streamlabel.models.labels import LabelSet
 
-__all__ = ["LoadedCausal", "choose_dtype", "open_causal"]
+__all__ = ["LoadedCausal", "causal_digest", "choose_dtype", "open_causal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,10 @@ def open_causal(settings: CausalSettings, labels: LabelSet) -> LoadedCausal:
         ModelLoadError: the model cannot be used; the message says why and what to do.
     """
     checkpoint = open_checkpoint(settings)
+    if settings.adapter is not None:
+        _refuse_missing_adapter(Path(settings.adapter).expanduser())
     with ThreadPoolExecutor(1, "digest") as beside:
-        digest = beside.submit(_digest, checkpoint.folder, labels, settings.adapter)
+        digest = beside.submit(causal_digest, checkpoint.folder, labels, settings.adapter)
         device = choose_device(settings.device)
         threads = limit_threads(settings.threads)
         chat = load_chat(
@@ -90,7 +92,8 @@ def open_causal(settings: CausalSettings, labels: LabelSet) -> LoadedCausal:
         )
 
 
-def _digest(folder: Path, labels: LabelSet, adapter: str | None) -> str:
+def causal_digest(folder: Path, labels: LabelSet, adapter: str | None) -> str:
+    """Return the SHA-256 over weights, adapter, tokenizer and label names."""
     digest = model_digest(folder, labels)
     if adapter is None:
         return digest
@@ -117,7 +120,6 @@ def load_causal(
     """Return the model, ready on the device.
 
     Raises:
-        ConfigError: there is no such adapter.
         ModelLoadError: not a causal language model, or weights of it are missing.
     """
     import torch
@@ -156,13 +158,16 @@ def load_causal(
     return CausalModel(model, device=device.name, pad_id=pad_id)
 
 
-def _with_adapter(model: Any, folder: Path) -> Any:  # noqa: ANN401 untyped library
-    """Merge a LoRA adapter into the weights: it then costs nothing at run time."""
+def _refuse_missing_adapter(folder: Path) -> None:
     if not (folder / "adapter_config.json").is_file():
         raise ConfigError(
             f"model.adapter: there is no adapter_config.json in {folder}; name the folder that"
             " peft's save_pretrained wrote"
         )
+
+
+def _with_adapter(model: Any, folder: Path) -> Any:  # noqa: ANN401 untyped library
+    """Merge a LoRA adapter into the weights: it then costs nothing at run time."""
     from peft import PeftModel
 
     try:

@@ -97,8 +97,16 @@ def load(settings: GenerativeSettings) -> GenerativeClassifier:
     details = prove(reader, loaded, shares_prefix=settings.reuse_prefix)
     info = loaded.info(
         "generative",
-        prompt_version=prompt.digest(reads.paths, reads.children, loaded.chat.template),
-        details={"scoring": task.scoring, "prompt_tokens": str(len(prompt.shared_ids))} | details,
+        prompt_version=prompt.digest(task.forms, reads.paths, reads.children, loaded.chat.template),
+        details={
+            "scoring": task.scoring,
+            "answers": ", ".join(
+                f"{name}={'|'.join(forms)}"
+                for name, forms in zip(task.names, task.forms, strict=True)
+            ),
+            "prompt_tokens": str(len(prompt.shared_ids)),
+        }
+        | details,
     )
     return GenerativeClassifier(labels=labels, info=info, reader=reader, threads=settings.threads)
 
