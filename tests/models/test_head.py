@@ -48,9 +48,9 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_model(tmp_path_factory.mktemp("encoder"), labels=None, num_labels=3)
 
 
-@pytest.mark.parametrize("trained_layers", [1, 2, None])
+@pytest.mark.parametrize("trained_layers", [1, 2])
 def test_a_fitted_folder_is_an_ordinary_classifier_that_knows_its_examples(
-    encoder: Path, tmp_path: Path, trained_layers: int | None
+    encoder: Path, tmp_path: Path, trained_layers: int
 ) -> None:
     settings = FitSettings(
         epochs=30, learning_rate=3e-3, batch_items=4, trained_layers=trained_layers
@@ -98,6 +98,17 @@ def test_lower_layers_and_embeddings_stay_as_they_were(encoder: Path, tmp_path: 
     assert frozen
     assert not changed & frozen
     assert any(".layer.1." in name for name in changed)
+
+
+def test_with_nothing_frozen_the_embeddings_learn_too(encoder: Path, tmp_path: Path) -> None:
+    settings = FitSettings(epochs=2, learning_rate=1e-3, trained_layers=None)
+
+    fit_head(EXAMPLES, LABELS, encoder=encoder, folder=tmp_path / "fitted", settings=settings)
+
+    before = AutoModelForSequenceClassification.from_pretrained(encoder).state_dict()
+    after = AutoModelForSequenceClassification.from_pretrained(tmp_path / "fitted").state_dict()
+    words = next(name for name in after if "word_embeddings" in name)
+    assert not torch.equal(before[words], after[words])
 
 
 def test_the_same_seed_gives_the_same_weights(encoder: Path, tmp_path: Path) -> None:
