@@ -119,7 +119,7 @@ class Limits:
     def __init__(self, kafka: KafkaSettings, batch_bytes: Mapping[str, int | None]) -> None:
         self._default = kafka.max_request_bytes - _OVERHEAD_BYTES
         self._records = {
-            topic: min(self._default, (limit or self._default) - _OVERHEAD_BYTES)
+            topic: self._default if limit is None else min(self._default, limit - _OVERHEAD_BYTES)
             for topic, limit in batch_bytes.items()
         }
         self._batches = {topic: min(limit, _TARGET_BYTES) for topic, limit in self._records.items()}

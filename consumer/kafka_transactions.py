@@ -43,6 +43,9 @@ __all__ = ["TransactionalSink"]
 
 _log = structlog.get_logger(__name__)
 
+# The broker answers "later" to the first request after a commit, until its markers are written: a
+# few milliseconds. aiokafka's own 100 ms would be most of a small transaction.
+_RETRY_BACKOFF_MS = 20
 _DENIED = (
     kafka_errors.TopicAuthorizationFailedError,
     kafka_errors.GroupAuthorizationFailedError,
@@ -110,6 +113,7 @@ class TransactionalSink:
                 self._kafka,
                 timeout_s=self._timeout_s,
                 transactional_id=f"{self._kafka.group_id}-{name}",
+                retry_backoff_ms=_RETRY_BACKOFF_MS,
                 transaction_timeout_ms=self._transaction_timeout_ms,
             )
 

@@ -86,7 +86,7 @@ class Cluster:
         settings = {key.replace("_", "."): str(value) for key, value in config.items()}
         topic = NewTopic(unique, partitions, replicas, config=settings)
         admin = self.admin()  # a name of its own: dropping the client drops its requests
-        admin.create_topics([topic])[unique].result(30)
+        admin.create_topics([topic])[unique].result(60)
 
         def has_leaders() -> bool:  # the answer comes before all brokers know the topic
             found = admin.list_topics(timeout=10).topics.get(unique)
@@ -108,7 +108,7 @@ class Cluster:
             )
         admin = self.admin()
         [done] = admin.incremental_alter_configs([resource]).values()
-        done.result(30)
+        done.result(60)
 
     def admin(self) -> AdminClient:
         """A fresh admin client."""
@@ -116,7 +116,7 @@ class Cluster:
 
     def topics(self) -> set[str]:
         """Names of all topics."""
-        return set(self.admin().list_topics(timeout=30).topics)
+        return set(self.admin().list_topics(timeout=60).topics)
 
     def produce(
         self,
@@ -157,7 +157,7 @@ class Cluster:
         """The group's next offset, None without one."""
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group, **_QUIET})
         try:
-            [found] = consumer.committed([TopicPartition(topic, partition)], timeout=30)
+            [found] = consumer.committed([TopicPartition(topic, partition)], timeout=60)
         finally:
             consumer.close()
         return None if found.offset < 0 else int(found.offset)
@@ -176,11 +176,11 @@ class Cluster:
         """Delete the oldest records of a partition, as retention would."""
         at = TopicPartition(topic, partition, offset)
         admin = self.admin()
-        admin.delete_records([at])[TopicPartition(topic, partition)].result(30)
+        admin.delete_records([at])[TopicPartition(topic, partition)].result(60)
 
 
 def _read_to_end(consumer: Consumer, topic: str) -> Iterator[Message]:
-    numbers = consumer.list_topics(topic, timeout=30).topics[topic].partitions
+    numbers = consumer.list_topics(topic, timeout=60).topics[topic].partitions
     for number in sorted(numbers):
         consumer.assign([TopicPartition(topic, number, 0)])
         while True:
