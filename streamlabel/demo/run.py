@@ -4,6 +4,8 @@ import asyncio
 import os
 import socket
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -62,16 +64,18 @@ def main(*, folder: Path = Path(".demo"), live: bool | None = None) -> int:
             " else."
         )
         settings = _settings(broker.bootstrap_servers, encoder)
-        topics = settings.output
-        for topic in (
+        outputs = settings.output
+        topics = (
             settings.input.topic,
-            topics.labels_topic,
-            topics.review_topic,
-            topics.dead_letter_topic,
-        ):
-            broker.create_topic(topic)
+            outputs.labels_topic,
+            outputs.review_topic,
+            outputs.dead_letter_topic,
+        )
+        partitions = {topic: broker.create_topic(topic) for topic in topics}
         is_live = console.is_terminal if live is None else live
-        return asyncio.run(_Demo(console, settings, log).run(live=is_live))
+        return asyncio.run(
+            _Demo(console, settings, log, encoder=encoder, partitions=partitions).run(live=is_live)
+        )
 
 
 def _fit(console: Console, folder: Path) -> Path:
@@ -80,12 +84,25 @@ def _fit(console: Console, folder: Path) -> Path:
     console.print(
         "Fitting MiniLM to the sample texts: once, a minute or two; the next run reuses it."
     )
+    with _progress(console) as on_step:
+        return fitted_encoder(folder, on_step=on_step)
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """Yield what shows a step: a bar on a terminal, elsewhere a line for each tenth."""
+    if not console.is_terminal:
+
+        def say(done: int, total: int) -> None:
+            if done * 10 // total > (done - 1) * 10 // total:
+                console.print(f"  fitting: {done} of {total} steps")
+
+        yield say
+        return
     columns = (TextColumn("  fitting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("fitting", total=None)
-        return fitted_encoder(
-            folder, on_step=lambda done, total: progress.update(task, completed=done, total=total)
-        )
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def _settings(bootstrap_servers: str, encoder: Path) -> Settings:
@@ -110,10 +127,20 @@ def _log_to(log: Path, **static: str) -> None:
 
 
 class _Demo:
-    def __init__(self, console: Console, settings: Settings, log: Path) -> None:
+    def __init__(
+        self,
+        console: Console,
+        settings: Settings,
+        log: Path,
+        *,
+        encoder: Path,
+        partitions: Mapping[str, int],
+    ) -> None:
+        self._partitions = partitions
         self._console = console
         self._settings = settings
         self._log = log
+        self._encoder = encoder
         self._samples = stream_samples()
         self._posted = Posted(self._samples)
         self._tally = Tally()
@@ -147,7 +174,12 @@ class _Demo:
             await _until_ready(self._settings.http.port)
         with Screen(self._console, self._tally, total=len(self._samples), live=live) as screen:
             reading = group.create_task(
-                read_answers(self._settings, self._posted, partial(self._take, screen))
+                read_answers(
+                    self._settings,
+                    self._posted,
+                    partial(self._take, screen),
+                    partitions=self._partitions,
+                )
             )
             async with Post.to(self._settings, self._posted) as post:
                 left = self._samples
@@ -177,7 +209,7 @@ class _Demo:
         burst = {i for i, at_s in self._posted.at_s.items() if at_s >= began_s}
         return Figures(
             sent=len(self._posted.at_s),
-            read=await committed_records(self._settings),
+            read=await committed_records(self._settings, partitions=self._partitions),
             burst_items=len(burst),
             burst_s=self._last_answer_s - began_s,
             paced=[a for a in self._tally.answers if a.sample.id not in burst],
@@ -186,11 +218,12 @@ class _Demo:
     def _next_steps(self) -> str:
         return (
             "\nWhat to try next\n"
-            "  streamlabel run --help         the service on your own Kafka\n"
-            "  streamlabel classify --help    a file instead of a topic, no broker\n"
-            f"  {self._settings.model.path}\n"  # type: ignore[union-attr] # an encoder, set above
-            "                                 the fitted encoder: model.path of your own config\n"
-            f"  {self._log}              what the service logged meanwhile\n"
+            "  streamlabel run --help       the service on your own Kafka\n"
+            "  streamlabel classify --help  the same over a file, without a broker\n"
+            f"  {self._encoder}\n"
+            "      the fitted encoder, an ordinary folder: model.path of your own configuration\n"
+            f"  {self._log}\n"
+            "      what the service logged meanwhile"
         )
 
 

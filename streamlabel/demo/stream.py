@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -79,9 +79,16 @@ def _in_threes(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
 
 
 async def read_answers(
-    settings: Settings, posted: Posted, on_answer: Callable[[Answer], None]
+    settings: Settings,
+    posted: Posted,
+    on_answer: Callable[[Answer], None],
+    *,
+    partitions: Mapping[str, int],
 ) -> None:
-    """Read labels, review and dead letters until cancelled."""
+    """Read labels, review and dead letters until cancelled.
+
+    ``partitions`` is how many each topic has.
+    """
     routes: dict[str, Route] = {
         settings.output.labels_topic: "label",
         settings.output.review_topic: "review",
@@ -95,12 +102,9 @@ async def read_answers(
     )
     await consumer.start()
     try:
-        partitions = [
-            TopicPartition(topic, partition)
-            for topic in routes
-            for partition in sorted(await _partitions(consumer, topic))
-        ]
-        consumer.assign(partitions)
+        consumer.assign(
+            [TopicPartition(topic, p) for topic in routes for p in range(partitions[topic])]
+        )
         while True:
             batches = await consumer.getmany(timeout_ms=int(_READ_S * 1000))
             now_s = time.monotonic()
@@ -109,11 +113,6 @@ async def read_answers(
                     on_answer(_answer(record, routes[partition.topic], posted, now_s))
     finally:
         await consumer.stop()
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> set[int]:
-    await consumer.topics()  # fetches the metadata
-    return set(consumer.partitions_for_topic(topic) or ())
 
 
 def _answer(record: Any, route: Route, posted: Posted, now_s: float) -> Answer:  # noqa: ANN401 aiokafka is untyped
@@ -129,7 +128,7 @@ def _answer(record: Any, route: Route, posted: Posted, now_s: float) -> Answer: 
     return Answer(sample, route, message["label"], message["confidence"], why, latency_s)
 
 
-async def committed_records(settings: Settings) -> int:
+async def committed_records(settings: Settings, *, partitions: Mapping[str, int]) -> int:
     """Return how many records of the input the group has committed."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka.bootstrap_servers,
@@ -139,8 +138,8 @@ async def committed_records(settings: Settings) -> int:
     await consumer.start()
     try:
         topic = settings.input.topic
-        partitions = [TopicPartition(topic, p) for p in await _partitions(consumer, topic)]
-        consumer.assign(partitions)
-        return sum([await consumer.committed(partition) or 0 for partition in partitions])
+        mine = [TopicPartition(topic, number) for number in range(partitions[topic])]
+        consumer.assign(mine)
+        return sum([await consumer.committed(each) or 0 for each in mine])
     finally:
         await consumer.stop()
