@@ -88,7 +88,9 @@ def difference(ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> floa
 
 
 async def test_scores_equal_one_plain_forward_per_text(
-    classifier: GenerativeClassifier, hf: transformers.PreTrainedModel, record_property: Property
+    classifier: GenerativeClassifier,
+    hf: transformers.PreTrainedModel,
+    record_testsuite_property: Property,
 ) -> None:
     ours = await predictions(classifier, TEXTS)
     worst = 0.0
@@ -103,7 +105,7 @@ async def test_scores_equal_one_plain_forward_per_text(
         assert prediction.first_token_probability == pytest.approx(
             float(logits.softmax(-1).max()), abs=CLOSE
         )
-    record_property("forward", worst)
+    record_testsuite_property("forward", worst)
     assert worst <= CLOSE
 
 
@@ -125,11 +127,11 @@ async def test_scores_equal_generates_raw_logits(
 
 
 async def test_a_batch_equals_its_texts_alone(
-    classifier: GenerativeClassifier, record_property: Property
+    classifier: GenerativeClassifier, record_testsuite_property: Property
 ) -> None:
     together = await predictions(classifier, TEXTS)
     alone = await predictions(classifier, TEXTS, together=False)
-    record_property("batch", difference(together, alone))
+    record_testsuite_property("batch", difference(together, alone))
     assert difference(together, alone) <= CLOSE
 
 
@@ -139,7 +141,7 @@ def test_left_padding_needs_its_mask(
     hf: transformers.PreTrainedModel,
     monkeypatch: pytest.MonkeyPatch,
     shared: bool,
-    record_property: Property,
+    record_testsuite_property: Property,
 ) -> None:
     """The parity test above would see a missing mask: without it the numbers are far off."""
     prompt = classifier._reader._prompt
@@ -171,19 +173,19 @@ def test_left_padding_needs_its_mask(
 
     monkeypatch.setattr(CausalModel, "_padded", without_mask)
     wrong = float(np.abs(read() - alone).max())
-    record_property("without mask", wrong)
+    record_testsuite_property("without mask", wrong)
     assert wrong > 100 * CLOSE
 
 
 async def test_sharing_the_instruction_changes_nothing(
-    tiny_llm: Path, classifier: GenerativeClassifier, record_property: Property
+    tiny_llm: Path, classifier: GenerativeClassifier, record_testsuite_property: Property
 ) -> None:
     assert classifier.info.details["shared_prefix"].startswith("on")
     whole = await asyncio.to_thread(load, settings(tiny_llm, reuse_prefix=False))
     assert whole.info.details["shared_prefix"] == "off"
     ours = await predictions(classifier, TEXTS)
     theirs = await predictions(whole, TEXTS)
-    record_property("shared", difference(ours, theirs))
+    record_testsuite_property("shared", difference(ours, theirs))
     assert difference(ours, theirs) <= CLOSE
     short, long = (await classifier.prepare(["Hello"]))[0], (await whole.prepare(["Hello"]))[0]
     assert isinstance(short, PreparedText)
@@ -266,7 +268,7 @@ MULTI: dict[str, Any] = {
 
 
 async def test_trie_scores_equal_teacher_forcing(
-    tiny_llm: Path, hf: transformers.PreTrainedModel, record_property: Property
+    tiny_llm: Path, hf: transformers.PreTrainedModel, record_testsuite_property: Property
 ) -> None:
     classifier = await asyncio.to_thread(load, settings(tiny_llm, task=MULTI | {"scoring": "trie"}))
     reads = classifier._reader._reads
@@ -283,7 +285,7 @@ async def test_trie_scores_equal_teacher_forcing(
                 steps = zip(range(len(row) - 1, len(row) + len(answer)), answer, strict=False)
                 forced.append(sum(logits[place, token] for place, token in steps))
             worst = max(worst, abs(float(torch.stack(forced).logsumexp(0)) - ours))
-    record_property("trie", worst)
+    record_testsuite_property("trie", worst)
     assert worst <= CLOSE
     await classifier.close()
 

@@ -51,7 +51,7 @@ async def labels(classifier: GenerativeClassifier, texts: Sequence[str]) -> list
 
 
 async def test_flips_are_reported_with_and_without_delimiters(
-    tiny_llm: Path, record_property: Callable[[str, object], None]
+    tiny_llm: Path, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     """An untrained model says nothing about attacks; this keeps the measurement working."""
     for name, delimiters in (("delimited", {}), ("bare", {"delimiters": None})):
@@ -62,6 +62,6 @@ async def test_flips_are_reported_with_and_without_delimiters(
         attacked = await labels(classifier, INJECTIONS)
         clean = await labels(classifier, [CARRIER] * len(INJECTIONS))
         share = flips(clean, attacked)
-        record_property(f"flips_{name}", share)
+        record_testsuite_property(f"flips_{name}", share)
         assert 0 <= share <= 1
         await classifier.close()
