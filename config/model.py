@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from streamlabel.config.engines import RemoteSettings, VllmSettings
 from streamlabel.config.section import Section
 from streamlabel.config.task import Task
 
@@ -14,6 +15,8 @@ __all__ = [
     "GenerativeSettings",
     "ModelSettings",
     "PromptedSettings",
+    "RemoteSettings",
+    "VllmSettings",
     "WorkerSettings",
 ]
 
@@ -139,6 +142,11 @@ class FakeSettings(Section):
 
 
 ModelSettings = Annotated[
-    EncoderSettings | GenerativeSettings | PromptedSettings | FakeSettings,
+    EncoderSettings
+    | GenerativeSettings
+    | PromptedSettings
+    | VllmSettings
+    | RemoteSettings
+    | FakeSettings,
     Field(discriminator="backend"),
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streamlabel.config.model import CausalSettings, EncoderSettings
+from streamlabel.config.model import CausalSettings, EncoderSettings, VllmSettings
 from streamlabel.errors import ConfigError, ModelLoadError
 from streamlabel.models.labels import LabelSet, ProblemType
 
@@ -144,7 +144,7 @@ class Checkpoint:
         return int(limit) if limit and 0 < limit < NO_LIMIT_TOKENS else None
 
 
-def open_checkpoint(settings: EncoderSettings | CausalSettings) -> Checkpoint:
+def open_checkpoint(settings: EncoderSettings | CausalSettings | VllmSettings) -> Checkpoint:
     """Return the model folder of ``model.path``, fetched from the hub if it is a hub id.
 
     Raises:
@@ -174,7 +174,7 @@ def open_checkpoint(settings: EncoderSettings | CausalSettings) -> Checkpoint:
     )
 
 
-def _fetch(settings: EncoderSettings | CausalSettings) -> Path:
+def _fetch(settings: EncoderSettings | CausalSettings | VllmSettings) -> Path:
     if settings.revision is None or not HUB_ID.fullmatch(settings.path):
         raise ConfigError(
             f"model.path: there is no folder {settings.path}; correct it, or for a hub id set"

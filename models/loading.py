@@ -10,21 +10,25 @@ from streamlabel.models.base import Classifier
 __all__ = ["load"]
 
 # Which extra brings a library; every other one comes with "encoder".
-_EXTRAS: Final = {"vllm": "vllm"}
+_EXTRAS: Final = {"vllm": "vllm", "openai": "remote"}
+# Back ends whose module has another name: ``import vllm`` must mean the library to every reader.
+_MODULES: Final = {"vllm": "vllm_engine"}
 
 
 def load(settings: ModelSettings) -> Classifier:
     """Load the configured model; blocks for as long as that takes.
 
-    A back end is the module of ``streamlabel.models`` that has its name, with a function
-    ``load(settings)``. It is imported here and not before: none may cost another one's libraries.
+    A back end is the module of ``streamlabel.models`` that has its name (else see _MODULES), with a
+    function ``load(settings)``. It is imported here and not before: none may cost another one's
+    libraries.
 
     Raises:
         ConfigError: the settings do not fit the model; the message names the field.
         ModelLoadError: anything else; one sentence for the operator.
     """
     try:
-        module = import_module(f"streamlabel.models.{settings.backend}")
+        name = _MODULES.get(settings.backend, settings.backend)
+        module = import_module(f"streamlabel.models.{name}")
         return cast("Classifier", module.load(settings))
     except StreamlabelError:
         raise

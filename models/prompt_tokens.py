@@ -87,6 +87,16 @@ class PromptTokenizer:
         """Return the text of ``ids``, control tokens written out."""
         return str(self._trusted.decode(list(ids), skip_special_tokens=False))
 
+    def name(self, token: int) -> str | None:
+        """Return how the vocabulary spells a token ("æĺ¯" for 是 in a byte-level BPE)."""
+        name = self._trusted.id_to_token(token)
+        return None if name is None else str(name)
+
+    def id_of(self, name: str) -> int | None:
+        """Return the token that the vocabulary spells like this; undoes ``name``."""
+        token = self._trusted.token_to_id(name)
+        return None if token is None else int(token)
+
     def controls_in(self, text: str) -> list[str]:
         """Return the control tokens that ``text`` spells."""
         return [content for content in self.controls.values() if content in text]

@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 from types import FrameType
-from typing import NoReturn, cast
+from typing import NoReturn, Protocol, cast, runtime_checkable
 
 import structlog
 
@@ -89,13 +89,32 @@ async def _serve(connection: socket.socket, hello: wire.Hello) -> None:
     _send(connection, wire.Loaded(classifier.labels, classifier.info, classifier.max_in_flight))
     answering: set[asyncio.Task[None]] = set()
     async with asyncio.TaskGroup() as group:
+        watching = group.create_task(_leave_when_lost(classifier))
         while (request := await requests.get())[1] != "close":
             task = group.create_task(_answer(connection, classifier, request))
             answering.add(task)
             task.add_done_callback(answering.discard)
-        for task in answering:
+        for task in (watching, *answering):
             task.cancel()
     await classifier.close()
+
+
+@runtime_checkable
+class _HasEngine(Protocol):
+    """A classifier whose engine is another process, which may be lost while this one lives."""
+
+    async def lost(self) -> str:
+        """Return when the engine is of no more use, and why: a clause."""
+        ...
+
+
+async def _leave_when_lost(classifier: Classifier) -> None:
+    """End this process with its engine: the service then starts both again."""
+    if isinstance(classifier, _HasEngine):
+        why = await classifier.lost()
+        log.error("engine_lost", why=f"the engine {why}")
+        logging.shutdown()
+        os._exit(os.EX_UNAVAILABLE)  # what the engine left is killed with our process group
 
 
 async def _answer(connection: socket.socket, classifier: Classifier, request: wire.Request) -> None:

@@ -1,0 +1,51 @@
+"""An event loop in a thread of its own: for engines that must live in one loop from the start."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["LoopThread"]
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """Runs coroutines of an engine; loading calls it and blocks, serving calls it and awaits.
+
+    A model is loaded before the loop that serves it runs, and the engine's own tasks stay in the
+    loop that they were started in. So the engine gets one of its own, from its first request on.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread.start()
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run ``work`` and block until it is done; not from an event loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run ``work`` and wait for it; a caller that is cancelled cancels it."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` beside everything else, until ``stop``."""
+        asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def stop(self) -> None:
+        """Cancel what still runs and end the thread; blocks for as long as that takes."""
+        if self._loop.is_closed():
+            return
+        self.call(_cancel_others())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

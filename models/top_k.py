@@ -1,0 +1,72 @@
+"""Label probabilities out of the most probable tokens only: what is missing is bounded, not 0.
+
+Asked for the top k, an engine may leave labels out: each is then at most as probable as the last
+candidate, and together they are at most as probable as everything that was left out. Taking them
+for 0 would make a doubtful answer look certain.
+"""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from streamlabel.models.answer import Answer, from_label_scores, log_sum_exp
+
+__all__ = ["Bounded", "bound_answer"]
+
+# Token ids of an engine, or tokens as a remote endpoint spells them.
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """Label probabilities with what is not known about them.
+
+    Attributes:
+        answer: the least that the most probable label can have, and the most off-label mass.
+        unknown: how much higher its probability may be, in [0, 1]; 0 if nothing was missing.
+    """
+
+    answer: Answer
+    unknown: float
+
+
+def bound_answer(
+    candidates: Mapping[Key, float], forms: Sequence[Sequence[Key]], *, top: Key
+) -> Bounded | None:
+    """Return the answer as far as it is known; None if no label is among the candidates.
+
+    Args:
+        candidates: token -> log-probability over the whole vocabulary, of the most probable ones.
+        forms: shape (K, any), the tokens of each label's answers; none belongs to two labels.
+        top: the most probable token.
+
+    Raises:
+        InferenceError: the numbers are no log-probabilities over a vocabulary.
+    """
+    known = [[candidates[token] for token in tokens if token in candidates] for tokens in forms]
+    missing = [len(tokens) - len(found) for tokens, found in zip(forms, known, strict=True)]
+    masses = [math.fsum(map(math.exp, found)) for found in known]
+    if not any(masses):
+        return None
+    chosen = masses.index(max(masses))
+    rest = 1.0 - math.fsum(map(math.exp, candidates.values()))
+    # At most the last candidate's, and at most all that is left: 1e-9 for what rounding ate.
+    bound = min(*candidates.values(), math.log(max(rest, 1e-9)))
+    scores = [
+        log_sum_exp([*found, *([bound] * (0 if label == chosen else count))])
+        for label, (found, count) in enumerate(zip(known, missing, strict=True))
+    ]
+    # Every bound taken as reached may be more than 1 in all: scaled down, the ratios stay.
+    excess = max(0.0, log_sum_exp(scores)) if any(missing) else 0.0
+    answer = from_label_scores(
+        [score - excess for score in scores],
+        argmax_is_label=any(top in tokens for tokens in forms),
+        top_log_probability=candidates[top],
+    )
+    mass = min(1.0, math.fsum(masses))
+    answer = replace(answer, label_mass=mass, off_label_mass=1.0 - mass)
+    most = masses[chosen] + missing[chosen] * math.exp(bound)
+    highest = most / (math.fsum(masses) - masses[chosen] + most)
+    unknown = highest - answer.probabilities[chosen] if any(missing) else 0.0
+    return Bounded(answer, max(0.0, unknown))

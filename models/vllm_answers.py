@@ -1,0 +1,239 @@
+"""Texts to prompts to label probabilities on vLLM: by reading the first token, or with a head."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from streamlabel.errors import InferenceError
+from streamlabel.models.answer import FirstToken, from_label_scores, log_sum_exp
+from streamlabel.models.base import Prediction, PreparedText
+from streamlabel.models.chat import Chat
+from streamlabel.models.label_reads import LabelReads, predict
+from streamlabel.models.label_tokens import LabelTokens
+from streamlabel.models.prompts import Prompt
+from streamlabel.models.top_k import bound_answer
+from streamlabel.models.vllm_runtime import VllmRuntime
+
+__all__ = ["FirstTokenReader", "HeadReader", "Reader"]
+
+# Asked for the top k, a label may be missing: more doubt than this about the confidence is for
+# a person.
+MAX_UNKNOWN = 0.01
+
+
+class Reader(Protocol):
+    """Texts to rows, rows to predictions."""
+
+    def prepare(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
+        """Return the row of each text; blocks."""
+        ...
+
+    async def read(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
+        """Return one prediction per prepared text, in order."""
+        ...
+
+
+class _PromptRows:
+    """Texts to prompts; the payload is the row as bytes of int32.
+
+    Args:
+        cached_tokens: what the engine need not compute again; not counted into a batch's size.
+        extra_tokens: what is put behind a prompt at most.
+        rows: requests per text.
+    """
+
+    def __init__(
+        self, prompt: Prompt, *, cached_tokens: int = 0, extra_tokens: int = 0, rows: int = 1
+    ) -> None:
+        self._prompt = prompt
+        self._cached_tokens = cached_tokens
+        self._extra_tokens = extra_tokens
+        self._rows = rows
+
+    def prepare(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
+        """Return the prompt of each text."""
+        return [self._prepare(text) for text in texts]
+
+    def _prepare(self, text: str) -> PreparedText | InferenceError:
+        try:
+            encoded = self._prompt.encode(text)
+        except Exception as error:  # noqa: BLE001 tokenizers raises bare Exception
+            return InferenceError(f"the tokenizer refuses this text: {type(error).__name__}")
+        cached = self._cached_tokens if encoded.is_shared else 0
+        return PreparedText(
+            tokens=max(1, len(encoded.ids) - cached + self._extra_tokens),
+            payload=np.array(encoded.ids, dtype=np.int32).tobytes(),
+            rows=self._rows,
+            truncated=encoded.truncated,
+        )
+
+
+class FirstTokenReader(_PromptRows):
+    """Reads the labels' probabilities from the first token, exactly.
+
+    Args:
+        prompt: of the task.
+        reads: what to read behind it.
+        chat: names the token of an off-label answer.
+        runtime: the engine.
+        cached_tokens: see PreparedText.tokens: of the prompt, computed once for all texts.
+        reviews_truncated: texts that were cut go to people.
+        reads_by_id: False: the engine knows the top k only.
+    """
+
+    def __init__(
+        self,
+        *,
+        prompt: Prompt,
+        reads: LabelReads,
+        chat: Chat,
+        runtime: VllmRuntime,
+        cached_tokens: int = 0,
+        reviews_truncated: bool = False,
+        reads_by_id: bool = True,
+    ) -> None:
+        super().__init__(
+            prompt,
+            cached_tokens=cached_tokens,
+            extra_tokens=max(map(len, reads.paths)),
+            rows=len(reads.paths),
+        )
+        self.reads = reads
+        self._chat = chat
+        self._runtime = runtime
+        self._reviews_truncated = reviews_truncated
+        self._reads_by_id = reads_by_id
+
+    async def read(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
+        """Ask the engine, all texts at once; see Reader."""
+        if not prepared:
+            return []
+        prompts = [np.frombuffer(text.payload, dtype=np.int32).tolist() for text in prepared]
+        width = len(self.reads.paths)
+        firsts = await self._runtime.first_tokens(
+            [[*prompt, *path] for prompt in prompts for path in self.reads.paths],
+            [children for _ in prompts for children in self.reads.children],
+        )
+        return [
+            self._predict(text, firsts[i * width : (i + 1) * width])
+            for i, text in enumerate(prepared)
+        ]
+
+    def _predict(
+        self, text: PreparedText, firsts: Sequence[FirstToken]
+    ) -> Prediction | InferenceError:
+        to_review = text.truncated and self._reviews_truncated
+        reasons = ("truncated",) if to_review else ()
+        try:
+            if not self._reads_by_id and isinstance(self.reads, LabelTokens):
+                return bounded(
+                    self.reads,
+                    firsts[0],
+                    truncated=text.truncated,
+                    reasons=reasons,
+                    chat=self._chat,
+                )
+            return predict(
+                self.reads,
+                firsts,
+                truncated=text.truncated,
+                review_reasons=reasons,
+                decode=self._chat.tokens.decode,
+            )
+        except InferenceError as error:
+            return error
+
+
+def bounded(
+    reads: LabelTokens,
+    first: FirstToken,
+    *,
+    truncated: bool,
+    reasons: tuple[str, ...],
+    chat: Chat,
+) -> Prediction:
+    """Return the prediction out of the top k; without probabilities where they are too uncertain.
+
+    Raises:
+        InferenceError: the numbers are no log-probabilities.
+    """
+    found = bound_answer(first.log_probabilities, reads.forms, top=first.top_id)
+    if found is None or found.unknown > MAX_UNKNOWN:
+        return Prediction(
+            None,
+            truncated=truncated,
+            review_reasons=("off_label", *reasons),
+            argmax_is_label=first.top_id in reads.ids,
+        )
+    answer = found.answer
+    return Prediction(
+        answer.probabilities,
+        answer.log_scores,
+        truncated=truncated,
+        review_reasons=reasons,
+        off_label_mass=answer.off_label_mass,
+        argmax_is_label=answer.argmax_is_label,
+        first_token_probability=answer.first_token_probability,
+        off_label_token=None
+        if answer.argmax_is_label
+        else chat.tokens.decode((first.top_id,))[:40],
+    )
+
+
+class HeadReader(_PromptRows):
+    """Reads the labels' logits from a head cut out of the vocabulary's matrix.
+
+    The answers' logits are all it computes, so the probability of anything else is unknown.
+
+    Args:
+        prompt: of the task.
+        labels: the answers' tokens; the head has their rows in this order.
+        runtime: the engine, on the pooling runner.
+        cached_tokens: see FirstTokenReader.
+        reviews_truncated: texts that were cut go to people.
+    """
+
+    def __init__(
+        self,
+        *,
+        prompt: Prompt,
+        labels: LabelTokens,
+        runtime: VllmRuntime,
+        cached_tokens: int = 0,
+        reviews_truncated: bool = False,
+    ) -> None:
+        super().__init__(prompt, cached_tokens=cached_tokens)
+        self._labels = labels
+        self._runtime = runtime
+        self._reviews_truncated = reviews_truncated
+
+    async def read(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
+        """Ask the engine, all texts at once; see Reader."""
+        if not prepared:
+            return []
+        rows = [np.frombuffer(text.payload, dtype=np.int32).tolist() for text in prepared]
+        logits = await self._runtime.logits(rows)
+        await asyncio.sleep(0)  # predictions of a large batch: let others in first
+        return [self._predict(*pair) for pair in zip(prepared, logits, strict=True)]
+
+    def _predict(self, text: PreparedText, logits: list[float]) -> Prediction | InferenceError:
+        if len(logits) != len(self._labels.ids):
+            return InferenceError(f"the head has {len(logits)} outputs; this is a bug")
+        total = log_sum_exp(logits) if np.isfinite(logits).all() else 0.0
+        by_token = dict(zip(self._labels.ids, logits, strict=True))
+        scores = [log_sum_exp([by_token[t] - total for t in ids]) for ids in self._labels.forms]
+        to_review = text.truncated and self._reviews_truncated
+        try:
+            answer = from_label_scores(
+                scores, argmax_is_label=True, top_log_probability=max(scores)
+            )
+        except InferenceError as error:
+            return error
+        return Prediction(
+            answer.probabilities,
+            answer.log_scores,
+            truncated=text.truncated,
+            review_reasons=("truncated",) if to_review else (),
+        )

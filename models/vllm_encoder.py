@@ -1,0 +1,96 @@
+"""BERT-type encoders on vLLM's pooling runner: texts to rows to the head's logits."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from streamlabel.config.engines import VllmSettings
+from streamlabel.config.model import EncoderSettings
+from streamlabel.errors import InferenceError
+from streamlabel.models.base import Prediction, PreparedText
+from streamlabel.models.checkpoint import Checkpoint
+from streamlabel.models.labels import LabelSet
+from streamlabel.models.pretrained import load_tokenizer
+from streamlabel.models.rows import RowBuilder, read_rows
+from streamlabel.models.scores import pool_windows, probabilities
+from streamlabel.models.tokenizer_file import read_tokenizer
+from streamlabel.models.tokens import TextTokenizer, special_tokens
+from streamlabel.models.vllm_runtime import VllmRuntime
+from streamlabel.models.windows import LongTextPolicy
+
+__all__ = ["EncoderReader", "as_encoder", "row_builder"]
+
+
+class EncoderReader:
+    """Tokenises as the encoder back end does, so that both see the same rows."""
+
+    def __init__(self, *, rows: RowBuilder, labels: LabelSet, runtime: VllmRuntime) -> None:
+        self._rows = rows
+        self._labels = labels
+        self._runtime = runtime
+
+    def prepare(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
+        """Return the rows of each text; the special tokens stay when a text is cut."""
+        return self._rows.build(texts)
+
+    async def read(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
+        """Ask the engine, all rows at once; see ``vllm_answers.Reader``."""
+        if not prepared:
+            return []
+        logits = await self._runtime.logits([row.tolist() for row in read_rows(prepared)])
+        outcomes: list[Prediction | InferenceError] = []
+        start = 0
+        for text in prepared:
+            rows = np.array(logits[start : start + text.rows], dtype=np.float32)  # (W, K)
+            start += text.rows
+            outcomes.append(self._predict(text, rows))
+        return outcomes
+
+    def _predict(
+        self, text: PreparedText, rows: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+    ) -> Prediction | InferenceError:
+        if rows.shape[-1] != len(self._labels):
+            return InferenceError(
+                f"the model has {rows.shape[-1]} outputs for {len(self._labels)} labels"
+            )
+        if not np.isfinite(rows).all():
+            return InferenceError("the model's logits are not finite")
+        pooled = pool_windows(rows, "mean")  # (K,)
+        to_review = text.truncated and self._rows.policy.long_text == "review"
+        return Prediction(
+            tuple(probabilities(pooled, self._labels.problem_type).tolist()),
+            tuple(pooled.tolist()),
+            truncated=text.truncated,
+            review_reasons=("truncated",) if to_review else (),
+        )
+
+
+def as_encoder(settings: VllmSettings, checkpoint: Checkpoint) -> EncoderSettings:
+    """Return the same wishes as the encoder back end has them."""
+    own = checkpoint.max_tokens(EncoderSettings(path=settings.path))
+    is_head = settings.long_text in {"head_tail", "head"}
+    return EncoderSettings(
+        path=settings.path,
+        labels=settings.labels,
+        max_tokens=min(own, settings.max_tokens),
+        long_text="truncate" if is_head else settings.long_text,
+    )
+
+
+def row_builder(checkpoint: Checkpoint, settings: EncoderSettings) -> RowBuilder:
+    """Return what makes rows of texts.
+
+    Raises:
+        ModelLoadError: the tokenizer is incomplete or not the model's.
+    """
+    backend = read_tokenizer(checkpoint) or load_tokenizer(checkpoint)
+    checkpoint.refuse_other_vocabulary(backend.get_vocab_size())
+    before, after = special_tokens(backend)
+    policy = LongTextPolicy(
+        capacity_tokens=checkpoint.max_tokens(settings) - len(before) - len(after),
+        long_text=settings.long_text,
+        overlap_tokens=settings.window_stride_tokens,
+        max_windows=settings.max_windows,
+    )
+    tokenizer = TextTokenizer(backend, limit_tokens=policy.limit_tokens)
+    return RowBuilder(tokenizer, tuple(before), tuple(after), policy)

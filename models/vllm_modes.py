@@ -1,0 +1,282 @@
+"""The ways to use vLLM: for each, what engine to start, what to ask it and how to prove it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from streamlabel.config.engines import VllmSettings
+from streamlabel.config.task import TaskSettings
+from streamlabel.errors import ConfigError, ModelLoadError
+from streamlabel.models import vllm_proof as proof
+from streamlabel.models.base import ModelInfo, Prediction
+from streamlabel.models.causal_loading import causal_digest
+from streamlabel.models.chat import Chat, load_chat
+from streamlabel.models.checkpoint import Checkpoint, open_checkpoint
+from streamlabel.models.digest import model_digest
+from streamlabel.models.label_reads import LabelReads, compile_reads
+from streamlabel.models.label_tokens import LabelTokens
+from streamlabel.models.labels import LabelSet
+from streamlabel.models.prompts import Keep, Prompt, build_prompt
+from streamlabel.models.vllm_answers import FirstTokenReader, HeadReader, Reader
+from streamlabel.models.vllm_encoder import EncoderReader, as_encoder, row_builder
+from streamlabel.models.vllm_start import Engine, Plan, start_engine
+
+__all__ = ["OPENERS", "Opened", "chat_of", "closed_on_error", "engine_length", "keep_of", "task_of"]
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A running engine, proven.
+
+    Attributes:
+        expected: what the first probe is answered with.
+    """
+
+    labels: LabelSet
+    info: ModelInfo
+    reader: Reader
+    engine: Engine
+    expected: tuple[float, ...]
+
+
+def open_one_token(settings: VllmSettings) -> Opened:
+    """Start an engine that answers with its first token."""
+    task = task_of(settings)
+    labels = LabelSet(task.names)
+    checkpoint, chat = chat_of(settings)
+    with ThreadPoolExecutor(1, "digest") as beside:
+        digest = beside.submit(causal_digest, checkpoint.folder, labels, settings.adapter)
+        length = engine_length(checkpoint, settings, extra=1)
+        prompt, reads = _compile(task, chat, settings, max_tokens=length - 1)
+        path_tokens = max(map(len, reads.paths))
+        if path_tokens:  # what is put behind a prompt needs room too
+            length = engine_length(checkpoint, settings, extra=1 + path_tokens)
+            prompt, reads = _compile(task, chat, settings, max_tokens=length - 1 - path_tokens)
+        engine = start_engine(settings, checkpoint, Plan(max_model_len=length))
+        with closed_on_error(engine):
+            reads_by_id = engine.capabilities.label_ids
+            if not reads_by_id and not isinstance(reads, LabelTokens):
+                raise ConfigError(
+                    "model.task.scoring: trie needs an engine that reads tokens by id, and this"
+                    " one cannot; set one_token"
+                )
+            reader = FirstTokenReader(
+                prompt=prompt,
+                reads=reads,
+                chat=chat,
+                runtime=engine.runtime,
+                cached_tokens=_cached_tokens(engine, prompt),
+                reviews_truncated=settings.long_text == "review",
+                reads_by_id=reads_by_id,
+            )
+            if reads_by_id:
+                proof.prove_ids(engine.runtime, prompt.encode("1").ids, reads.children[0])
+            seen, details = _prove_causal(engine, reader, prompt)
+            mass = ",".join(f"{p.off_label_mass or 0:.4f}" for p in seen)
+            return Opened(
+                labels,
+                engine.info(
+                    checkpoint,
+                    digest=digest.result(),
+                    max_tokens=prompt.max_tokens,
+                    prompt_version=prompt.digest(reads.paths, reads.children, chat.template),
+                    details=details | {"scoring": task.scoring, "probe_off_label_mass": mass},
+                ),
+                reader,
+                engine,
+                seen[0].probabilities or (),
+            )
+
+
+def open_head(settings: VllmSettings) -> Opened:
+    """Start an engine whose head is the labels' rows of the vocabulary's matrix."""
+    task = task_of(settings)
+    labels = LabelSet(task.names)
+    checkpoint, chat = chat_of(settings)
+    length = engine_length(checkpoint, settings, extra=1)
+    prompt, reads = _compile(task, chat, settings, max_tokens=length - 1)
+    if not isinstance(reads, LabelTokens):
+        raise ConfigError("model.task.scoring: mode head needs one_token")
+    with ThreadPoolExecutor(1, "digest") as beside:
+        digest = beside.submit(causal_digest, checkpoint.folder, labels, None)
+        overrides = _head_overrides(checkpoint, chat, reads)
+        engine = start_engine(
+            settings,
+            checkpoint,
+            Plan(max_model_len=length, is_pooling=True, overrides=overrides),
+        )
+        with closed_on_error(engine):
+            reader = HeadReader(
+                prompt=prompt,
+                labels=reads,
+                runtime=engine.runtime,
+                cached_tokens=_cached_tokens(engine, prompt),
+                reviews_truncated=settings.long_text == "review",
+            )
+            seen, details = _prove_causal(engine, reader, prompt)
+            proof.prove_distinct(seen)
+            return Opened(
+                labels,
+                engine.info(
+                    checkpoint,
+                    digest=digest.result(),
+                    max_tokens=prompt.max_tokens,
+                    prompt_version=prompt.digest("head", reads.ids, chat.template),
+                    details=details,
+                ),
+                reader,
+                engine,
+                seen[0].probabilities or (),
+            )
+
+
+def open_encoder(settings: VllmSettings) -> Opened:
+    """Start an engine for a BERT-type classifier."""
+    checkpoint = open_checkpoint(settings)
+    wishes = as_encoder(settings, checkpoint)
+    labels = checkpoint.label_set(wishes)
+    rows = row_builder(checkpoint, wishes)
+    max_tokens = checkpoint.max_tokens(wishes)
+    with ThreadPoolExecutor(1, "digest") as beside:
+        digest = beside.submit(model_digest, checkpoint.folder, labels)
+        plan = Plan(max_model_len=max_tokens, is_pooling=True, needs_whole_rows=True)
+        engine = start_engine(settings, checkpoint, plan)
+        with closed_on_error(engine):
+            reader = EncoderReader(rows=rows, labels=labels, runtime=engine.runtime)
+            seen = proof.ask(reader, engine.runtime)
+            return Opened(
+                labels,
+                engine.info(
+                    checkpoint,
+                    digest=digest.result(),
+                    max_tokens=max_tokens,
+                    details=proof.fingerprint(seen),
+                ),
+                reader,
+                engine,
+                seen[0].probabilities or (),
+            )
+
+
+OPENERS: Final[Mapping[str, Callable[[VllmSettings], Opened]]] = {
+    "one_token": open_one_token,
+    "head": open_head,
+    "encoder": open_encoder,
+}
+
+
+def task_of(settings: VllmSettings) -> TaskSettings:
+    """Return the task, which the settings require in this mode."""
+    if settings.task is None:
+        raise ConfigError(f"model.task: mode {settings.mode} needs one")
+    return settings.task
+
+
+def chat_of(settings: VllmSettings) -> tuple[Checkpoint, Chat]:
+    """Return the model's files and its tokenizer with chat template."""
+    checkpoint = open_checkpoint(settings)
+    chat = load_chat(checkpoint.folder, name=checkpoint.name, chat_template=settings.chat_template)
+    checkpoint.refuse_other_vocabulary(chat.size)
+    return checkpoint, chat
+
+
+def engine_length(checkpoint: Checkpoint, settings: VllmSettings, *, extra: int) -> int:
+    """Return the longest row with what comes behind it, within the model's positions."""
+    text_config = checkpoint.config.get("text_config") or checkpoint.config
+    positions = text_config.get("max_position_embeddings")
+    wanted = settings.max_tokens + extra
+    return min(wanted, int(positions)) if positions else wanted
+
+
+def keep_of(settings: VllmSettings) -> Keep:
+    """Return which ends of a longer text stay."""
+    return "head" if settings.long_text == "head" else "head_tail"
+
+
+@contextmanager
+def closed_on_error(engine: Engine) -> Iterator[None]:
+    """End the engine if what follows its start fails."""
+    try:
+        yield
+    except BaseException:
+        engine.runtime.close()
+        raise
+
+
+def _compile(
+    task: TaskSettings, chat: Chat, settings: VllmSettings, *, max_tokens: int
+) -> tuple[Prompt, LabelReads]:
+    prompt = build_prompt(
+        task,
+        answers="one_token",
+        render=chat.render,
+        tokenizer=chat.tokens,
+        max_tokens=max_tokens,
+        keep=keep_of(settings),
+    )
+    return prompt, compile_reads(task, prompt=prompt.rendered, chat=chat)
+
+
+def _head_overrides(checkpoint: Checkpoint, chat: Chat, reads: LabelTokens) -> dict[str, object]:
+    """Say which rows of the vocabulary's matrix are the head.
+
+    By the vocabulary's own spelling: vLLM looks the names up as they are, and for 是 it would find
+    nothing, load some other row for every such label, and say nothing.
+    """
+    (architecture,) = checkpoint.config.get("architectures") or ("",)
+    if not architecture.endswith("ForCausalLM"):
+        raise ConfigError(
+            f"model.mode: head needs a causal language model, this is {architecture or 'unnamed'};"
+            " set one_token"
+        )
+    names = [chat.tokens.name(token) for token in reads.ids]
+    if None in names or [chat.tokens.id_of(str(name)) for name in names] != list(reads.ids):
+        raise ModelLoadError(
+            "model.mode: the vocabulary does not spell the answers' tokens one to one; set"
+            " one_token"
+        )
+    return {
+        "architectures": [architecture.replace("ForCausalLM", "ForSequenceClassification")],
+        "classifier_from_token": names,
+        "method": "no_post_processing",
+    }
+
+
+def _cached_tokens(engine: Engine, prompt: Prompt) -> int:
+    """Return how many of the instruction's tokens the prefix cache spares: whole blocks."""
+    block = engine.block_tokens
+    if not block:
+        return 0
+    shared = len(prompt.shared_ids)
+    if shared < block:
+        logger.warning(
+            "instruction_not_cached",
+            instruction_tokens=shared,
+            block_tokens=block,
+            advice="a shorter model.block_size, if the platform takes it, or a longer instruction",
+        )
+    return shared // block * block
+
+
+def _prove_causal(
+    engine: Engine, reader: Reader, prompt: Prompt
+) -> tuple[list[Prediction], dict[str, str]]:
+    cold = proof.ask(reader, engine.runtime)
+    before = engine.runtime.cache.cached_tokens
+    cached = proof.ask(reader, engine.runtime)
+    saved = (engine.runtime.cache.cached_tokens - before) // len(proof.PROBES)
+    moved = proof.prove_cache(cold, cached, tolerance=proof.DRIFT[engine.dtype])
+    shared = len(prompt.shared_ids)
+    return cached, proof.fingerprint(cached) | {
+        "prompt_tokens": str(shared),
+        "prefix_cache": f"{saved} tokens a prompt, blocks of {engine.block_tokens}"
+        f" (moves a log-probability by {moved:.1g} at most)"
+        if engine.block_tokens
+        else "off",
+    }

@@ -1,0 +1,115 @@
+"""The start-up test of vLLM: numbers that cannot be trusted must stop the start, not a record."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+import structlog
+
+from streamlabel.errors import InferenceError, ModelError, ModelLoadError
+from streamlabel.models.base import Prediction
+from streamlabel.models.vllm_answers import Reader
+from streamlabel.models.vllm_runtime import VllmRuntime
+
+__all__ = ["DRIFT", "PROBES", "ask", "fingerprint", "prove_cache", "prove_distinct", "prove_ids"]
+
+logger = structlog.get_logger(__name__)
+
+# The same as the transformers back end's, so that two machines can be compared.
+PROBES = ("Hello, how are you?", "这是一条测试。", "1")
+# How far the probabilities of one text may move. Another batch is another order of summation; in
+# 16 bits that is a step of the logits.
+DRIFT = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.05}
+
+
+def ask(reader: Reader, runtime: VllmRuntime) -> list[Prediction]:
+    """Return the predictions of the probes; blocks.
+
+    Raises:
+        ModelLoadError: one of them is not answered with finite numbers for every label.
+    """
+    prepared = []
+    for outcome in reader.prepare(PROBES):
+        if isinstance(outcome, InferenceError):
+            raise ModelLoadError(f"model.path: {outcome}; name a model with a complete tokenizer")
+        prepared.append(outcome)
+    try:
+        # One after the other: the first one fills the prefix cache for the others.
+        answers = [runtime.call(reader.read([text]))[0] for text in prepared]
+    except ModelError as error:
+        raise _untrusted(str(error)) from error
+    predictions = []
+    for answer in answers:
+        if isinstance(answer, InferenceError):
+            raise _untrusted(str(answer))
+        predictions.append(answer)
+    return predictions
+
+
+def fingerprint(predictions: Sequence[Prediction]) -> dict[str, str]:
+    """Return the probes' numbers for ``ModelInfo.details``: equal here, equal model and machine."""
+    return {
+        "probe": " ".join(
+            ",".join(f"{p:.4f}" for p in prediction.probabilities or ())
+            for prediction in predictions
+        )
+    }
+
+
+def prove_ids(runtime: VllmRuntime, row: Sequence[int], wanted: Sequence[int]) -> None:
+    """Ask for two label sets at the same time: each must get exactly its own, all finite.
+
+    Raises:
+        ModelLoadError: it does not; some versions mix up what requests of one batch asked for.
+    """
+    others = list(islice((token for token in range(len(wanted) + 8) if token not in wanted), 3))
+    sets = [list(wanted), others, others[:1], list(wanted)]
+    try:
+        firsts = runtime.call(runtime.first_tokens([list(row)] * len(sets), sets))
+        for first, asked in zip(firsts, sets, strict=True):
+            for token in asked:
+                first.log_probability(token)
+            surplus = set(first.log_probabilities) - {*asked, first.top_id}
+            if surplus:
+                raise _untrusted(f"asked for {len(asked)} tokens it returns {len(surplus)} others")
+    except InferenceError as error:
+        raise _untrusted(str(error)) from error
+
+
+def prove_cache(
+    cold: Sequence[Prediction], cached: Sequence[Prediction], *, tolerance: float
+) -> float:
+    """Return how far the prefix cache moves a probability.
+
+    Raises:
+        ModelLoadError: further than computing in another order explains.
+    """
+    moved = max(
+        abs(a - b)
+        for one, other in zip(cold, cached, strict=True)
+        for a, b in zip(one.log_scores or (0.0,), other.log_scores or (0.0,), strict=True)
+        if max(a, b) > -10  # of an improbable label even the logarithm may move
+    )
+    if not moved <= tolerance * 10:
+        raise ModelLoadError(
+            f"model.prefix_caching: a cached instruction changes a log-probability by {moved:.2g};"
+            " set it to false, or use another version of vLLM"
+        )
+    return moved
+
+
+def prove_distinct(predictions: Sequence[Prediction]) -> None:
+    """Refuse a head whose outputs are alike: it was not cut out where it should have been.
+
+    Raises:
+        ModelLoadError: two labels have the same number for every probe.
+    """
+    columns = list(zip(*(prediction.log_scores or () for prediction in predictions), strict=True))
+    if len(set(columns)) < len(columns):
+        raise _untrusted("two labels always have the same logit; the head has the wrong rows")
+
+
+def _untrusted(why: str) -> ModelLoadError:
+    return ModelLoadError(
+        f"model.path: the engine's answers cannot be trusted: {why}; use the vLLM version of"
+        " docs/platforms.md, or the generative back end"
+    )
