@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Final
 
-from streamlabel.consumer.headers import OURS, bounded
+from streamlabel.consumer.headers import OURS, bounded, replays_of
 from streamlabel.consumer.ports import Outbound
 from streamlabel.consumer.records import Headers, SourceRecord
 from streamlabel.errors import RecordError
@@ -64,6 +64,8 @@ def _about(record: SourceRecord, error: RecordError, *, attempts: int, version: 
         "attempts": str(attempts),
         "version": version,
     }
+    if replays := replays_of(record.headers):  # again, in case the record's headers are left out
+        fields["replays"] = str(replays)
     return tuple(
         (OURS + name, _cut(field.encode("utf-8", "backslashreplace"), _MESSAGE_LIMIT_BYTES))
         for name, field in fields.items()

@@ -10,13 +10,22 @@ from typing import Final
 
 from streamlabel.consumer.records import Headers
 
-__all__ = ["HEADERS_LIMIT_BYTES", "HEADERS_LIMIT_ITEMS", "OURS", "bounded", "forwarded"]
+__all__ = [
+    "HEADERS_LIMIT_BYTES",
+    "HEADERS_LIMIT_ITEMS",
+    "OURS",
+    "REPLAYS",
+    "bounded",
+    "forwarded",
+    "replays_of",
+]
 
 # A record with 5,000 headers is somebody's mistake; it must not grow with every hop.
 HEADERS_LIMIT_ITEMS: Final = 64
 HEADERS_LIMIT_BYTES: Final = 16 * 1024
 
 OURS: Final = "streamlabel-"  # every header that we add begins so
+REPLAYS: Final = OURS + "replays"  # how often a dead letter was put back onto the input topic
 
 _JSON: Final[Headers] = (("content-type", b"application/json"),)
 _ABOUT_THE_VALUE: Final = frozenset({"content-type", "content-encoding"})
@@ -48,6 +57,15 @@ def bounded(headers: Sequence[tuple[str, bytes | None]]) -> Headers:
             room_bytes -= sizes[i]
     dropped = str(len(headers) - len(kept)).encode()
     return (*(headers[i] for i in sorted(kept)), (OURS + "headers-dropped", dropped))
+
+
+def replays_of(headers: Headers) -> int:
+    """Return how often a record was replayed; 0 if it does not say so in a way we would."""
+    for name, value in reversed(headers):
+        if name == REPLAYS:
+            # no more digits than we would ever write: int() takes quadratic time
+            return int(value) if value and value.isdigit() and len(value) < 10 else 0
+    return 0
 
 
 def _travels(name: str) -> bool:

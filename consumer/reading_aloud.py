@@ -11,8 +11,9 @@ import orjson
 
 from streamlabel.consumer.headers import OURS
 from streamlabel.consumer.records import SourceRecord
+from streamlabel.consumer.replay import DeadLetter, receipted
 
-__all__ = ["Kind", "json_line", "line", "printable"]
+__all__ = ["Kind", "dead_letter_json", "dead_letter_row", "json_line", "line", "printable"]
 
 Kind = Literal["labels", "review", "dead-letter"]
 
@@ -35,6 +36,8 @@ def printable(text: str, *, limit: int = _NAME_CHARACTERS) -> str:
 def line(kind: Kind, record: SourceRecord) -> str:
     """Return one readable line; the text of a record only for review."""
     if kind == "dead-letter":
+        if replays := sum(1 for _ in receipted(record)):
+            return f"{record.position}  {replays} dead letter(s) were replayed"
         return _dead_letter_line(_about(record))
     message = _message(record)
     if message is None:
@@ -73,6 +76,42 @@ def json_line(kind: Kind, record: SourceRecord) -> str:
         document = _message(record)
         if document is None:
             document = {"error": "not one of our records", "position": str(record.position)}
+    return json.dumps(document)
+
+
+def dead_letter_row(dead: DeadLetter, *, was_replayed: bool) -> str:
+    """Return a row for a list of dead letters; columns as ``streamlabel dlq list`` says."""
+    record = dead.record
+    size = _size(record.value)
+    parts = [
+        str(record.position),
+        f"{printable(dead.reason):<18}",
+        printable(str(dead.source or "?")),
+        f"{dead.attempts:>2}",
+        f"{dead.replays:>2}",
+        f"{'-' if size is None else size:>8}",
+        "replayed" if was_replayed else "-       ",
+        printable(dead.message, limit=300),
+    ]
+    return "  ".join(parts)
+
+
+def dead_letter_json(dead: DeadLetter, *, was_replayed: bool) -> str:
+    """Return the same as one line of JSON in ASCII."""
+    record = dead.record
+    document = {
+        "position": str(record.position),
+        "timestamp_ms": record.timestamp_ms,
+        "reason": dead.reason,
+        "source": None if dead.source is None else str(dead.source),
+        "attempts": dead.attempts,
+        "replays": dead.replays,
+        "key_bytes": _size(record.key),
+        "value_bytes": _size(record.value),
+        "is_complete": dead.is_complete,
+        "was_replayed": was_replayed,
+        "message": dead.message,
+    }
     return json.dumps(document)
 
 

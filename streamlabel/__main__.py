@@ -6,6 +6,8 @@ from streamlabel.commands.check import check
 from streamlabel.commands.classify import classify
 from streamlabel.commands.config import show_schema, show_settings
 from streamlabel.commands.demo import demo
+from streamlabel.commands.dlq_list import list_dead_letters
+from streamlabel.commands.dlq_replay import replay_dead_letters
 from streamlabel.commands.produce import produce
 from streamlabel.commands.program import Program
 from streamlabel.commands.run import run
@@ -26,6 +28,9 @@ app = typer.Typer(
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 config_app.command("show")(show_settings)
 config_app.command("schema")(show_schema)
+dlq_app = typer.Typer(no_args_is_help=True, help="Look at dead letters, and replay them.")
+dlq_app.command("list")(list_dead_letters)
+dlq_app.command("replay")(replay_dead_letters)
 
 app.command()(run)
 app.command()(check)
@@ -33,6 +38,7 @@ app.command()(classify)
 app.command()(produce)
 app.command()(tail)
 app.command()(demo)
+app.add_typer(dlq_app, name="dlq")
 app.add_typer(config_app, name="config")
 app.command()(version)
 

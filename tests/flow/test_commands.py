@@ -19,8 +19,8 @@ from streamlabel.config.reference import json_schema
 from streamlabel.errors import BrokerError, ModelError
 
 COMMANDS = [
-    "run", "check", "classify", "produce", "tail", "demo", "config show", "config schema",
-    "version",
+    "run", "check", "classify", "produce", "tail", "demo", "dlq list", "dlq replay", "config show",
+    "config schema", "version",
 ]  # fmt: skip
 
 

@@ -1,0 +1,126 @@
+"""``streamlabel dlq replay``: put dead letters back onto the input topic."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamlabel.commands.dlq_options import (
+    AsJson,
+    Partitions,
+    Reasons,
+    Since,
+    Until,
+    selection_of,
+)
+from streamlabel.commands.options import ConfigFile, Overrides, load_settings
+
+if TYPE_CHECKING:
+    from streamlabel.config.settings import Settings
+    from streamlabel.consumer.kafka_replay import Report
+
+__all__ = ["replay_dead_letters"]
+
+_WHY_NOT = {
+    "replay": "may be replayed",
+    "replayed": "were replayed before",
+    "incomplete": "have no value, or key, value or headers were left out: see the source position",
+    "exhausted": "came back too often (--max-replays)",
+    "elsewhere": "came from another topic than input.topic",
+    "too_large": "are larger than input.topic or kafka.max_request_bytes takes",
+}
+
+
+def replay_dead_letters(
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    *,
+    reasons: Reasons = None,
+    partitions: Partitions = None,
+    since: Since = None,
+    until: Until = None,
+    execute: Annotated[
+        bool, typer.Option("--execute", help="Do it. Without this nothing is written.")
+    ] = False,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            "--rate", min=0.01, metavar="N", help="Records a second at most.", show_default=False
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "-n", "--limit", min=1, metavar="N", help="Replay at most N.", show_default=False
+        ),
+    ] = None,
+    max_replays: Annotated[
+        int,
+        typer.Option(
+            "--max-replays",
+            min=1,
+            metavar="N",
+            help="A record that was replayed N times and died again stays.",
+        ),
+    ] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Put dead letters back onto the input topic: key, value and headers as they were.
+
+    Each of them once, whatever interrupts it: records and a note of what was replayed are one
+    transaction. Run it again to go on. It writes to the input topic, so its user needs that right.
+    Try a few first (--limit 10): what fails again is a dead letter again, and too many of them in
+    a row stop the service.
+
+    \b
+    Examples:
+      streamlabel dlq replay -c streamlabel.yaml --reason inference_error
+      streamlabel dlq replay -c streamlabel.yaml --reason inference_error --limit 10 --execute
+      streamlabel dlq replay -c streamlabel.yaml --since 2d --rate 50 --execute
+    """  # noqa: D301 \b keeps the lines as they are
+    import asyncio
+
+    from streamlabel.commands.terminal import progress, quiet_logs
+    from streamlabel.consumer.clock import SystemClock
+    from streamlabel.consumer.kafka_replay import Replay, Report
+
+    settings = load_settings(config, overrides).settings
+    quiet_logs(settings)
+    report = Report()
+    selection = selection_of(reasons, partitions, since, until)
+    with progress(settings.output.dead_letter_topic, total=limit) as update:
+        replay = Replay(
+            settings,
+            selection,
+            max_replays=max_replays,
+            rate=rate,
+            limit=limit,
+            execute=execute,
+            clock=SystemClock(),
+            report=report,
+            on_progress=lambda now: update(now.written, "replayed"),
+        )
+        asyncio.run(replay.run())
+    _show_report(report, settings, executed=execute, as_json=as_json)
+
+
+def _show_report(report: "Report", settings: "Settings", *, executed: bool, as_json: bool) -> None:
+    import json
+
+    from streamlabel.commands.terminal import say
+    from streamlabel.consumer.reading_aloud import printable
+
+    rows = sorted(report.found.items())
+    if as_json:
+        found = [{"reason": r, "verdict": v, "dead_letters": count} for (r, v), count in rows]
+        document = {"executed": executed, "replayed": report.written, "found": found}
+        typer.echo(json.dumps(document, indent=2))
+        return
+    for (reason, verdict), count in rows:
+        meaning = "replayed" if executed and verdict == "replay" else _WHY_NOT[verdict]
+        typer.echo(f"{count:>9}  {printable(reason):<18}  {meaning}")
+    topic = settings.input.topic
+    if executed:
+        say(f"{report.written} record(s) written to {topic}")
+    else:
+        ready = sum(count for (_, verdict), count in rows if verdict == "replay")
+        say(f"nothing was written: --execute would write {ready} record(s) to {topic}")
