@@ -13,7 +13,7 @@ What aiokafka leaves to its user, and how it is solved here:
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -22,6 +22,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from streamlabel.config.kafka import InputSettings, KafkaSettings
+from streamlabel.consumer.kafka_beginning import Beginning
 from streamlabel.consumer.kafka_connection import connection_options
 from streamlabel.consumer.kafka_errors import broker_error, mapped
 from streamlabel.consumer.kafka_gate import Gate
@@ -60,6 +61,7 @@ class KafkaSource:
         self._gate = Gate()
         self._stopped = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
+        self._beginning: Beginning | None = None
         self._membership: Membership | None = None
 
     async def start(self, listener: AssignmentListener) -> None:
@@ -73,10 +75,11 @@ class KafkaSource:
             await stop_consumer(consumer)
             raise
         self._consumer = consumer
+        self._beginning = Beginning(consumer, self._source, group=self._kafka.group_id)
         self._membership = Membership(
             self._gate,
             listener,
-            first_offset=self._first_offset,
+            first_offset=self._beginning.first_offset,
             pause=consumer.pause,
             revoke_timeout_s=self._revoke_timeout_s,
         )
@@ -162,40 +165,6 @@ class KafkaSource:
             await stop_consumer(self._consumer)
         self._gate.clear()
 
-    # ---- where to begin
-
-    async def _first_offset(self, partition: KafkaPartition) -> int:
-        committed = await self._running.committed(partition)
-        if committed is not None:
-            return int(committed)
-        offset = await self._edge(partition, self._source.start_at)
-        if self._source.start_at == "latest":
-            # Without this a restart before the first commit would skip what came in between.
-            await self._running.commit({partition: offset})
-        return offset
-
-    async def _edge(self, partition: KafkaPartition, side: Literal["earliest", "latest"]) -> int:
-        look = self._running.beginning_offsets if side == "earliest" else self._running.end_offsets
-        return int((await look([partition]))[partition])
-
-    async def _out_of_range(self, error: kafka_errors.OffsetOutOfRangeError) -> None:
-        for partition, offset in error.args[0].items():
-            if not self._gate.is_ready(partition):
-                continue
-            name = f"{partition.topic}-{partition.partition}"
-            if self._source.out_of_range == "stop":
-                raise BrokerError(
-                    f"{name}: offset {offset} does not exist (any more): records were deleted"
-                    " before they were read. Set input.out_of_range to earliest or latest to go"
-                    f" on, or reset the group {self._kafka.group_id}"
-                ) from error
-            with mapped(f"looking for the {self._source.out_of_range} offset of {name}"):
-                target = await self._edge(partition, self._source.out_of_range)
-            _log.warning("offset_out_of_range", partition=name, wanted=offset, now=target)
-            self._gate.admit(partition, self._gate.epoch(partition), target)
-
-    # ---- reading
-
     @property
     def _running(self) -> AIOKafkaConsumer:
         if self._consumer is None:
@@ -229,7 +198,7 @@ class KafkaSource:
         try:
             fetched = await self._unless_stopped(fetch)
         except kafka_errors.OffsetOutOfRangeError as error:
-            await self._out_of_range(error)
+            await self._begin_again(error)
             return []
         except kafka_errors.NoOffsetForPartitionError:
             return []  # aiokafka's own look for a start, of a partition not admitted yet
@@ -255,6 +224,13 @@ class KafkaSource:
             for record in self._gate.accept(partition, ready, records)
         ]
 
+    async def _begin_again(self, error: kafka_errors.OffsetOutOfRangeError) -> None:
+        for partition, offset in error.args[0].items():
+            if self._gate.is_ready(partition) and self._beginning is not None:
+                epoch = self._gate.epoch(partition)
+                target = await self._beginning.instead_of(partition, offset)
+                self._gate.admit(partition, epoch, target)
+
     async def _unless_stopped(
         self, fetch: Coroutine[Any, Any, Mapping[KafkaPartition, list[ConsumerRecord]]]
     ) -> Mapping[KafkaPartition, list[ConsumerRecord]]:
@@ -270,9 +246,14 @@ class KafkaSource:
         return fetching.result() if fetching.done() else {}
 
     async def _skip_markers(self, ready: Mapping[KafkaPartition, int]) -> None:
-        """Follow aiokafka over offsets without records, so that the lag can become 0."""
-        for partition in self._assigned(ready):
-            self._gate.advance(partition, ready, await self._running.position(partition))
+        """Follow aiokafka over offsets without records, so that the lag can become 0.
+
+        Only where nothing moved since the fetch began: a partition that was taken away and given
+        back meanwhile has no position until the next poll seeks, and aiokafka would wait for that.
+        """
+        for partition in self._assigned(self._gate.positions()):
+            if ready.get(partition) == self._gate.epoch(partition):
+                self._gate.advance(partition, ready, await self._running.position(partition))
 
     async def _salvage(
         self, ready: Mapping[KafkaPartition, int], max_items: int
