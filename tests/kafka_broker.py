@@ -39,6 +39,7 @@ __all__ = ["Cluster", "DockerCluster", "KafkaMissingError", "LocalCluster", "Sec
 
 _START_TIMEOUT_S = 90.0  # a loaded two-core machine needs about 15 s
 _QUIET = {"log_level": 0}  # refused connections while a broker is down are no news
+_NO_COORDINATOR = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
 _IMAGE = os.environ.get("STREAMLABEL_TEST_KAFKA_IMAGE", "apache/kafka:4.1.0")
 
 
@@ -156,11 +157,22 @@ class Cluster:
     def committed(self, group: str, topic: str, partition: int = 0) -> int | None:
         """The group's next offset, None without one."""
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group, **_QUIET})
+        found: list[TopicPartition] = []
+
+        def is_answered() -> bool:
+            try:
+                found[:] = consumer.committed([TopicPartition(topic, partition)], timeout=60)
+            except KafkaException as error:
+                # a young cluster is still choosing the group's coordinator
+                if error.args[0].code() not in _NO_COORDINATOR:
+                    raise
+            return bool(found)
+
         try:
-            [found] = consumer.committed([TopicPartition(topic, partition)], timeout=60)
+            wait_until(is_answered, what=f"a coordinator of {group} answers")
         finally:
             consumer.close()
-        return None if found.offset < 0 else int(found.offset)
+        return None if found[0].offset < 0 else int(found[0].offset)
 
     def commit(self, group: str, topic: str, next_offset: int, partition: int = 0) -> None:
         """Set the next offset of a group without members."""
