@@ -69,7 +69,7 @@ def zombie(runs: Sequence[Run]) -> float:
     time.sleep(max(0.0, stopped_s + _SESSION_S + 1 - time.monotonic()))
     for victim in victims:
         victim.resume()
-    return time.monotonic()
+    return stopped_s  # the others must go on without it
 
 
 def rebalanced(runs: Sequence[Run]) -> float:
@@ -117,8 +117,9 @@ def _broker_down(runs: Sequence[Run], *, in_order: bool) -> float:
     else:
         cluster.kill()
     cluster.start_node()
+    over_s = time.monotonic()
     cluster.wait_ready()
-    return time.monotonic()
+    return over_s
 
 
 def leader_killed(runs: Sequence[Run]) -> float:

@@ -18,13 +18,14 @@ from tests.chaos.processes import RUN, ServiceProcess
 from tests.chaos.verifier import At, Verdict, Window, judge
 from tests.kafka_broker import wait_until
 
-__all__ = ["Delivery", "Run", "Setup"]
+__all__ = ["AT_WORK_S", "PARTITIONS", "Delivery", "Run", "Setup"]
 
 Delivery = Literal["exactly_once", "at_least_once"]
 
 PARTITIONS = 4
-_AT_WORK_S = 60.0  # joining after a kill takes a session timeout; machines may be slow
+AT_WORK_S = 90.0  # joining after a kill takes a session timeout; machines may be slow
 _RECOVERED_S = 120.0
+_FRESH_S = 2.0
 
 # Small, so that a run is short: a process that dies is missed after six seconds.
 _SETTINGS: dict[str, Mapping[str, Any]] = {
@@ -169,9 +170,9 @@ class Run:
         """A member, chosen by the seed."""
         return self.rng.choice(self.members())
 
-    def said(self, event: str) -> int:
-        """How often the logs of all processes name an event."""
-        return sum(service.said(event) for service in self.services)
+    def said(self, *events: str) -> int:
+        """How often the logs of all processes name one of the events."""
+        return sum(service.said(event) for service in self.services for event in events)
 
     def waiting(self) -> list[At]:
         """Acknowledged records without outcome: in flight, or about to be."""
@@ -180,18 +181,14 @@ class Run:
 
     def is_at_work(self) -> bool:
         """Whether a fault now would meet work: outcomes just came, and more is under way."""
-        fresh = time.monotonic() - self.observer.last_s < 1.0
+        fresh = time.monotonic() - self.observer.last_s < _FRESH_S
         return fresh and bool(self.waiting())
 
-    def wait_at_work(self) -> None:
-        """Wait until all processes that run are members and work is under way."""
-
-        def ready() -> bool:
-            if not self.running():
-                raise AssertionError(f"no process is left: {self.exit_codes()}")
-            return self.all_joined() and self.is_at_work()
-
-        wait_until(ready, what=f"{self.topics.texts} is at work", timeout_s=_AT_WORK_S)
+    def is_ready(self) -> bool:
+        """Whether all processes that run are members and work is under way."""
+        if not self.running():
+            raise AssertionError(f"no process is left: {self.exit_codes()}")
+        return self.all_joined() and self.is_at_work()
 
     def wait_until_sent(self, records: int) -> None:
         """Wait until so many records were acknowledged, or all that there are."""
@@ -208,7 +205,8 @@ class Run:
         wanted = ConsumerGroupTopicPartitions(
             topic, [TopicPartition(topic, number) for number in range(PARTITIONS)]
         )
-        [future] = self.place.cluster.admin().list_consumer_group_offsets([wanted]).values()
+        admin = self.place.cluster.admin()
+        [future] = admin.list_consumer_group_offsets([wanted]).values()
         found = future.result(30).topic_partitions
         return {each.partition: max(0, each.offset) for each in found}
 
@@ -246,7 +244,7 @@ class Run:
         last = self.running()
         # A process that is still importing has no signal handlers yet and would die of SIGTERM.
         with contextlib.suppress(TimeoutError):
-            wait_until(self.all_joined, what="all are members", timeout_s=_AT_WORK_S)
+            wait_until(self.all_joined, what="all are members", timeout_s=AT_WORK_S)
         for service in last:
             service.terminate()
         for service in last:

@@ -14,8 +14,9 @@ from tests.chaos.driver import Load, Value
 from tests.chaos.faults import Fault
 from tests.chaos.fuzz import bad_values
 from tests.chaos.place import Place
-from tests.chaos.run import Delivery, Run, Setup
+from tests.chaos.run import AT_WORK_S, Delivery, Run, Setup
 from tests.chaos.verifier import Verdict
+from tests.kafka_broker import wait_until
 
 __all__ = ["BOTH", "SCENARIOS", "Row", "Scenario", "perform"]
 
@@ -38,7 +39,7 @@ class Scenario:
         setup: of the run.
         records: without a fault: how many records, short and long.
         values: makes the records, given how many and the seed.
-        evidence: a log line that says that a fault met work; None: work was under way.
+        evidence: log events of which one says that a fault met work; without: work was under way.
         brokers: nodes it needs.
         shakes_broker: it strikes the place and not a process: runs of both deliveries share it,
             and nothing else may run there.
@@ -54,7 +55,7 @@ class Scenario:
     setup: Setup = field(default_factory=Setup)
     records: tuple[int, int] = (1500, 10_000)
     values: Callable[[int, int], list[Value]] | None = None
-    evidence: str | None = None
+    evidence: tuple[str, ...] = ()
     brokers: int = 1
     shakes_broker: bool = False
     deliveries: tuple[Delivery, ...] = BOTH
@@ -145,20 +146,21 @@ def perform(
         ]
 
 
-def _strike(fault: Fault, runs: Sequence[Run], evidence: str | None) -> list[bool]:
+def _strike(fault: Fault, runs: Sequence[Run], evidence: Sequence[str]) -> list[bool]:
     """Strike once at a random moment; return per run whether that met work."""
-    for run in runs:
-        run.wait_at_work()
+    wait_until(
+        lambda: all(run.is_ready() for run in runs), what="all are at work", timeout_s=AT_WORK_S
+    )
     time.sleep(runs[0].rng.uniform(0.0, 1.0))
     waiting = [run.waiting() for run in runs]
     met = [run.is_at_work() for run in runs]
-    said = [run.said(evidence) if evidence else 0 for run in runs]
+    said = [run.said(*evidence) for run in runs]
     over_s = fault(runs)
     for number, run in enumerate(runs):
         run.in_flight.append(len(waiting[number]))
         run.wait_recovered(waiting[number], over_s)
-        if evidence is not None:
-            met[number] = run.said(evidence) > said[number]
+        if evidence:
+            met[number] = run.said(*evidence) > said[number]
     return met
 
 
@@ -240,10 +242,10 @@ SCENARIOS: dict[str, Scenario] = {
             faults.worker_hung,
             long=5,
             setup=_ORDINARY,
-            evidence="worker_lost",
+            evidence=("worker_lost",),
         ),
         Scenario("poison alone", setup=Setup(load=Load(shares={"poison": 0.01}))),
-        Scenario("poison in runs", setup=Setup(load=Load(shares={"poison": 0.01}, run_length=20))),
+        Scenario("poison in runs", setup=Setup(load=Load(shares={"poison": 0.04}, run_length=20))),
         Scenario("fuzzed values", values=bad_values, setup=Setup(load=Load(rate_s=3000))),
         Scenario(
             "output denied",
@@ -258,14 +260,14 @@ SCENARIOS: dict[str, Scenario] = {
             long=1,
             doubles="any",
             setup=Setup(load=Load(shares={"wide": 0.02})),
-            evidence="batch_refused",
+            evidence=("batch_refused", "partition_restarted"),
         ),
         Scenario(
             "coordinator fences",
             faults.coordinator_fences,
             long=10,
             setup=_ORDINARY,
-            evidence="partition_restarted",
+            evidence=("partition_restarted",),
             deliveries=_EOS,
         ),
         Scenario(
@@ -279,7 +281,7 @@ SCENARIOS: dict[str, Scenario] = {
                     "delivery": {"transaction_timeout_ms": 1500},
                 },
             ),
-            evidence="partition_restarted",
+            evidence=("partition_restarted",),
             deliveries=_EOS,
         ),
         Scenario(
