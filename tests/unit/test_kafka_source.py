@@ -1,0 +1,57 @@
+"""What the source asks of aiokafka, where asking the wrong thing waits for ever."""
+
+import asyncio
+from typing import Any
+
+from aiokafka import TopicPartition as KafkaPartition
+
+from streamlabel.config.kafka import InputSettings, KafkaSettings
+from streamlabel.consumer.clock import SystemClock
+from streamlabel.consumer.kafka_source import KafkaSource
+
+P0 = KafkaPartition("texts", 0)
+
+
+class ConsumerInARebalance:
+    """Loses its partition and gets it back, without a position, while a fetch waits.
+
+    As aiokafka does, ``position`` waits until somebody seeks: for ever, if that is the caller.
+    """
+
+    def __init__(self, source: KafkaSource) -> None:
+        self._source = source
+        self._sought = asyncio.Event()
+
+    def assignment(self) -> set[KafkaPartition]:
+        """Ours before and after."""
+        return {P0}
+
+    def seek(self, _partition: KafkaPartition, _offset: int) -> None:
+        """Now there is a position."""
+        self._sought.set()
+
+    def resume(self, _partition: KafkaPartition) -> None:
+        """Nothing to do."""
+
+    async def getmany(self, *_partitions: KafkaPartition, **_: object) -> dict[Any, Any]:
+        """No records, but a whole rebalance meanwhile."""
+        self._source._gate.disown(P0)
+        self._source._gate.own(P0)
+        self._sought.clear()
+        return {}
+
+    async def position(self, _partition: KafkaPartition) -> int:
+        """Waits like aiokafka."""
+        await self._sought.wait()
+        return 0
+
+
+async def test_a_rebalance_during_a_fetch_does_not_hold_up_the_poll() -> None:
+    """Only the next poll seeks: this one must not wait for the position of the new assignment."""
+    source = KafkaSource(KafkaSettings(), InputSettings(), SystemClock(), revoke_timeout_s=5)
+    consumer = ConsumerInARebalance(source)
+    source._consumer = consumer  # a double of a class without interface
+    source._gate.own(P0)
+    source._gate.admit(P0, source._gate.epoch(P0), 0)
+    async with asyncio.timeout(5):
+        assert await source.poll(max_items=10, timeout_s=0.1) == []
