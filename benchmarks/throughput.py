@@ -41,7 +41,9 @@ async def engine_alone(model: Path, mix: Sequence[str]) -> float:
 async def _classify(classifier: Classifier, mix: Sequence[str]) -> None:
     limits = BatchingSettings()
     batcher: MicroBatcher[PreparedText] = MicroBatcher(
-        max_tokens=limits.max_batch_tokens, max_items=limits.max_batch_items
+        max_tokens=limits.max_batch_tokens or classifier.info.batch_tokens,
+        max_items=limits.max_batch_items,
+        pads=classifier.info.pads,
     )
     for prepared in await classifier.prepare(mix):
         if isinstance(prepared, InferenceError):

@@ -11,6 +11,7 @@ from streamlabel.config.section import Section
 __all__ = [
     "BatchingSettings",
     "DeliverySettings",
+    "DriftSettings",
     "GuardSettings",
     "HttpSettings",
     "LoggingSettings",
@@ -24,8 +25,11 @@ Threshold = Annotated[float, Field(gt=0, le=1)]
 class BatchingSettings(Section):
     """Micro-batches: work-conserving, bounded by what the device pays."""
 
-    max_batch_tokens: int = Field(
-        4096, ge=1, description="Padded tokens (rows x longest row) a batch may have."
+    max_batch_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="Padded tokens (rows x longest row) a batch may have; default: what suits the"
+        " device.",
     )
     max_batch_items: int = Field(512, ge=1, description="Texts a batch may have.")
     linger_s: float = Field(
@@ -57,6 +61,40 @@ class RoutingSettings(Section):
     )
     review: Literal["divert", "copy"] = Field(
         "divert", description="divert: to review only; copy: to labels and review."
+    )
+    calibration: str | None = Field(
+        None,
+        description="File that `streamlabel calibrate` wrote: probabilities that mean what they say"
+        " and thresholds that keep a promise; thresholds given here override its own.",
+    )
+    audit_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the certain ones that people see too, drawn by a hash of the id.",
+    )
+
+
+class DriftSettings(Section):
+    """Compares the traffic with that of the calibration, window by window."""
+
+    window_items: int = Field(
+        2000, ge=0, description="Results per comparison; needs routing.calibration. 0: no watch."
+    )
+    significance: float = Field(
+        0.001, gt=0, lt=1, description="Chance that a window without drift counts as one."
+    )
+    min_label_shift: float = Field(
+        0.2, ge=0, description="Label mix: population stability index that matters."
+    )
+    min_distance: float = Field(
+        0.1, ge=0, le=1, description="Confidence, length: Kolmogorov-Smirnov distance that matters."
+    )
+    tighten: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="At drift thresholds move this part of their way to 1, until a restart. 0: no.",
     )
 
 
@@ -129,6 +167,7 @@ class Settings(Section):
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     batching: BatchingSettings = Field(default_factory=BatchingSettings)
     routing: RoutingSettings = Field(default_factory=RoutingSettings)
+    drift: DriftSettings = Field(default_factory=DriftSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     guard: GuardSettings = Field(default_factory=GuardSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)

@@ -1,8 +1,10 @@
 """Micro-batches: which texts go to the device together. Pure: time is an argument.
 
-Policy. A batch always holds the oldest text, so nothing starves. Around it come the texts of the
-most similar length, whatever their age, while the padded tokens (rows x longest row: what a
-padding device pays) fit the budget and the share of padding stays small. Work-conserving: with
+Policy. A batch always holds the oldest text, so nothing starves. For a model that pads, the texts
+of the most similar length come with it, whatever their age, while the padded tokens (rows x
+longest row: what a padding device pays) fit the budget and the share of padding stays small. A
+model that does not pad takes texts in arrival order: nothing is gained by another one, and the
+results of a partition, which leave in input order, wait for nobody. Work-conserving: with
 ``linger_s`` 0 a free worker never waits while a text is there; a busy one lets the batch grow.
 
 Sources: token budget as in huggingface/text-embeddings-inference (core/src/queue.rs); picking by
@@ -26,21 +28,16 @@ class Batch(Generic[T]):
 
     Attributes:
         rows: rows on the device; more than ``len(items)`` if long texts take several windows.
-        longest_tokens: length of the longest row.
         tokens: tokens that are not padding.
+        padded_tokens: what the device pays: rows x longest row, or ``tokens`` without padding.
         oldest_since_s: when its oldest item was added, monotonic seconds.
     """
 
     items: tuple[T, ...]
     rows: int
-    longest_tokens: int
     tokens: int
+    padded_tokens: int
     oldest_since_s: float
-
-    @property
-    def padded_tokens(self) -> int:
-        """Rows x longest row."""
-        return self.rows * self.longest_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +55,21 @@ class MicroBatcher(Generic[T]):
         max_tokens: padded tokens a batch may have; a single larger text goes alone.
         max_items: items a batch may have.
         linger_s: wait this long, from the oldest item on, for a batch to fill.
+        pads: the model pads the rows of a batch to the longest.
         max_padding: share of a batch that may be padding, in [0, 1). What does not fit under it
             waits for the next batch, which is cheaper than being padded to this one's length.
     """
 
     def __init__(
-        self, *, max_tokens: int, max_items: int, linger_s: float = 0.0, max_padding: float = 0.25
+        self,
+        *,
+        max_tokens: int,
+        max_items: int,
+        linger_s: float = 0.0,
+        pads: bool = True,
+        max_padding: float = 0.25,
     ) -> None:
+        self._pads = pads
         self.max_tokens = max_tokens
         self._max_items = max_items
         self._linger_s = linger_s
@@ -83,7 +88,8 @@ class MicroBatcher(Generic[T]):
         self._next_number += 1
         self._entries[number] = _Entry(item, tokens, rows, now_s)
         self._waiting_tokens += tokens * rows
-        insort(self._by_length, (tokens, number))
+        if self._pads:
+            insort(self._by_length, (tokens, number))
 
     @property
     def deadline_s(self) -> float | None:
@@ -97,18 +103,16 @@ class MicroBatcher(Generic[T]):
         deadline_s = self.deadline_s
         if deadline_s is None or (now_s < deadline_s and not self._is_full()):
             return None
-        first, last = self._around_oldest()
-        numbers = sorted(number for _, number in self._by_length[first:last])
-        longest_tokens = self._by_length[last - 1][0]
-        del self._by_length[first:last]
+        numbers, longest_tokens = self._similar() if self._pads else self._oldest()
         taken = [self._entries.pop(number) for number in numbers]
+        rows = sum(entry.rows for entry in taken)
         tokens = sum(entry.tokens * entry.rows for entry in taken)
         self._waiting_tokens -= tokens
         return Batch(
             items=tuple(entry.item for entry in taken),
-            rows=sum(entry.rows for entry in taken),
-            longest_tokens=longest_tokens,
+            rows=rows,
             tokens=tokens,
+            padded_tokens=rows * longest_tokens if self._pads else tokens,
             oldest_since_s=taken[0].since_s,
         )
 
@@ -118,12 +122,33 @@ class MicroBatcher(Generic[T]):
         dropped = len(self._entries) - len(kept)
         if dropped:
             self._entries = kept
-            self._by_length = sorted((entry.tokens, number) for number, entry in kept.items())
+            if self._pads:
+                self._by_length = sorted((entry.tokens, n) for n, entry in kept.items())
             self._waiting_tokens = sum(entry.tokens * entry.rows for entry in kept.values())
         return dropped
 
     def _is_full(self) -> bool:
         return len(self._entries) >= self._max_items or self._waiting_tokens >= self.max_tokens
+
+    def _oldest(self) -> tuple[list[int], int]:
+        """Return who comes next in arrival order, and the length of the longest row."""
+        numbers: list[int] = []
+        tokens = longest = 0
+        for number, entry in self._entries.items():
+            tokens += entry.tokens * entry.rows
+            if numbers and (tokens > self.max_tokens or len(numbers) == self._max_items):
+                break
+            numbers.append(number)
+            longest = max(longest, entry.tokens)
+        return numbers, longest
+
+    def _similar(self) -> tuple[list[int], int]:
+        """Return the oldest and its neighbours in length, and the length of the longest row."""
+        first, last = self._around_oldest()
+        numbers = sorted(number for _, number in self._by_length[first:last])
+        longest = self._by_length[last - 1][0]
+        del self._by_length[first:last]
+        return numbers, longest
 
     def _around_oldest(self) -> tuple[int, int]:
         """Return the slice of ``_by_length`` to take, grown from the oldest item."""

@@ -100,9 +100,10 @@ class Pipeline:
             window_items=settings.guard.window_items,
         )
         self._batcher: MicroBatcher[_Item] = MicroBatcher(
-            max_tokens=settings.batching.max_batch_tokens,
+            max_tokens=settings.batching.max_batch_tokens or classifier.info.batch_tokens,
             max_items=settings.batching.max_batch_items,
             linger_s=settings.batching.linger_s,
+            pads=classifier.info.pads,
         )
         self._inference = Inference(on_memory_error=self._lower_budget, metrics=metrics)
         self.in_flight = InFlight(

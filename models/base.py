@@ -74,6 +74,9 @@ class ModelInfo:
         dtype: numeric type of the weights on the device, for example ``float32``.
         digest: hex digest of weights, tokenizer and label names; equal digests, equal model.
         max_tokens: longest row the model takes, special tokens included; None if unlimited.
+        pads: rows of a batch are padded to the longest; False: packed, or scheduled token by token.
+        batch_tokens: tokens of a batch that suit the device; what ``batching.max_batch_tokens``
+            is when it is not set.
         prompt_version: LLM: hash of the rendered prompt and the label tokens.
         versions: library versions that matter for the numbers.
         details: anything else worth a line in ``streamlabel check``.
@@ -85,6 +88,8 @@ class ModelInfo:
     dtype: str
     digest: str
     max_tokens: int | None = None
+    pads: bool = True
+    batch_tokens: int = 4096
     prompt_version: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)

@@ -31,6 +31,11 @@ from streamlabel.models.windows import LongTextPolicy
 
 __all__ = ["EncoderClassifier", "load"]
 
+# Matrix products of 1024 rows run at full speed on a CPU; more only makes texts wait for each
+# other. An accelerator needs far more rows to be busy.
+_CPU_BATCH_TOKENS = 1024
+_ACCELERATOR_BATCH_TOKENS = 16_384
+
 
 class EncoderClassifier:
     """Classifies with a model of this process; implements ``models.base.Classifier``.
@@ -170,6 +175,8 @@ def load(settings: EncoderSettings) -> EncoderClassifier:
             dtype=settings.dtype,
             digest=digest.result(),
             max_tokens=max_tokens,
+            pads=packed is None,
+            batch_tokens=_CPU_BATCH_TOKENS if device.kind == "cpu" else _ACCELERATOR_BATCH_TOKENS,
             versions=device.versions | library_versions("transformers", "tokenizers"),
             details={"forward": "packed" if packed else "padded"}
             | ({"threads": str(threads)} if device.kind == "cpu" else {}),

@@ -70,6 +70,7 @@ class Engine:
             dtype=self.dtype,
             digest=digest,
             max_tokens=max_tokens,
+            pads=False,
             prompt_version=prompt_version,
             versions={"vllm": self.capabilities.version} | library_versions(*names),
             details=self.details | details,

@@ -135,6 +135,36 @@ def test_every_item_leaves_exactly_once_within_the_limits(
     assert sorted(seen) == list(enumerate(lengths))
 
 
+@given(
+    lengths=st.lists(st.integers(1, 300), min_size=1, max_size=120),
+    max_tokens=st.integers(1, 600),
+    max_items=st.integers(1, 20),
+)
+def test_without_padding_texts_leave_in_arrival_order_under_the_real_tokens(
+    lengths: list[int], max_tokens: int, max_items: int
+) -> None:
+    b: MicroBatcher[Item] = MicroBatcher(max_tokens=max_tokens, max_items=max_items, pads=False)
+    for number, tokens in enumerate(lengths):
+        b.add((number, tokens), tokens=tokens, now_s=0.0)
+    batches = drained(b)
+    assert [item for batch in batches for item in batch.items] == list(enumerate(lengths))
+    for batch, following in zip(batches, [*batches[1:], None], strict=True):
+        assert batch.padded_tokens == batch.tokens
+        assert len(batch.items) == 1 or batch.tokens <= max_tokens
+        assert len(batch.items) <= max_items
+        if following is not None:  # no batch is smaller than it has to be
+            is_full = len(batch.items) == max_items
+            assert is_full or batch.tokens + following.items[0][1] > max_tokens
+
+
+def test_without_padding_discarding_keeps_the_order() -> None:
+    b: MicroBatcher[Item] = MicroBatcher(max_tokens=100, max_items=10, pads=False)
+    for number in range(4):
+        b.add((number, 5), tokens=5, now_s=0.0)
+    assert b.discard(lambda item: item[0] == 1) == 1
+    assert [item[0] for batch in drained(b) for item in batch.items] == [0, 2, 3]
+
+
 @given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=60))
 def test_every_batch_holds_the_oldest_so_nothing_starves(lengths: list[int]) -> None:
     b = filled(lengths)
