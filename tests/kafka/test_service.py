@@ -1,0 +1,205 @@
+"""The real service under conditions that no single record makes; see docs/guarantees.md."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from confluent_kafka import KafkaException, Producer
+
+from tests.chaos.processes import ServiceProcess
+from tests.kafka_broker import Cluster, wait_until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+
+MEGABYTE = 1024 * 1024
+
+
+class World:
+    """Topics of one test, and services on them."""
+
+    def __init__(self, kafka: Cluster, folder: Path, **texts: str | int) -> None:
+        self.kafka = kafka
+        self.folder = folder
+        self.texts = kafka.topic("texts", **texts)
+        self.labels, self.review, self.dead = (
+            kafka.topic(name) for name in ("labels", "review", "dead")
+        )
+
+    @contextmanager
+    def service(self, **sections: Mapping[str, object]) -> Iterator[ServiceProcess]:
+        """Run the program; sections of settings are over those of every test."""
+        settings: dict[str, dict[str, Any]] = {
+            "kafka": {
+                "bootstrap_servers": self.kafka.bootstrap,
+                "group_id": self.texts,
+                "session_timeout_ms": 6000,
+                "heartbeat_interval_ms": 1000,
+            },
+            "input": {"topic": self.texts},
+            "output": {
+                "labels_topic": self.labels,
+                "review_topic": self.review,
+                "dead_letter_topic": self.dead,
+            },
+            "routing": {"threshold": 0.01},
+            "model": {"backend": "fake"},
+            "http": {"enabled": False},
+            "logging": {"format": "json"},
+        }
+        for name, values in sections.items():
+            settings.setdefault(name, {}).update(values)
+        config = self.folder / "service.yaml"
+        config.write_text(yaml.safe_dump(settings))
+        service = ServiceProcess(config, self.folder / "service.log")
+        try:
+            yield service
+        finally:
+            service.close()
+
+    def wait_until_committed(self, service: ServiceProcess, next_offset: int) -> None:
+        """Wait until all is done; fail at once if the service ends before."""
+
+        def committed() -> bool:
+            assert service.is_running, service.log.read_text()[-2000:]
+            return self.kafka.committed(self.texts, self.texts) == next_offset
+
+        wait_until(committed, what=f"{next_offset} is committed", timeout_s=90, every_s=0.3)
+
+    def produce_large(self, *values: bytes, compression: str = "none") -> None:
+        """Write values that are larger than producers send unless told otherwise."""
+        limits = {"message.max.bytes": 400 * MEGABYTE, "compression.type": compression}
+        producer = Producer({"bootstrap.servers": self.kafka.bootstrap, "log_level": 0, **limits})
+        failures: list[object] = []
+        for value in values:
+            producer.produce(
+                self.texts, value=value, on_delivery=lambda error, _: failures.append(error)
+            )
+        assert producer.flush(60) == 0
+        if error := next(filter(None, failures), None):
+            raise KafkaException(error)
+
+
+def text(content: str) -> bytes:
+    return json.dumps({"text": content}).encode()
+
+
+def test_a_systematic_fault_stops_the_service_before_the_topic_is_drained(
+    kafka: Cluster, tmp_path: Path
+) -> None:
+    world = World(kafka, tmp_path)
+    kafka.produce(world.texts, [text("good")] * 20 + [b"not json"] * 1000)
+    with world.service() as service:
+        assert service.wait(60) == 5
+    assert "in a row" in service.log.read_text()
+    written = len(kafka.read(world.dead))
+    assert written <= 100  # guard.max_consecutive
+    committed = kafka.committed(world.texts, world.texts) or 0
+    assert committed <= 20 + written  # the rest is there to be read when the cause is mended
+
+
+def test_a_model_slower_than_a_session_does_not_cost_the_membership(
+    kafka: Cluster, tmp_path: Path
+) -> None:
+    world = World(kafka, tmp_path)
+    kafka.produce(world.texts, [text(f"slow {n}") for n in range(3)])
+    slow = {"backend": "fake", "batch_s": 8.0}
+    with world.service(model=slow) as service:
+        world.wait_until_committed(service, 3)
+        assert service.said("partitions_assigned") == 1
+        assert service.said("partitions_revoked") == 0
+        service.terminate()
+        assert service.wait() == 0
+    assert len(kafka.read(world.labels)) == 3
+
+
+def test_five_megabytes_of_text_are_labelled_in_bounded_memory(
+    kafka: Cluster, tmp_path: Path
+) -> None:
+    world = World(kafka, tmp_path, max_message_bytes=8 * MEGABYTE)
+    kafka.produce(world.texts, [text("small")])
+    with world.service() as service:
+        world.wait_until_committed(service, 1)
+        before = peak_bytes(service)
+        world.produce_large(*[text("long " * MEGABYTE)] * 4)
+        world.wait_until_committed(service, 5)
+        after = peak_bytes(service)
+    for high, low in zip(after, before, strict=True):  # the service, and its worker
+        assert high - low < 3 * 4 * 5 * MEGABYTE
+    assert len(kafka.read(world.labels)) == 5
+
+
+def peak_bytes(service: ServiceProcess) -> list[int]:
+    """The most memory that the service and its worker had so far."""
+    processes = [service.pid, *(worker.pid for worker in service.workers())]
+    status = [Path(f"/proc/{pid}/status").read_text() for pid in sorted(processes)]
+    return [int(each.partition("VmHWM:")[2].split()[0]) * 1024 for each in status]
+
+
+def test_a_topic_that_stores_uncompressed_refuses_a_compression_bomb(
+    kafka: Cluster, tmp_path: Path
+) -> None:
+    world = World(kafka, tmp_path, compression_type="uncompressed")
+    with pytest.raises(KafkaException, match="MSG_SIZE_TOO_LARGE"):
+        world.produce_large(bytes(50 * MEGABYTE), compression="gzip")
+    world.produce_large(text("fits"), compression="gzip")
+    assert len(kafka.read(world.texts)) == 1
+
+
+def test_a_small_compression_bomb_is_one_dead_letter_without_its_value(
+    kafka: Cluster, tmp_path: Path
+) -> None:
+    world = World(kafka, tmp_path)
+    kafka.produce(world.texts, [text("before")])
+    world.produce_large(bytes(50 * MEGABYTE), compression="gzip")  # 50 kB on the wire
+    kafka.produce(world.texts, [text("after")])
+    with world.service() as service:
+        world.wait_until_committed(service, 3)
+        # the batch as it was read, and the record; nothing grows beyond that
+        assert max(peak_bytes(service)) < 300 * MEGABYTE
+    [dead] = kafka.read(world.dead)
+    headers = dict(dead.headers() or [])
+    assert dead.value() is None
+    assert (headers["streamlabel-value-omitted"] or b"").startswith(b"size=52428800;")
+    assert len(kafka.read(world.labels)) == 2
+
+
+@pytest.mark.parametrize("guarantee", ["at_least_once", "exactly_once"])
+def test_an_offset_that_is_gone_ends_the_service_and_skips_nothing(
+    kafka: Cluster, tmp_path: Path, guarantee: str
+) -> None:
+    world = World(kafka, tmp_path)
+    kafka.produce(world.texts, [text(f"{n}") for n in range(10)])
+    kafka.commit(world.texts, world.texts, 2)
+    kafka.drop_before(world.texts, 5)
+    with world.service(delivery={"guarantee": guarantee}) as service:
+        assert service.wait(60) == 4
+    assert "out_of_range" in service.log.read_text()
+    assert kafka.read(world.labels) == []
+    assert kafka.committed(world.texts, world.texts) == 2
+
+
+def test_a_drain_under_load_takes_no_longer_than_its_batch_and_restarts_behind_it(
+    kafka: Cluster, tmp_path: Path
+) -> None:
+    world = World(kafka, tmp_path)
+    kafka.produce(world.texts, [text(f"{n}") for n in range(2000)])
+    pace = {
+        "model": {"backend": "fake", "batch_s": 0.2},
+        "batching": {"max_batch_items": 10, "max_in_flight_items": 50},
+    }
+    with world.service(**pace) as service:
+        wait_until(
+            lambda: (kafka.committed(world.texts, world.texts) or 0) > 20, what="it is at work"
+        )
+        began_s = time.monotonic()
+        service.terminate()
+        assert service.wait() == 0
+        assert time.monotonic() - began_s < 20
+    labelled = len(kafka.read(world.labels))
+    assert labelled < 2000
+    assert kafka.committed(world.texts, world.texts) == labelled  # the next one reads none again
