@@ -5,6 +5,8 @@ from typing import Literal
 import structlog
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition
+from aiokafka import errors as kafka_errors
+from aiokafka.protocol.commit import OffsetFetchRequest
 
 from streamlabel.config.kafka import InputSettings
 from streamlabel.consumer.kafka_errors import mapped
@@ -13,6 +15,12 @@ from streamlabel.errors import BrokerError
 __all__ = ["Beginning"]
 
 _log = structlog.get_logger(__name__)
+
+_NO_OFFSET = -1  # in an answer: the group has none for this partition
+_ELSEWHERE = (
+    kafka_errors.GroupCoordinatorNotAvailableError,
+    kafka_errors.NotCoordinatorForGroupError,
+)
 
 
 class Beginning:
@@ -25,14 +33,37 @@ class Beginning:
 
     async def first_offset(self, partition: KafkaPartition) -> int:
         """Return the group's next offset, else the edge that ``input.start_at`` names."""
-        committed = await self._consumer.committed(partition)
+        committed = await self._committed(partition)
         if committed is not None:
-            return int(committed)
+            return committed
         offset = await self._edge(partition, self._source.start_at)
         if self._source.start_at == "latest":
             # Without this a restart before the first commit would skip what came in between.
             await self._consumer.commit({partition: offset})
         return offset
+
+    async def _committed(self, partition: KafkaPartition) -> int | None:
+        """Return the group's next offset; None only if the coordinator says that it has none.
+
+        ``committed`` of 0.14.0 also says None while the coordinator moves or loads: it overlooks
+        the error of the whole answer, which then holds no partitions. Taken for "no offset" that
+        would read everything again, or with ``start_at: latest`` skip what was not read.
+        """
+        coordinator = self._consumer._coordinator  # noqa: SLF001 see above
+        await coordinator.ensure_coordinator_known()
+        wanted = [(partition.topic, [partition.partition])]
+        response = await coordinator._send_req(OffsetFetchRequest(self._group, wanted))  # noqa: SLF001 see above
+        answers = [entry for _, entries in response.topics for entry in entries]
+        codes = [getattr(response, "error_code", 0), *(code for *_, code in answers)]
+        for code in filter(None, codes):
+            error = kafka_errors.for_code(code)
+            if error in _ELSEWHERE:
+                coordinator.coordinator_dead()
+            raise error
+        if not answers:
+            raise kafka_errors.UnknownTopicOrPartitionError(partition)
+        [(_, offset, *_)] = answers
+        return None if offset == _NO_OFFSET else int(offset)
 
     async def instead_of(self, partition: KafkaPartition, offset: int) -> int:
         """Return where to go on when ``offset`` is out of range.
