@@ -124,6 +124,11 @@ class InputSettings(Section):
     empty_text: Literal["dead_letter", "skip"] = Field(
         "dead_letter", description="Null values and blank texts; skipped ones are counted."
     )
+    normalise: Literal["none", "nfc"] = Field(
+        "none",
+        description="Spelling of what the model reads: as it came, or Unicode NFC, so that an"
+        " accent is the same as one character or two. Outputs keep the text as it came.",
+    )
 
 
 class OutputSettings(Section):

@@ -20,10 +20,12 @@ from streamlabel.consumer.batching import Batch, MicroBatcher
 from streamlabel.consumer.causes import first_cause
 from streamlabel.consumer.counting import count_batch, count_outcomes
 from streamlabel.consumer.decoding import Decoder
+from streamlabel.consumer.drift_watch import DriftWatch
 from streamlabel.consumer.guard import DeadLetterGuard
 from streamlabel.consumer.in_flight import InFlight
 from streamlabel.consumer.inference import Inference
 from streamlabel.consumer.lane import Lane
+from streamlabel.consumer.normalising import normaliser
 from streamlabel.consumer.offsets import Release, Slot
 from streamlabel.consumer.outcomes import Composer, Outcome, Timings
 from streamlabel.consumer.ports import Clock, Metrics, RecordSink, RecordSource
@@ -84,7 +86,9 @@ class Pipeline:
         clock: Clock,
         metrics: Metrics,
         start_timeout_s: float | None = None,
+        drift: DriftWatch | None = None,
     ) -> None:
+        self._drift = drift
         self._start_timeout_s = start_timeout_s
         self._source = source
         self._sink = sink
@@ -94,6 +98,7 @@ class Pipeline:
         self._clock = clock
         self._metrics = metrics
         self._decoder = Decoder(settings.input)
+        self._as_the_model_reads = normaliser(settings.input.normalise)
         self._guard = DeadLetterGuard(
             max_consecutive=settings.guard.max_consecutive,
             max_ratio=settings.guard.max_ratio,
@@ -228,7 +233,7 @@ class Pipeline:
                 self._has_decoded.clear()
                 await self._has_decoded.wait()
                 continue
-            texts = [item.record.text for item in items]
+            texts = [self._as_the_model_reads(item.record.text) for item in items]
             results = await self._inference.run(self._classifier.prepare, texts)
             now_s = self._clock.now_s()
             for item, result in zip(items, results, strict=True):
@@ -279,6 +284,9 @@ class Pipeline:
                 outcome = self._composer.result(item.record, result, timings)
             outcomes.append(outcome)
             self._conclude(item, outcome)
+        if self._drift is not None:
+            lengths = (len(item.record.text) for item in batch.items)
+            self._drift.saw(zip(outcomes, lengths, strict=True))
         queue_s = began_s - batch.oldest_since_s
         count_batch(
             batch, outcomes, queue_s=queue_s, inference_s=inference_s, metrics=self._metrics

@@ -3,6 +3,7 @@
 import asyncio
 import random
 
+import orjson
 import pytest
 
 from streamlabel.consumer.records import TopicPartition
@@ -259,6 +260,15 @@ async def test_blank_texts_are_skipped_and_counted_by_setting() -> None:
         assert r.sources("dead-letters") == []
         assert r.committed() == 3
         assert r.metrics.total("skipped") == 1
+
+
+async def test_two_spellings_are_one_to_the_model_and_stay_two_in_outputs() -> None:
+    async with rig(settings={"input": {"normalise": "nfc"}}) as r:
+        await r.send("0.6 caf\u00e9", "0.6 cafe\u0301")
+        await r.drain()
+        assert [text for batch in r.classifier.batches for text in batch] == ["0.6 caf\u00e9"] * 2
+        reviews = [orjson.loads(out.value or b"")["text"] for out in r.broker.written("review")]
+        assert reviews == ["0.6 caf\u00e9", "0.6 cafe\u0301"]
 
 
 async def test_copy_writes_doubts_to_both_topics() -> None:
