@@ -22,7 +22,7 @@ MEGABYTE = 1024 * 1024
 class World:
     """Topics of one test, and services on them."""
 
-    def __init__(self, kafka: Cluster, folder: Path, **texts: str | int) -> None:
+    def __init__(self, kafka: Cluster, folder: Path, **texts: Any) -> None:  # noqa: ANN401 of topics
         self.kafka = kafka
         self.folder = folder
         self.texts = kafka.topic("texts", **texts)
@@ -188,7 +188,7 @@ def test_a_drain_under_load_takes_no_longer_than_its_batch_and_restarts_behind_i
 ) -> None:
     world = World(kafka, tmp_path)
     kafka.produce(world.texts, [text(f"{n}") for n in range(2000)])
-    pace = {
+    pace: dict[str, Mapping[str, object]] = {
         "model": {"backend": "fake", "batch_s": 0.2},
         "batching": {"max_batch_items": 10, "max_in_flight_items": 50},
     }
