@@ -55,6 +55,8 @@ class Assignment:
         self._group: asyncio.TaskGroup | None = None
         self._lanes: dict[TopicPartition, Lane] = {}
         self._tasks: dict[Lane, asyncio.Task[None]] = {}
+        self._restarting: set[asyncio.Task[None]] = set()
+        self._stopped = False
 
     def __len__(self) -> int:
         return len(self._lanes)
@@ -80,6 +82,8 @@ class Assignment:
             raise AssertionError("assigned before start. This is a bug.")
         self.has_joined = True
         await self._sink.assigned(gained)
+        if self._stopped:
+            return  # nobody would end a lane that is opened now
         for partition in gained:
             lane = self._open_lane(partition)
             self._lanes[partition] = lane
@@ -91,16 +95,21 @@ class Assignment:
         lanes = [self._lanes[partition] for partition in partitions if partition in self._lanes]
         if not lanes:
             return
-        await wait_all([lane.is_idle for lane in lanes], self._revoke_timeout_s, self._clock)
-        dropped = sum([await self._close(lane) for lane in lanes])
+        try:
+            await wait_all([lane.is_idle for lane in lanes], self._revoke_timeout_s, self._clock)
+        finally:  # also when the source waits no longer: no lane outlives its assignment
+            dropped, ending = self._close(lanes)
+        if ending:
+            await asyncio.wait(ending)
         await self.commit(lanes)
         gone = [lane.partition for lane in lanes]
         await self._sink.revoked(gone)
         self._count("partitions_revoked", gone, dropped=dropped)
 
     def stop(self) -> None:
-        """Stop delivering; nothing is dropped from the count of what is in flight."""
-        for task in self._tasks.values():
+        """Deliver and open no more; nothing is dropped from the count of what is in flight."""
+        self._stopped = True
+        for task in (*self._tasks.values(), *self._restarting):
             task.cancel()
 
     async def commit(self, lanes: Sequence[Lane] | None = None) -> bool:
@@ -134,24 +143,37 @@ class Assignment:
         try:
             await lane.run()
         except PartitionLostError as error:
+            task = self._tasks.pop(lane, None)
+            if task is None:
+                return  # closed meanwhile: the partition is going away
             _log.warning("partition_restarted", error=str(error))
-            self._tasks.pop(lane, None)
-            await self._close(lane)
-            await self._source.restart(lane.partition)
+            self._close([lane])
+            self._restarting.add(task)
+            try:
+                await self._source.restart(lane.partition)
+            finally:
+                self._restarting.discard(task)
 
-    async def _close(self, lane: Lane) -> int:
-        """Stop a lane and forget its records; return how many were dropped."""
-        task = self._tasks.pop(lane, None)
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
-        items, size_bytes = lane.close()
-        if self._lanes.get(lane.partition) is lane:
-            del self._lanes[lane.partition]
-        self._on_dropped(lane, items, size_bytes)
-        if items:
-            self._metrics.increment("discarded", items)
-        return items
+    def _close(self, lanes: Sequence[Lane]) -> tuple[int, list[asyncio.Task[None]]]:
+        """Stop lanes and forget their records, all at once and without waiting.
+
+        Returns:
+            How many records were dropped, and the lanes' tasks, which end soon.
+        """
+        dropped, ending = 0, []
+        for lane in lanes:
+            task = self._tasks.pop(lane, None)
+            if task is not None:
+                task.cancel()
+                ending.append(task)
+            items, size_bytes = lane.close()
+            if self._lanes.get(lane.partition) is lane:
+                del self._lanes[lane.partition]
+            self._on_dropped(lane, items, size_bytes)
+            if items:
+                self._metrics.increment("discarded", items)
+            dropped += items
+        return dropped, ending
 
     def _count(self, event: str, partitions: Sequence[TopicPartition], *, dropped: int) -> None:
         self._metrics.increment("rebalances")

@@ -113,6 +113,8 @@ class Lane:
                 self._guard.observe(self.partition, is_dead=outcome.route == "dead_letter")
             began_s = self._clock.now_s()
             await self._deliver(release)
+            if self._under_way is not release:
+                return  # closed meanwhile, and counted as dropped
             self._metrics.observe("delivery_seconds", self._clock.now_s() - began_s)
             self._under_way = None
             self._tracker.delivered(release)

@@ -29,6 +29,7 @@ from streamlabel.consumer.offsets import Release, Slot
 from streamlabel.consumer.outcomes import Composer, Outcome, Timings
 from streamlabel.consumer.ports import Clock, Metrics, RecordSink, RecordSource
 from streamlabel.consumer.records import SourceRecord, TextRecord, TopicPartition
+from streamlabel.consumer.starting import finished_before
 from streamlabel.consumer.waiting import wait_all
 from streamlabel.errors import (
     BrokerError,
@@ -48,6 +49,8 @@ _POLL_ITEMS = 500
 _KEEPALIVE_S = 30.0
 # At a drain a failed commit is tried again this often.
 _COMMIT_RETRY_S = 0.5
+# After an error the last commit gets this long: the broker may be the one who does not answer.
+_LAST_COMMIT_S = 5.0
 # Texts prepared in one call, in items and characters: the answer should come within milliseconds.
 _PREPARE_ITEMS = 256
 _PREPARE_CHARACTERS = 1_000_000
@@ -141,36 +144,42 @@ class Pipeline:
         Raises:
             StreamlabelError: what stops the service; what was delivered before is committed.
         """
+        tried_the_last_commit = False
         try:
             async with asyncio.TaskGroup() as group:
-                await self.assignment.start(group, timeout_s=self._start_timeout_s)
+                joining = self.assignment.start(group, timeout_s=self._start_timeout_s)
+                if not await finished_before(self._draining, joining):
+                    self.assignment.stop()
+                    return
                 reader = group.create_task(self._read())
                 stages = [group.create_task(self._prepare())]
                 stages.append(group.create_task(self._commit_regularly()))
                 for _ in range(self._classifier.max_in_flight):
                     stages += [group.create_task(self._classify())]
                 await self._draining.wait()
-                await self._finish_in_flight(reader)
-                await self._commit_the_last()
+                deadline_s = self._clock.now_s() + self._settings.delivery.drain_timeout_s
+                await self._finish_in_flight(reader, deadline_s)
+                tried_the_last_commit = True
+                await self._commit_the_last(deadline_s)
                 self.assignment.stop()
                 for stage in stages:
                     stage.cancel()
         except BaseExceptionGroup as errors:
             raise first_cause(errors) from errors
         finally:
-            await self._leave()
+            if not tried_the_last_commit:
+                await self._commit_after_an_error()
+            await self._source.stop()
 
-    async def _finish_in_flight(self, reader: asyncio.Task[None]) -> None:
+    async def _finish_in_flight(self, reader: asyncio.Task[None], deadline_s: float) -> None:
         read_no_more = asyncio.Event()
         reader.add_done_callback(lambda _: read_no_more.set())
-        deadline_s = self._clock.now_s() + self._settings.delivery.drain_timeout_s
         for event in (read_no_more, self.in_flight.is_empty):
             left_s = max(0.0, deadline_s - self._clock.now_s())
             if not await wait_all([event], left_s, self._clock):
                 raise DrainTimeoutError(self.in_flight.items)
 
-    async def _commit_the_last(self) -> None:
-        deadline_s = self._clock.now_s() + self._settings.delivery.drain_timeout_s
+    async def _commit_the_last(self, deadline_s: float) -> None:
         while not await self.assignment.commit():
             if self._clock.now_s() > deadline_s:
                 raise BrokerError(
@@ -179,12 +188,13 @@ class Pipeline:
                 )
             await self._clock.sleep(_COMMIT_RETRY_S)
 
-    async def _leave(self) -> None:
-        try:  # after an error: what was delivered by then need not be done again
-            await self.assignment.commit()
-        except BrokerError as error:
+    async def _commit_after_an_error(self) -> None:
+        """What was delivered by then need not be done again."""
+        try:
+            async with asyncio.timeout(_LAST_COMMIT_S):
+                await self.assignment.commit()
+        except (BrokerError, TimeoutError) as error:
             _log.warning("last_commit_failed", error=str(error))
-        await self._source.stop()
 
     async def _commit_regularly(self) -> None:
         while True:
@@ -306,6 +316,7 @@ class Pipeline:
 
     def _on_dropped(self, lane: Lane, items: int, size_bytes: int) -> None:
         self._batcher.discard(lambda item: item.lane is lane)
+        self._decoded = deque(item for item in self._decoded if item.lane is not lane)
         self.in_flight.remove(items, size_bytes)
 
     def _on_delivered(self, release: Release[Outcome]) -> None:

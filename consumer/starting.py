@@ -1,13 +1,15 @@
 """Starting against a broker that may not be there yet."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import structlog
 
 from streamlabel.consumer.ports import Clock
 from streamlabel.errors import BrokerError
 
-__all__ = ["until_reachable"]
+__all__ = ["finished_before", "until_reachable"]
 
 _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 10.0
@@ -51,3 +53,19 @@ async def until_reachable(
             backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
         else:
             return
+
+
+async def finished_before(asked: asyncio.Event, starting: Coroutine[Any, Any, None]) -> bool:
+    """Return whether ``starting`` finished before ``asked`` was set, which cancels it."""
+    start = asyncio.ensure_future(starting)
+    stop = asyncio.ensure_future(asked.wait())
+    try:
+        await asyncio.wait((start, stop), return_when=asyncio.FIRST_COMPLETED)
+        if start.done():
+            start.result()
+            return True
+        return False
+    finally:
+        start.cancel()
+        stop.cancel()
+        await asyncio.gather(start, stop, return_exceptions=True)

@@ -13,7 +13,7 @@ from streamlabel.consumer.memory_broker import Committed, MemoryBroker, Written
 from streamlabel.consumer.outcomes import compose
 from streamlabel.consumer.pipeline import Pipeline
 from streamlabel.consumer.records import Position, TopicPartition
-from streamlabel.errors import InferenceError
+from streamlabel.errors import BrokerError, InferenceError
 from streamlabel.models.base import ModelInfo, Prediction, PreparedText
 from streamlabel.models.labels import LabelSet
 from tests.doubles import ManualClock, RecordingMetrics, settle
@@ -143,13 +143,19 @@ async def rig(
     limits: Mapping[str, int] | None = None,
     settings: Mapping[str, object] | None = None,
     classifier: ScriptedClassifier | None = None,
+    unreachable: bool = False,
 ) -> AsyncIterator[Rig]:
-    """Run a pipeline on memory ports; at the end it is cancelled if it still runs."""
+    """Run a pipeline on memory ports; at the end it is cancelled if it still runs.
+
+    With ``unreachable`` it never gets into its group.
+    """
     values = {"model": {"backend": "fake"}, "routing": {"threshold": 0.8}, **(settings or {})}
     parsed = Settings.model_validate(values)
     clock, metrics = ManualClock(), RecordingMetrics()
     broker = MemoryBroker(partitions=partitions)
     source = MemorySource(broker, "texts", clock)
+    if unreachable:
+        source.faults.fail("start", BrokerError("nobody there", True), times=10_000)
     sink = MemorySink(broker, transactional=transactional, limits=limits)
     model = classifier or ScriptedClassifier()
     pipeline = Pipeline(

@@ -117,6 +117,60 @@ async def test_offsets_that_cannot_be_committed_at_the_drain_are_an_error() -> N
             await r.drain()
 
 
+async def test_a_drain_takes_no_longer_than_its_deadline_when_commits_fail() -> None:
+    settings = {"delivery": {"commit_interval_s": 1000, "drain_timeout_s": 30}}
+    async with rig(settings=settings) as r:
+        r.sink.hold()
+        await r.send("0.9 a")
+        r.source.faults.fail("commit", BrokerError("gone", True), times=10_000)
+        r.pipeline.drain()
+        await r.clock.advance(20)
+        r.sink.release()
+        await r.clock.advance(11)
+        assert r.task.done()
+        with pytest.raises(BrokerError, match="could not be committed"):
+            await r.task
+
+
+async def test_a_drain_ends_the_wait_for_a_broker_that_never_comes() -> None:
+    async with rig(unreachable=True) as r:
+        await r.clock.advance(100)
+        assert not r.task.done()
+        r.pipeline.drain()
+        await settle()
+        assert r.task.done()
+        await r.task
+        assert r.source.stopped
+
+
+async def test_a_partition_that_comes_during_the_last_steps_of_a_drain_is_not_taken() -> None:
+    async with rig(partitions=2) as r:
+        await r.source.revoke([P1])
+        r.pipeline.assignment.stop()
+        await r.source.assign([P1])
+        assert r.pipeline.assignment.lane(P1) is None
+        await r.drain()
+
+
+async def test_a_revoke_that_is_cut_off_leaves_nothing_behind() -> None:
+    """The group waits only so long; a lane that went on would write beside the next owner."""
+    async with rig(partitions=2, transactional=True) as r:
+        r.classifier.open.clear()
+        await r.send("0.9 a", partition=0)
+        await r.send("0.9 b", partition=1)
+        revoke = asyncio.create_task(r.source.revoke([P0, P1]))
+        await settle()
+        revoke.cancel()
+        await settle()
+        assert r.pipeline.in_flight.items == 0
+        await r.source.assign([P0, P1])
+        await r.clock.advance(0.3)
+        r.classifier.open.set()
+        await r.drain()
+        assert r.sources("labels", 0) == [0]
+        assert r.sources("labels", 1) == [0]
+
+
 async def test_a_revoked_partition_is_finished_and_committed_first() -> None:
     async with rig(partitions=2) as r:
         r.classifier.open.clear()
