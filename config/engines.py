@@ -56,6 +56,13 @@ class VllmSettings(Section):
         description="Longer texts keep both ends, or the beginning (an encoder: always); windows:"
         " an encoder reads overlapping parts; review: cut, and a person looks.",
     )
+    window_stride_tokens: int = Field(64, ge=1, description="encoder: overlap of two windows.")
+    window_pool: Literal["mean", "max"] = Field(
+        "mean", description="encoder: how the windows' logits become one answer."
+    )
+    max_windows: int = Field(
+        64, ge=1, description="encoder: longer texts keep the first ones, flagged truncated."
+    )
     max_num_batched_tokens: int | None = Field(
         None,
         ge=32,

@@ -12,7 +12,7 @@ from streamlabel.models.checkpoint import Checkpoint
 from streamlabel.models.labels import LabelSet
 from streamlabel.models.pretrained import load_tokenizer
 from streamlabel.models.rows import RowBuilder, read_rows
-from streamlabel.models.scores import pool_windows, probabilities
+from streamlabel.models.scores import Pool, pool_windows, probabilities
 from streamlabel.models.tokenizer_file import read_tokenizer
 from streamlabel.models.tokens import TextTokenizer, special_tokens
 from streamlabel.models.vllm_runtime import VllmRuntime
@@ -24,8 +24,11 @@ __all__ = ["EncoderReader", "as_encoder", "row_builder"]
 class EncoderReader:
     """Tokenises as the encoder back end does, so that both see the same rows."""
 
-    def __init__(self, *, rows: RowBuilder, labels: LabelSet, runtime: VllmRuntime) -> None:
+    def __init__(
+        self, *, rows: RowBuilder, labels: LabelSet, runtime: VllmRuntime, window_pool: Pool
+    ) -> None:
         self._rows = rows
+        self._window_pool: Pool = window_pool
         self._labels = labels
         self._runtime = runtime
 
@@ -55,7 +58,7 @@ class EncoderReader:
             )
         if not np.isfinite(rows).all():
             return InferenceError("the model's logits are not finite")
-        pooled = pool_windows(rows, "mean")  # (K,)
+        pooled = pool_windows(rows, self._window_pool)  # (K,)
         to_review = text.truncated and self._rows.policy.long_text == "review"
         return Prediction(
             tuple(probabilities(pooled, self._labels.problem_type).tolist()),
@@ -74,6 +77,9 @@ def as_encoder(settings: VllmSettings, checkpoint: Checkpoint) -> EncoderSetting
         labels=settings.labels,
         max_tokens=min(own, settings.max_tokens),
         long_text="truncate" if is_head else settings.long_text,
+        window_stride_tokens=settings.window_stride_tokens,
+        window_pool=settings.window_pool,
+        max_windows=settings.max_windows,
     )
 
 

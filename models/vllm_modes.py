@@ -148,7 +148,12 @@ def open_encoder(settings: VllmSettings) -> Opened:
         plan = Plan(max_model_len=max_tokens, is_pooling=True, needs_whole_rows=True)
         engine = start_engine(settings, checkpoint, plan)
         with closed_on_error(engine):
-            reader = EncoderReader(rows=rows, labels=labels, runtime=engine.runtime)
+            reader = EncoderReader(
+                rows=rows,
+                labels=labels,
+                runtime=engine.runtime,
+                window_pool=wishes.window_pool,
+            )
             seen = proof.ask(reader, engine.runtime)
             return Opened(
                 labels,

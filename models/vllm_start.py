@@ -44,12 +44,14 @@ class Engine:
 
     Attributes:
         block_tokens: unit of the prefix cache; 0 if there is none.
+        step_tokens: what it computes at once.
     """
 
     runtime: VllmRuntime
     capabilities: Capabilities
     dtype: str
     block_tokens: int
+    step_tokens: int
     details: dict[str, str]
 
     def info(
@@ -71,6 +73,7 @@ class Engine:
             digest=digest,
             max_tokens=max_tokens,
             pads=False,
+            batch_tokens=self.step_tokens,
             prompt_version=prompt_version,
             versions={"vllm": self.capabilities.version} | library_versions(*names),
             details=self.details | details,
@@ -127,6 +130,7 @@ def start_engine(settings: VllmSettings, checkpoint: Checkpoint, plan: Plan) -> 
         capabilities=capabilities,
         dtype=str(arguments["dtype"]),
         block_tokens=int(cache.block_size) if cache.enable_prefix_caching else 0,
+        step_tokens=int(arguments["max_num_batched_tokens"]),
         details=capabilities.details
         | details
         | {"mode": settings.mode, "runner": _runner(engine.vllm_config)}
