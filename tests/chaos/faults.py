@@ -10,7 +10,9 @@ from functools import partial
 
 from confluent_kafka import Producer
 
+from tests.chaos.processes import ServiceProcess
 from tests.chaos.run import PARTITIONS, Run
+from tests.kafka_broker import wait_until
 
 __all__ = [
     "Fault",
@@ -33,6 +35,7 @@ __all__ = [
 Fault = Callable[[Sequence[Run]], float]
 
 _SESSION_S = 6.0
+_AT_WORK_AGAIN_S = 2.0
 
 
 def killed(runs: Sequence[Run]) -> float:
@@ -60,16 +63,27 @@ def terminated(runs: Sequence[Run]) -> float:
 def zombie(runs: Sequence[Run]) -> float:
     """SIGSTOP past the session timeout while the others take over, then SIGCONT."""
     victims = [run.victim() for run in runs]
+    heirs = [
+        [each for each in run.members() if each is not victim]
+        for run, victim in zip(runs, victims, strict=True)
+    ]
+    before = _assignments(heirs)
     stopped_s = time.monotonic()
     for victim in victims:
         victim.pause()
-    for run in runs:
-        taken_over = run.waiting()
-        run.observer.wait_for(taken_over, timeout_s=5 * _SESSION_S)
-    time.sleep(max(0.0, stopped_s + _SESSION_S + 1 - time.monotonic()))
+    wait_until(
+        lambda: all(now > then for now, then in zip(_assignments(heirs), before, strict=True)),
+        what="the others take over",
+        timeout_s=10 * _SESSION_S,
+    )
+    time.sleep(_AT_WORK_AGAIN_S)
     for victim in victims:
         victim.resume()
     return stopped_s  # the others must go on without it
+
+
+def _assignments(groups: Sequence[Sequence[ServiceProcess]]) -> list[int]:
+    return [sum(each.said("partitions_assigned") for each in group) for group in groups]
 
 
 def rebalanced(runs: Sequence[Run]) -> float:

@@ -24,7 +24,6 @@ Delivery = Literal["exactly_once", "at_least_once"]
 
 PARTITIONS = 4
 AT_WORK_S = 90.0  # joining after a kill takes a session timeout; machines may be slow
-_RECOVERED_S = 120.0
 _FRESH_S = 2.0
 
 # Small, so that a run is short: a process that dies is missed after six seconds.
@@ -61,6 +60,7 @@ class Setup:
         processes: services at the start.
         settings: over those of every run; one level of sections.
         values: sent instead of a made load.
+        patience_s: an outcome that takes longer is missing.
         command: what is run; a wrong service is a negative control.
     """
 
@@ -69,6 +69,7 @@ class Setup:
     load: Load = field(default_factory=Load)
     settings: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     values: Sequence[Value] | None = None
+    patience_s: float = 120.0
     command: Sequence[str] = RUN
 
 
@@ -221,9 +222,9 @@ class Run:
 
     def wait_recovered(self, places: Sequence[At], since_s: float) -> None:
         """Wait until all of ``places`` have an outcome; note how long it took."""
-        done_s = self.observer.wait_for(places, timeout_s=_RECOVERED_S)
+        done_s = self.observer.wait_for(places, timeout_s=self.setup.patience_s)
         if done_s is None:
-            self.problems.append(f"no recovery within {_RECOVERED_S:g} s")
+            self.problems.append(f"no recovery within {self.setup.patience_s:g} s")
             return
         self.recoveries_s.append(max(0.0, done_s - since_s))
 
@@ -237,7 +238,9 @@ class Run:
         """Let everything come to an end, read all topics from the start, and judge."""
         self.driver.stop()
         if (
-            self.observer.wait_for([r.at for r in self.driver.acked], timeout_s=_RECOVERED_S)
+            self.observer.wait_for(
+                [r.at for r in self.driver.acked], timeout_s=self.setup.patience_s
+            )
             is None
         ):
             self.problems.append(f"{len(self.waiting())} records had no outcome in time")

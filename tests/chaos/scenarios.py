@@ -1,6 +1,7 @@
 """Every row of the chaos table: fault, load, number of faults, and what may be doubled."""
 
 import re
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from tests.chaos.run import AT_WORK_S, Delivery, Run, Setup
 from tests.chaos.verifier import Verdict
 from tests.kafka_broker import wait_until
 
-__all__ = ["BOTH", "SCENARIOS", "Row", "Scenario", "perform"]
+__all__ = ["BOTH", "CONTROLS", "SCENARIOS", "Row", "Scenario", "perform"]
 
 BOTH: tuple[Delivery, ...] = ("exactly_once", "at_least_once")
 
@@ -317,6 +318,40 @@ SCENARIOS: dict[str, Scenario] = {
             setup=_ORDINARY,
             brokers=3,
             shakes_broker=True,
+        ),
+    )
+}
+
+
+def _wrong(variant: str) -> Setup:
+    return replace(
+        _ORDINARY,
+        command=(sys.executable, "-m", "tests.chaos.wrong", variant),
+        patience_s=20.0,
+        settings={"delivery": {"transaction_timeout_ms": 60_000}},
+    )
+
+
+# Negative controls: the same faults, a service that is wrong on purpose. They must fail.
+CONTROLS: dict[str, Scenario] = {
+    scenario.slug: scenario
+    for scenario in (
+        Scenario(
+            "commit before send",
+            faults.killed,
+            short=1,
+            long=5,
+            doubles="in flight",
+            setup=_wrong("commit-before-send"),
+            deliveries=("at_least_once",),
+        ),
+        Scenario(
+            "one id per process",
+            faults.zombie,
+            short=2,
+            long=5,
+            setup=_wrong("one-id-per-process"),
+            deliveries=_EOS,
         ),
     )
 }

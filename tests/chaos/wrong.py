@@ -8,7 +8,6 @@ import asyncio
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 from unittest.mock import patch
 
 from aiokafka import AIOKafkaProducer
@@ -45,8 +44,10 @@ class OneTransactionalId(TransactionalSink):
     What most services do. Nobody fences it when its partitions go elsewhere.
     """
 
-    def __init__(self, kafka: KafkaSettings, topics: Sequence[str], **more: Any) -> None:
-        super().__init__(kafka, topics, **more)
+    def __init__(
+        self, kafka: KafkaSettings, topics: Sequence[str], *, transaction_timeout_ms: int
+    ) -> None:
+        super().__init__(kafka, topics, transaction_timeout_ms=transaction_timeout_ms)
         self._only: AIOKafkaProducer | None = None
         self._turn = asyncio.Lock()  # one transaction at a time
 
