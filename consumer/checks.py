@@ -1,9 +1,11 @@
 """What must hold before the service can run, tried one by one: ``streamlabel check``."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from streamlabel.config.settings import Settings
+from streamlabel.consumer.calibrated import read_calibration, router_for
 from streamlabel.consumer.ports import Clock
 from streamlabel.consumer.reading_aloud import printable
 from streamlabel.consumer.routing import Router
@@ -86,11 +88,17 @@ async def check_model(
     try:
         yield Check("model", f"{_about(classifier)}, loaded in {clock.now_s() - began_s:.1f} s")
         try:
-            router = Router(classifier.labels, settings.routing)
+            calibration = await asyncio.to_thread(read_calibration, settings.routing)
+            router = router_for(classifier, settings.routing, calibration)
         except ConfigError as error:
             yield Check("routing", failure=error)
             return
-        yield Check("routing", f"threshold {settings.routing.threshold:g}, fits the labels")
+        if calibration is None:
+            yield Check("routing", f"threshold {settings.routing.threshold:g}, fits the labels")
+        else:
+            promised = calibration.thresholds
+            summary = "" if promised is None else f": {promised.summary}"
+            yield Check("routing", f"calibration {calibration.id}{summary}")
         yield await _probe(classifier, router, clock)
     finally:
         await classifier.close()

@@ -33,6 +33,9 @@ class Decision:
         reasons: ``ReviewReason``s, why it is for people, in a fixed order; empty for ``label``.
         probabilities: shape (K,), in LabelSet order, calibrated where a calibration is loaded;
             None without an answer.
+        prediction_set: the labels that the true one is among, at the calibration's rate, most
+            probable first; None without a calibration, and for texts that nobody looks at.
+        audit_probability: in (0, 1], of being drawn for the audit; None if it was not.
     """
 
     route: Route
@@ -43,3 +46,5 @@ class Decision:
     threshold: float | None
     reasons: tuple[str, ...]
     probabilities: tuple[float, ...] | None = None
+    prediction_set: tuple[str, ...] | None = None
+    audit_probability: float | None = None

@@ -57,19 +57,20 @@ class MessageEncoder:
         self._names = labels.names
         self._has_several = labels.problem_type == "multi_label"
         self._task = {} if task is None else {"task": task}
-        self._model = orjson.Fragment(
-            orjson.dumps(
-                {
-                    "name": model.name,
-                    "backend": model.backend,
-                    "device": model.device,
-                    "digest": model.digest,
-                    "prompt_version": model.prompt_version,
-                    "calibration_id": calibration_id,
-                    "threshold_set_id": threshold_set_id,
-                }
-            )
-        )
+        self._about = {
+            "name": model.name,
+            "backend": model.backend,
+            "device": model.device,
+            "digest": model.digest,
+            "prompt_version": model.prompt_version,
+            "calibration_id": calibration_id,
+        }
+        self.use_thresholds(threshold_set_id)
+
+    def use_thresholds(self, threshold_set_id: str | None) -> None:
+        """From now on, name these thresholds in every message."""
+        about = {**self._about, "threshold_set_id": threshold_set_id}
+        self._model = orjson.Fragment(orjson.dumps(about))
 
     def label(
         self,
@@ -102,6 +103,8 @@ class MessageEncoder:
         message = self._message(record, prediction, decision, timings)
         message["schema"] = "streamlabel.review/v1"
         message["threshold"] = decision.threshold
+        if decision.prediction_set is not None:
+            message["prediction_set"] = decision.prediction_set
         message["text"] = record.text
         outbound = _outbound(record, topic, message)
         excess_bytes = outbound.size_bytes - limit_bytes
@@ -148,6 +151,8 @@ class MessageEncoder:
             message["labels"] = decision.labels
         if probabilities != prediction.probabilities:
             message["raw_probabilities"] = self._by_label(prediction.probabilities)
+        if decision.audit_probability is not None:
+            message["audit_probability"] = decision.audit_probability
         doubts = _doubts_of(prediction)
         if doubts != _NO_DOUBTS:
             known = zip(_DOUBTS, doubts, strict=True)

@@ -7,6 +7,7 @@ from typing import BinaryIO
 from prometheus_client import CollectorRegistry
 
 from streamlabel.config.settings import GuardSettings, Settings
+from streamlabel.consumer.calibrated import read_calibration
 from streamlabel.consumer.causes import first_cause
 from streamlabel.consumer.clock import SystemClock
 from streamlabel.consumer.file_sink import FileSink
@@ -60,12 +61,13 @@ async def classify_records(
         StreamlabelError: the model gave up.
     """
     clock = SystemClock()
+    calibration = await asyncio.to_thread(read_calibration, settings.routing)
     source = FileSource(records, name=name, clock=clock, headers=headers_of(settings.input))
     pipeline = Pipeline(
         source=source,
         sink=sink,
         classifier=classifier,
-        composer=compose(settings, classifier, sink),
+        composer=compose(settings, classifier, sink, calibration=calibration),
         settings=settings,
         clock=clock,
         metrics=PrometheusMetrics(CollectorRegistry(), build={}),

@@ -7,6 +7,8 @@ from typing import Literal
 from streamlabel import __version__
 from streamlabel.config.kafka import OutputSettings
 from streamlabel.config.settings import Settings
+from streamlabel.consumer.audit import AuditSample
+from streamlabel.consumer.calibrated import router_for
 from streamlabel.consumer.decision import Decision
 from streamlabel.consumer.messages import MessageEncoder, dead_letter
 from streamlabel.consumer.ports import Outbound, RecordSink
@@ -14,6 +16,7 @@ from streamlabel.consumer.records import SourceRecord, TextRecord
 from streamlabel.consumer.routing import Router
 from streamlabel.errors import BrokerError, RecordError
 from streamlabel.models.base import Classifier, Prediction
+from streamlabel.models.calibration_file import CalibrationFile
 
 __all__ = ["Composer", "Outcome", "Timings", "compose"]
 
@@ -56,6 +59,7 @@ class Composer:
 
     Args:
         limit_bytes: largest output per topic; larger ones become dead letters.
+        audit: which certain texts people see too; None: none of them.
     """
 
     def __init__(
@@ -66,7 +70,9 @@ class Composer:
         topics: OutputSettings,
         limit_bytes: Callable[[str], int],
         version: str,
+        audit: AuditSample | None = None,
     ) -> None:
+        self._audit = audit
         self._router = router
         self._encoder = encoder
         self._topics = topics
@@ -76,6 +82,8 @@ class Composer:
     def result(self, record: TextRecord, prediction: Prediction, timings: Timings) -> Outcome:
         """Return the outcome of a classified text."""
         decision = self._router.choose(prediction)
+        if self._audit is not None:
+            decision = self._audit.applied(decision, record.id)
         outbounds: list[Outbound] = []
         if decision.route != "review":
             outbounds.append(self._label(record, prediction, decision, timings))
@@ -129,6 +137,11 @@ class Composer:
         error = RecordError("output_too_large", f"{outbound.topic} refuses its value: {why}")
         return self._dead_letter(source, error, 1, 0)
 
+    def tighten(self, step: float) -> None:
+        """Move every threshold by ``step``, in [0, 1), of its way to 1, and say so in outputs."""
+        self._router.tighten(step)
+        self._encoder.use_thresholds(self._router.threshold_set_id)
+
     def _dead_letter(
         self, source: SourceRecord, error: RecordError, attempts: int, limit_bytes: int
     ) -> Outbound:
@@ -157,16 +170,36 @@ class Composer:
         )
 
 
-def compose(settings: Settings, classifier: Classifier, sink: RecordSink) -> Composer:
+def compose(
+    settings: Settings,
+    classifier: Classifier,
+    sink: RecordSink,
+    *,
+    calibration: CalibrationFile | None = None,
+) -> Composer:
     """Return what turns predictions into outputs.
 
+    Args:
+        settings: topics and routing.
+        classifier: the model, loaded.
+        sink: says what its topics take.
+        calibration: as ``read_calibration`` returned it for the same settings.
+
     Raises:
-        ConfigError: the routing does not fit the model's labels.
+        ConfigError: the routing does not fit the model's labels, or the calibration the model.
     """
+    router = router_for(classifier, settings.routing, calibration)
+    share = settings.routing.audit_share
     return Composer(
-        router=Router(classifier.labels, settings.routing),
-        encoder=MessageEncoder(labels=classifier.labels, model=classifier.info),
+        router=router,
+        encoder=MessageEncoder(
+            labels=classifier.labels,
+            model=classifier.info,
+            calibration_id=router.calibration_id,
+            threshold_set_id=router.threshold_set_id,
+        ),
         topics=settings.output,
         limit_bytes=sink.limit_bytes,
         version=__version__,
+        audit=AuditSample(share) if share else None,
     )

@@ -15,6 +15,7 @@ from streamlabel.consumer.pipeline import Pipeline
 from streamlabel.consumer.records import Position, TopicPartition
 from streamlabel.errors import BrokerError, InferenceError
 from streamlabel.models.base import ModelInfo, Prediction, PreparedText
+from streamlabel.models.calibration_file import CalibrationFile
 from streamlabel.models.labels import LabelSet
 from tests.doubles import ManualClock, RecordingMetrics, settle
 
@@ -144,6 +145,7 @@ async def rig(
     settings: Mapping[str, object] | None = None,
     classifier: ScriptedClassifier | None = None,
     unreachable: bool = False,
+    calibration: CalibrationFile | None = None,
 ) -> AsyncIterator[Rig]:
     """Run a pipeline on memory ports; at the end it is cancelled if it still runs.
 
@@ -162,7 +164,7 @@ async def rig(
         source=source,
         sink=sink,
         classifier=model,
-        composer=compose(parsed, model, sink),
+        composer=compose(parsed, model, sink, calibration=calibration),
         settings=parsed,
         clock=clock,
         metrics=metrics,
