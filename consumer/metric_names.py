@@ -41,6 +41,9 @@ GaugeName = Literal[
     "event_loop_lag_seconds",
     "seconds_since_progress",
     "worker_up",
+    "drift_effect",
+    "drift_p_value",
+    "drifting",
 ]
 
 
@@ -156,4 +159,21 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "gauge", "Since the last delivery, with work waiting.", "See /livez."
     ),
     "worker_up": Metric("gauge", "1 while the worker process answers.", "0 for long: see the log."),
+    "drift_effect": Metric(
+        "gauge",
+        "Last window against the calibration: index of the label mix, distance of the others.",
+        "Above drift.min_label_shift or drift.min_distance: see drifting.",
+        ("feature",),
+    ),
+    "drift_p_value": Metric(
+        "gauge",
+        "Chance of such a difference without drift.",
+        "Means little without drift_effect: large windows show the smallest differences.",
+        ("feature",),
+    ),
+    "drifting": Metric(
+        "gauge",
+        "1 if the last window drifted.",
+        "Look at what changed; label a sample and calibrate again.",
+    ),
 }

@@ -20,6 +20,7 @@ from streamlabel.consumer.batching import Batch, MicroBatcher
 from streamlabel.consumer.causes import first_cause
 from streamlabel.consumer.counting import count_batch, count_outcomes
 from streamlabel.consumer.decoding import Decoder
+from streamlabel.consumer.drift_watch import DriftWatch
 from streamlabel.consumer.guard import DeadLetterGuard
 from streamlabel.consumer.in_flight import InFlight
 from streamlabel.consumer.inference import Inference
@@ -88,7 +89,9 @@ class Pipeline:
         clock: Clock,
         metrics: Metrics,
         start_timeout_s: float | None = None,
+        drift: DriftWatch | None = None,
     ) -> None:
+        self._drift = drift
         self._start_timeout_s = start_timeout_s
         self._source = source
         self._sink = sink
@@ -291,6 +294,9 @@ class Pipeline:
                 outcome = self._composer.result(item.record, result, timings)
             outcomes.append(outcome)
             self._conclude(item, outcome)
+        if self._drift is not None:
+            lengths = (len(item.record.text) for item in batch.items)
+            self._drift.saw(zip(outcomes, lengths, strict=True))
         queue_s = began_s - batch.oldest_since_s
         count_batch(
             batch, outcomes, queue_s=queue_s, inference_s=inference_s, metrics=self._metrics

@@ -14,8 +14,10 @@ from prometheus_client import CollectorRegistry
 
 from streamlabel import __version__
 from streamlabel.config.settings import Settings
+from streamlabel.consumer.calibrated import read_calibration
 from streamlabel.consumer.causes import first_cause
 from streamlabel.consumer.clock import SystemClock
+from streamlabel.consumer.drift_watch import watch_drift
 from streamlabel.consumer.health import Health
 from streamlabel.consumer.health_server import HealthServer
 from streamlabel.consumer.kafka import open_ports
@@ -77,6 +79,7 @@ class _Service:
 
     async def run(self, configure_worker: Callable[[], None] | None) -> None:
         settings, clock = self._settings, self._clock
+        calibration = await asyncio.to_thread(read_calibration, settings.routing)
         async with AsyncExitStack() as stack:
             if settings.http.enabled:
                 server = HealthServer(self._health, self._registry, clock, settings=settings.http)
@@ -93,15 +96,24 @@ class _Service:
             self._metrics.describe_build(
                 {"version": __version__, "model": info.name, "device": info.device}
             )
+            composer = compose(settings, classifier, sink, calibration=calibration)
+            drift = await asyncio.to_thread(
+                watch_drift,
+                calibration,
+                settings.drift,
+                metrics=self._metrics,
+                tighten=composer.tighten,
+            )
             pipeline = Pipeline(
                 source=source,
                 sink=sink,
                 classifier=classifier,
-                composer=compose(settings, classifier, sink),
+                composer=composer,
                 settings=settings,
                 clock=clock,
                 metrics=self._metrics,
                 start_timeout_s=self._start_timeout_s,
+                drift=drift,
             )
             await self._serve(pipeline, classifier, source)
 
