@@ -111,12 +111,20 @@ class KafkaSource:
         while not self._stopped.is_set():
             if self._membership is not None and self._membership.failure is not None:
                 raise self._membership.failure
+            self._check_fetcher()
             self._seek_admitted()
             wait_s = min(_SLICE_S, max(0.0, deadline_s - self._clock.now_s()))
             records = await self._fetch(max_items, wait_s)
             if records or max_items == 0 or self._clock.now_s() >= deadline_s:
                 return records
         return []
+
+    def _check_fetcher(self) -> None:
+        """Raise if aiokafka's fetcher has died: 0.14.0 would go on and return nothing for ever."""
+        if self._running._fetcher.error_future.done():  # noqa: SLF001 see above
+            raise BrokerError(
+                f"reading {self._source.topic}: aiokafka's fetcher has ended; restart"
+            )
 
     async def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         """Store next offsets; never an older one than the partition was admitted with."""

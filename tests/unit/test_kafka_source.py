@@ -3,13 +3,23 @@
 import asyncio
 from typing import Any
 
+import pytest
 from aiokafka import TopicPartition as KafkaPartition
+from aiokafka.errors import KafkaError
 
 from streamlabel.config.kafka import InputSettings, KafkaSettings
 from streamlabel.consumer.clock import SystemClock
 from streamlabel.consumer.kafka_source import KafkaSource
+from streamlabel.errors import BrokerError
 
 P0 = KafkaPartition("texts", 0)
+
+
+class Fetcher:
+    """The part of aiokafka that reads in the background."""
+
+    def __init__(self) -> None:
+        self.error_future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
 class ConsumerInARebalance:
@@ -21,6 +31,7 @@ class ConsumerInARebalance:
     def __init__(self, source: KafkaSource) -> None:
         self._source = source
         self._sought = asyncio.Event()
+        self._fetcher = Fetcher()
 
     def assignment(self) -> set[KafkaPartition]:
         """Ours before and after."""
@@ -55,3 +66,13 @@ async def test_a_rebalance_during_a_fetch_does_not_hold_up_the_poll() -> None:
     source._gate.admit(P0, source._gate.epoch(P0), 0)
     async with asyncio.timeout(5):
         assert await source.poll(max_items=10, timeout_s=0.1) == []
+
+
+async def test_a_fetcher_that_died_is_an_error_and_not_an_idle_topic() -> None:
+    source = KafkaSource(KafkaSettings(), InputSettings(), SystemClock(), revoke_timeout_s=5)
+    consumer = ConsumerInARebalance(source)
+    source._consumer = consumer
+    consumer._fetcher.error_future.set_exception(KafkaError("unexpected"))
+    with pytest.raises(BrokerError, match="fetcher has ended"):
+        await source.poll(max_items=10, timeout_s=0.1)
+    consumer._fetcher.error_future.exception()
