@@ -6,7 +6,7 @@ dead-letter queue. Source of the idea: getsentry/arroyo, ``dlq.py`` (DlqLimit).
 
 from collections import deque
 
-from streamlabel.consumer.records import TopicPartition
+from streamlabel.consumer.records import Position, TopicPartition
 from streamlabel.errors import DeadLetterGuardError
 
 __all__ = ["DeadLetterGuard"]
@@ -27,6 +27,21 @@ class DeadLetterGuard:
         self._window: deque[bool] = deque(maxlen=window_items)
         self._dead_in_window = 0
         self._runs: dict[TopicPartition, int] = {}
+        self._judged: dict[TopicPartition, int] = {}
+
+    def judge(self, position: Position, *, is_dead: bool) -> None:
+        """Count the outcome of a record, the first time it is about to be written.
+
+        Deliveries that fail are begun again from the committed offset: without this, one dead
+        letter in an outage of the broker would soon look like a long run of them.
+
+        Raises:
+            DeadLetterGuardError: as ``observe``.
+        """
+        partition = position.topic_partition
+        if position.offset > self._judged.get(partition, -1):
+            self._judged[partition] = position.offset
+            self.observe(partition, is_dead=is_dead)
 
     def observe(self, partition: TopicPartition, *, is_dead: bool) -> None:
         """Count one outcome.

@@ -110,7 +110,8 @@ class Lane:
                 continue
             self._under_way = release
             for outcome in release.results:
-                self._guard.observe(self.partition, is_dead=outcome.route == "dead_letter")
+                is_dead = outcome.route == "dead_letter"
+                self._guard.judge(outcome.source.position, is_dead=is_dead)
             began_s = self._clock.now_s()
             await self._deliver(release)
             if self._under_way is not release:

@@ -12,6 +12,7 @@ from streamlabel.errors import (
     DeadLetterGuardError,
     DeviceMemoryError,
     DrainTimeoutError,
+    PartitionLostError,
     WorkerGaveUpError,
 )
 from tests.doubles import settle
@@ -304,6 +305,14 @@ async def test_dead_letters_between_good_records_do_not_trip_the_guard() -> None
         r.classifier.open.set()
         await r.drain()
         assert len(r.sources("dead-letters")) == 20
+
+
+async def test_one_dead_letter_that_is_delivered_again_and_again_does_not_trip_the_guard() -> None:
+    async with rig(transactional=True, settings={"guard": {"max_consecutive": 2}}) as r:
+        r.sink.faults.fail("deliver", PartitionLostError("texts", 0, "no leader"), times=10)
+        await r.send_raw(b"not json")
+        await r.drain()
+        assert r.sources("dead-letters") == [0]
 
 
 async def test_blank_texts_are_skipped_and_counted_by_setting() -> None:
