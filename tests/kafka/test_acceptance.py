@@ -6,7 +6,6 @@ with TLS-less SASL so that a secret is really in use; its worker process is kill
 
 import json
 import re
-import urllib.request
 from dataclasses import dataclass, field
 
 import pytest
@@ -16,6 +15,7 @@ from typer.testing import CliRunner
 
 from streamlabel.__main__ import app
 from tests.chaos.processes import ServiceProcess
+from tests.kafka.test_service import scrape
 from tests.kafka_broker import LocalCluster, wait_until
 from tests.kafka_bytes import batch, produce_bytes
 
@@ -76,6 +76,8 @@ SENT = [
     Sent(11, document("\u202eabc\u2066 \u0430\u0435\u043e \uff46\uff55\uff4c\uff4c"), name="bidi"),
     Sent(11, document("e" + "\u0301\u0316" * 50_000), name="100,000 combining marks"),
     Sent(11, document("\U0001f469\u200d\U0001f469\u200d\U0001f467 " * 50), name="joined emoji"),
+    Sent(11, document("caf\u00e9 \u212b"), name="composed"),
+    Sent(11, document("cafe\u0301 A\u030a"), name="decomposed"),
     Sent(13, document("raises"), "inference_error"),
     Sent(14, document("kills"), "crash_suspect"),
     Sent(13, document("rejected"), "inference_error"),
@@ -197,7 +199,7 @@ def settings(cluster: LocalCluster, user: str, topics: dict[str, str]) -> dict[s
                 "allow_insecure": True,
             },
         },
-        "input": {"topic": topics["texts"]},
+        "input": {"topic": topics["texts"], "normalise": "nfc"},
         "output": {
             "labels_topic": topics["labels"],
             "review_topic": topics["review"],
@@ -216,13 +218,6 @@ def settings(cluster: LocalCluster, user: str, topics: dict[str, str]) -> dict[s
         "http": {"host": "127.0.0.1", "port": 0},
         "logging": {"format": "json", "level": "DEBUG"},
     }
-
-
-def scrape(log: str) -> str:
-    started = next(line for line in map(json.loads, log.splitlines()) if "port" in line)
-    url = f"http://127.0.0.1:{started['port']}/metrics"
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return str(answer.read(), "utf-8")
 
 
 def test_every_record_has_exactly_one_outcome_of_the_right_kind(aftermath: Aftermath) -> None:
@@ -293,6 +288,16 @@ def test_an_output_never_outgrows_its_topic(aftermath: Aftermath) -> None:
     if good.topic().startswith("review"):
         assert json.loads(good.value() or b"")["text_truncated"] is True
     assert "partition_restarted" not in aftermath.log  # no transaction failed over it
+
+
+def test_two_spellings_of_a_text_have_the_same_label(aftermath: Aftermath) -> None:
+    pair = {
+        sent.name: json.loads(outcome.value() or b"")
+        for sent, [outcome] in aftermath.of(11)
+        if "composed" in sent.name
+    }
+    one, two = pair["composed"], pair["decomposed"]
+    assert one["probabilities"] == two["probabilities"]
 
 
 def test_a_text_that_kills_is_found_with_few_restarts(aftermath: Aftermath) -> None:

@@ -1,7 +1,10 @@
 """The real service under conditions that no single record makes; see docs/guarantees.md."""
 
 import json
+import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,6 +85,14 @@ class World:
         assert producer.flush(60) == 0
         if error := next(filter(None, failures), None):
             raise KafkaException(error)
+
+
+def scrape(log: str) -> str:
+    """The metrics of a service, whose log says the port."""
+    started = next(line for line in map(json.loads, log.splitlines()) if "port" in line)
+    url = f"http://127.0.0.1:{started['port']}/metrics"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read(), "utf-8")
 
 
 def text(content: str) -> bytes:
@@ -203,3 +214,63 @@ def test_a_drain_under_load_takes_no_longer_than_its_batch_and_restarts_behind_i
     labelled = len(kafka.read(world.labels))
     assert labelled < 2000
     assert kafka.committed(world.texts, world.texts) == labelled  # the next one reads none again
+
+
+def test_a_worker_that_cannot_be_kept_alive_ends_the_service_with_3(
+    kafka: Cluster, tmp_path: Path
+) -> None:
+    world = World(kafka, tmp_path)
+    kafka.produce(world.texts, [text("good"), text("kills"), text("good")])
+    model = {"backend": "fake", "crash_on": "kills"}
+    with world.service(model=model, worker={"max_restarts": 1}) as service:
+        assert service.wait(60) == 3
+    assert kafka.committed(world.texts, world.texts) in {None, 0, 1}
+    assert kafka.read(world.dead) == []
+
+
+def test_a_drain_past_its_deadline_ends_with_6_and_commits_nothing_unfinished(
+    kafka: Cluster, tmp_path: Path
+) -> None:
+    world = World(kafka, tmp_path)
+    kafka.produce(world.texts, [text("good")])
+    model = {"backend": "fake", "hang_on": "hangs"}
+    http = {"enabled": True, "host": "127.0.0.1", "port": 0}
+    with world.service(model=model, http=http, delivery={"drain_timeout_s": 1.0}) as service:
+        world.wait_until_committed(service, 1)
+        kafka.produce(world.texts, [text("hangs")])
+        wait_until(
+            lambda: "streamlabel_in_flight_records 1.0" in scrape(service.log.read_text()),
+            what="it is in flight",
+        )
+        service.terminate()
+        assert service.wait() == 6
+    assert kafka.committed(world.texts, world.texts) == 1
+
+
+def test_a_record_that_fails_after_every_replay_stays_a_dead_letter(
+    kafka: Cluster, tmp_path: Path
+) -> None:
+    world = World(kafka, tmp_path)
+    kafka.produce(world.texts, [text("raises")], headers=[("mine", b"1")])
+    command = [
+        sys.executable, "-m", "streamlabel", "dlq", "replay", "--execute", "--max-replays", "2",
+        "--json", "-c", str(tmp_path / "service.yaml"),
+    ]  # fmt: skip
+    with world.service(model={"backend": "fake", "fail_on": "raises"}) as service:
+        # offsets: the record, and twice a replay with the mark of its transaction
+        for round_number, next_offset in enumerate((1, 2, 4)):
+            world.wait_until_committed(service, next_offset)
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            found = {
+                row["verdict"]: row["dead_letters"] for row in json.loads(done.stdout)["found"]
+            }
+            if round_number < 2:
+                assert found.pop("replay") == 1
+            else:
+                assert found.pop("exhausted") == 1
+            assert found.pop("replayed", 0) == round_number
+            assert not found
+    letters = [m for m in kafka.read(world.dead) if m.value() is not None]
+    dead = [m for m in letters if ("mine", b"1") in (m.headers() or [])]
+    replays = [dict(m.headers() or []).get("streamlabel-replays") for m in dead]
+    assert replays == [None, b"1", b"2"]
