@@ -36,6 +36,7 @@ def run(
       4  the brokers refused or stayed away
       5  too many dead letters in a row: something is systematically wrong
       6  the drain deadline passed
+      130, 143  a second SIGINT or SIGTERM
     \b
     Examples:
       streamlabel run -c streamlabel.yaml
