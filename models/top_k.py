@@ -11,8 +11,13 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from streamlabel.models.answer import Answer, from_label_scores, log_sum_exp
+from streamlabel.models.base import Prediction
+from streamlabel.models.label_reads import SHOWN_CHARS
 
-__all__ = ["Bounded", "bound_answer"]
+__all__ = ["Bounded", "bound_answer", "predict_bounded"]
+
+# More doubt than this about the confidence is for a person.
+MAX_UNKNOWN = 0.01
 
 # Token ids of an engine, or tokens as a remote endpoint spells them.
 Key = TypeVar("Key", bound=Hashable)
@@ -70,3 +75,47 @@ def bound_answer(
     highest = most / (math.fsum(masses) - masses[chosen] + most)
     unknown = highest - answer.probabilities[chosen] if any(missing) else 0.0
     return Bounded(answer, max(0.0, unknown))
+
+
+def predict_bounded(
+    candidates: Mapping[Key, float],
+    forms: Sequence[Sequence[Key]],
+    *,
+    top: Key,
+    shown: str,
+    truncated: bool,
+    review_reasons: tuple[str, ...] = (),
+    max_unknown: float = MAX_UNKNOWN,
+) -> Prediction:
+    """Return the prediction for one text; without probabilities where they are too uncertain.
+
+    Args:
+        candidates, forms, top: see ``bound_answer``.
+        shown: the most probable token as text, for an off-label answer.
+        truncated, review_reasons: see Prediction.
+        max_unknown: how much higher than published the confidence may be, in [0, 1].
+
+    Raises:
+        InferenceError: the numbers are no log-probabilities over a vocabulary.
+    """
+    found = bound_answer(candidates, forms, top=top)
+    is_label = any(top in tokens for tokens in forms)
+    off_label = None if is_label else shown[:SHOWN_CHARS]
+    if found is None or found.unknown > max_unknown:
+        return Prediction(
+            None,
+            truncated=truncated,
+            review_reasons=("off_label", *review_reasons),
+            argmax_is_label=is_label,
+            off_label_token=off_label,
+        )
+    return Prediction(
+        found.answer.probabilities,
+        found.answer.log_scores,
+        truncated=truncated,
+        review_reasons=review_reasons,
+        off_label_mass=found.answer.off_label_mass,
+        argmax_is_label=is_label,
+        first_token_probability=found.answer.first_token_probability,
+        off_label_token=off_label,
+    )

@@ -13,14 +13,10 @@ from streamlabel.models.chat import Chat
 from streamlabel.models.label_reads import LabelReads, predict
 from streamlabel.models.label_tokens import LabelTokens
 from streamlabel.models.prompts import Prompt
-from streamlabel.models.top_k import bound_answer
+from streamlabel.models.top_k import predict_bounded
 from streamlabel.models.vllm_runtime import VllmRuntime
 
 __all__ = ["FirstTokenReader", "HeadReader", "Reader"]
-
-# Asked for the top k, a label may be missing: more doubt than this about the confidence is for
-# a person.
-MAX_UNKNOWN = 0.01
 
 
 class Reader(Protocol):
@@ -128,12 +124,14 @@ class FirstTokenReader(_PromptRows):
         reasons = ("truncated",) if to_review else ()
         try:
             if not self._reads_by_id and isinstance(self.reads, LabelTokens):
-                return bounded(
-                    self.reads,
-                    firsts[0],
+                top = firsts[0].top_id
+                return predict_bounded(
+                    firsts[0].log_probabilities,
+                    self.reads.forms,
+                    top=top,
+                    shown=self._chat.tokens.decode((top,)),
                     truncated=text.truncated,
-                    reasons=reasons,
-                    chat=self._chat,
+                    review_reasons=reasons,
                 )
             return predict(
                 self.reads,
@@ -144,42 +142,6 @@ class FirstTokenReader(_PromptRows):
             )
         except InferenceError as error:
             return error
-
-
-def bounded(
-    reads: LabelTokens,
-    first: FirstToken,
-    *,
-    truncated: bool,
-    reasons: tuple[str, ...],
-    chat: Chat,
-) -> Prediction:
-    """Return the prediction out of the top k; without probabilities where they are too uncertain.
-
-    Raises:
-        InferenceError: the numbers are no log-probabilities.
-    """
-    found = bound_answer(first.log_probabilities, reads.forms, top=first.top_id)
-    if found is None or found.unknown > MAX_UNKNOWN:
-        return Prediction(
-            None,
-            truncated=truncated,
-            review_reasons=("off_label", *reasons),
-            argmax_is_label=first.top_id in reads.ids,
-        )
-    answer = found.answer
-    return Prediction(
-        answer.probabilities,
-        answer.log_scores,
-        truncated=truncated,
-        review_reasons=reasons,
-        off_label_mass=answer.off_label_mass,
-        argmax_is_label=answer.argmax_is_label,
-        first_token_probability=answer.first_token_probability,
-        off_label_token=None
-        if answer.argmax_is_label
-        else chat.tokens.decode((first.top_id,))[:40],
-    )
 
 
 class HeadReader(_PromptRows):

@@ -15,6 +15,7 @@ from typing import Any, Final
 from streamlabel.errors import InferenceError, ModelError, WorkerError
 from streamlabel.models.answer import FirstToken
 from streamlabel.models.loop_thread import LoopThread
+from streamlabel.models.together import together
 
 __all__ = ["TOP_K", "CacheCount", "VllmRuntime"]
 
@@ -161,7 +162,7 @@ class VllmRuntime:
             for request in requests:
                 request.close()
             raise ModelError("the classifier is closed")
-        return await self._loop.run(_gather(requests))
+        return await self._loop.run(together(requests))
 
     async def _first_token(
         self, row: Sequence[int], wanted: Sequence[int], timeout_s: float | None
@@ -241,18 +242,6 @@ class VllmRuntime:
         self.cache.prompt_tokens += len(row)
         self.cache.cached_tokens += int(getattr(output, "num_cached_tokens", 0) or 0)
         return output
-
-
-async def _gather(requests: list[Any]) -> list[Any]:
-    """All or nothing: the first error takes the others back, and is raised alone."""
-    tasks = [asyncio.ensure_future(request) for request in requests]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        # Their aborts must reach the engine before anyone counts what it still works on.
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _cancel(task: asyncio.Task[None] | None) -> None:
