@@ -1,0 +1,1 @@
+"""Training, evaluation and calibration on labelled files: what the offline commands are made of."""
