@@ -156,10 +156,13 @@ class KafkaSource:
             self._membership.start_admission(moved)
 
     def lag(self) -> Mapping[TopicPartition, int]:
-        """Records between the read position and the end, per ready partition."""
+        """Records between the read position and the end, per ready partition.
+
+        The end of what can be read: a transaction that somebody keeps open is no work left over.
+        """
         lags = {}
         for partition, position in self._assigned(self._gate.positions()).items():
-            end = self._running.highwater(partition)
+            end = self._running.last_stable_offset(partition)
             if end is not None:
                 lags[TopicPartition(*partition)] = max(0, end - position)
         return lags

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 from streamlabel.config.kafka import InputSettings, KafkaSettings
 from streamlabel.consumer.clock import SystemClock
 from streamlabel.consumer.kafka_source import KafkaSource
+from streamlabel.consumer.records import TopicPartition
 from streamlabel.errors import BrokerError
 
 P0 = KafkaPartition("texts", 0)
@@ -51,6 +52,14 @@ class ConsumerInARebalance:
         self._sought.clear()
         return {}
 
+    def highwater(self, _partition: KafkaPartition) -> int:
+        """Forty records of a transaction that is still open, behind ten that can be read."""
+        return 50
+
+    def last_stable_offset(self, _partition: KafkaPartition) -> int:
+        """The end of those that can be read."""
+        return 10
+
     async def position(self, _partition: KafkaPartition) -> int:
         """Waits like aiokafka."""
         await self._sought.wait()
@@ -76,3 +85,13 @@ async def test_a_fetcher_that_died_is_an_error_and_not_an_idle_topic() -> None:
     with pytest.raises(BrokerError, match="fetcher has ended"):
         await source.poll(max_items=10, timeout_s=0.1)
     consumer._fetcher.error_future.exception()
+
+
+async def test_records_of_an_open_transaction_are_no_lag() -> None:
+    """They cannot be read: a probe that took them for work would restart a healthy service."""
+    source = KafkaSource(KafkaSettings(), InputSettings(), SystemClock(), revoke_timeout_s=5)
+    source._consumer = ConsumerInARebalance(source)
+    source._gate.own(P0)
+    source._gate.admit(P0, source._gate.epoch(P0), 8)
+    source._seek_admitted()
+    assert source.lag() == {TopicPartition("texts", 0): 2}
