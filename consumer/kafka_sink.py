@@ -96,17 +96,25 @@ class KafkaSink:
         """Write outputs; return those to send again because a batch was too large."""
         producer = await self._connected()
         sent: list[tuple[list[int], asyncio.Future[Any]]] = []
+        latest: dict[str, asyncio.Future[Any]] = {}
+        behind: list[int] = []  # a refused batch of the same topic
         try:
             async with asyncio.timeout(self._timeout_s):
                 for batch in batches(outbounds, indexes, self._limits):
                     topic = outbounds[batch[0]].topic
+                    if await _failed(latest.get(topic)):
+                        behind += batch
+                        continue
                     number = partition.partition % self._topics[topic].partitions
                     future = await write(producer, [outbounds[index] for index in batch], number)
+                    latest[topic] = future
                     sent.append((batch, future))
                 errors = await asyncio.gather(
                     *(future for _, future in sent), return_exceptions=True
                 )
         except (KafkaError, OSError, TimeoutError) as error:
+            for _, future in sent:
+                future.cancel()  # nobody asks any more, and asyncio would complain about that
             await self._discard(producer)
             raise broker_error(error, f"delivering {len(outbounds)} output(s)") from error
         failed = [
@@ -117,7 +125,7 @@ class KafkaSink:
         if failed:
             await self._discard(producer)
             self._learn(outbounds, failed)
-        return [index for batch, _ in failed for index in batch]
+        return sorted([index for batch, _ in failed for index in batch] + behind)
 
     def _learn(
         self, outbounds: Sequence[Outbound], failed: Sequence[tuple[list[int], BaseException]]
@@ -153,3 +161,15 @@ class KafkaSink:
         producer, self._producer = self._producer, None
         if producer is not None:
             await stop_producer(producer)
+
+
+async def _failed(earlier: "asyncio.Future[Any] | None") -> bool:
+    """Wait for the batch before, if there is one, and return whether it failed.
+
+    aiokafka has one batch of a partition under way at a time anyway, but goes on with the next
+    one after a refusal, and a broker that has not seen this producer before takes that one.
+    """
+    if earlier is None:
+        return False
+    await asyncio.wait([earlier])
+    return earlier.exception() is not None
