@@ -6,51 +6,22 @@ On a heavy-tailed mix of real texts, MiniLM in fp32, interleaved in one run:
 """
 
 import argparse
-import asyncio
 import statistics
+import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import minilm, results_file, texts
 from benchmarks.kafka_to_kafka import Contender, Measured, measure, service
-from streamlabel.config.model import EncoderSettings
-from streamlabel.config.settings import BatchingSettings
-from streamlabel.consumer.batching import MicroBatcher
-from streamlabel.errors import InferenceError
-from streamlabel.models.base import Classifier, PreparedText
 from tests.kafka_broker import Cluster
 
 
-async def engine_alone(model: Path, mix: Sequence[str]) -> float:
-    """Return texts/s of the encoder in this process, tokenising included, loading left out."""
-    from streamlabel.models import encoder
-
-    classifier = encoder.load(EncoderSettings(path=str(model), device="cpu"))
-    try:
-        await _classify(classifier, mix[:64])
-        began_s = time.perf_counter()
-        await _classify(classifier, mix)
-        return len(mix) / (time.perf_counter() - began_s)
-    finally:
-        await classifier.close()
-
-
-async def _classify(classifier: Classifier, mix: Sequence[str]) -> None:
-    limits = BatchingSettings()
-    batcher: MicroBatcher[PreparedText] = MicroBatcher(
-        max_tokens=limits.max_batch_tokens or classifier.info.batch_tokens,
-        max_items=limits.max_batch_items,
-        pads=classifier.info.pads,
-    )
-    for prepared in await classifier.prepare(mix):
-        if isinstance(prepared, InferenceError):
-            raise prepared
-        batcher.add(prepared, tokens=prepared.tokens, rows=prepared.rows, now_s=0.0)
-    while (batch := batcher.take(0.0)) is not None:
-        await classifier.classify(batch.items)
+def engine_alone(model: Path) -> float:
+    """Return texts/s of the encoder in a fresh process."""
+    command = (sys.executable, "-m", "benchmarks.engine_alone", str(model))
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
 
 
 def naive(cluster: Cluster, model: Path) -> Contender:
@@ -80,7 +51,7 @@ def main() -> None:
         try:
             settings = {"model": {"backend": "encoder", "path": str(model), "device": "cpu"}}
             for number in range(rounds):
-                alone.append(asyncio.run(engine_alone(model, mix)))
+                alone.append(engine_alone(model))
                 contender = service(cluster, folder, f"service{number}", settings)
                 ours.append(measure(cluster, contender, mix))
                 plain.append(measure(cluster, naive(cluster, model), mix))

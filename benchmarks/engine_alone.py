@@ -1,0 +1,48 @@
+"""The encoder alone, offline, in a process of its own as the service's worker has one."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import texts
+from streamlabel.config.model import EncoderSettings
+from streamlabel.config.settings import BatchingSettings
+from streamlabel.consumer.batching import MicroBatcher
+from streamlabel.errors import InferenceError
+from streamlabel.models.base import Classifier, PreparedText
+
+
+async def engine_alone(model: Path, mix: Sequence[str]) -> float:
+    """Return texts/s of the encoder in this process, tokenising included, loading left out."""
+    from streamlabel.models import encoder
+
+    classifier = encoder.load(EncoderSettings(path=str(model), device="cpu"))
+    try:
+        await _classify(classifier, mix[:64])
+        began_s = time.perf_counter()
+        await _classify(classifier, mix)
+        return len(mix) / (time.perf_counter() - began_s)
+    finally:
+        await classifier.close()
+
+
+async def _classify(classifier: Classifier, mix: Sequence[str]) -> None:
+    limits = BatchingSettings()
+    batcher: MicroBatcher[PreparedText] = MicroBatcher(
+        max_tokens=limits.max_batch_tokens or classifier.info.batch_tokens,
+        max_items=limits.max_batch_items,
+        pads=classifier.info.pads,
+    )
+    for prepared in await classifier.prepare(mix):
+        if isinstance(prepared, InferenceError):
+            raise prepared
+        batcher.add(prepared, tokens=prepared.tokens, rows=prepared.rows, now_s=0.0)
+    while (batch := batcher.take(0.0)) is not None:
+        await classifier.classify(batch.items)
+
+
+if __name__ == "__main__":
+    rate = asyncio.run(engine_alone(Path(sys.argv[1]), texts.heavy_tailed_mix()))
+    sys.stdout.write(f"{rate}\n")
