@@ -106,6 +106,13 @@ class DeliverySettings(Section):
         description="at_least_once: an offset is committed after everything it caused is acked;"
         " exactly_once: outputs and offset are one transaction, for readers with read_committed.",
     )
+    transaction_interval_s: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="exactly_once: least time between two transactions of a partition. Longer"
+        " ones carry more records and cost the brokers less; readers wait for them.",
+    )
     transaction_timeout_ms: int = Field(
         30_000,
         ge=1_000,

@@ -63,6 +63,7 @@ class Lane:
         self._on_delivered = on_delivered
         self._wake = asyncio.Event()
         self._under_way: Release[Outcome] | None = None
+        self._due_s = clock.now_s()  # of the next delivery
 
     def started(self, record: SourceRecord) -> Slot[Outcome]:
         """Note that ``record`` was read."""
@@ -103,6 +104,8 @@ class Lane:
             DeadLetterGuardError: too many of these records are dead letters; they are not written.
         """
         while not self.closed:
+            if (early_s := self._due_s - self._clock.now_s()) > 0:
+                await self._clock.sleep(early_s)
             release = self._tracker.release(_MAX_RELEASE_ITEMS)
             if release is None:
                 self._wake.clear()
@@ -113,6 +116,8 @@ class Lane:
                 is_dead = outcome.route == "dead_letter"
                 self._guard.judge(outcome.source.position, is_dead=is_dead)
             began_s = self._clock.now_s()
+            if self._sink.commits_offsets:
+                self._due_s = began_s + self._settings.transaction_interval_s
             await self._deliver(release)
             if self._under_way is not release:
                 return  # closed meanwhile, and counted as dropped

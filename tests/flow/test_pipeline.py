@@ -353,6 +353,22 @@ async def test_a_lost_transaction_starts_the_partition_again_without_doubles() -
         assert r.committed() == 3
 
 
+async def test_transactions_keep_their_interval_and_carry_what_came_meanwhile() -> None:
+    settings = {"delivery": {"transaction_interval_s": 5}}
+    async with rig(transactional=True, settings=settings) as r:
+        await r.clock.advance(1)
+        await r.send("0.9 a")
+        assert r.committed() == 1
+        await r.send("0.9 b")
+        await r.clock.advance(2)
+        await r.send("0.9 c")
+        assert r.committed() == 1
+        delivered = r.sink.faults.calls["deliver"]
+        await r.clock.advance(3)
+        assert r.committed() == 3
+        assert r.sink.faults.calls["deliver"] == delivered + 1
+
+
 async def misfortune(r: Rig, rng: random.Random, *, transactional: bool) -> None:
     """Let one thing go wrong, or none."""
     draw = rng.random()
