@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -37,18 +36,6 @@ def test_every_command_explains_itself(command: str) -> None:
 
 def test_version_is_the_packages() -> None:
     assert invoke("version").stdout == f"{__version__}\n"
-
-
-def test_help_is_there_at_once() -> None:
-    times = []
-    for _ in range(3):
-        began_s = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "streamlabel", "--help"], check=True, capture_output=True
-        )
-        times.append(time.perf_counter() - began_s)
-    # promised: 0.5 s; the machine may be busy with other tests
-    assert min(times) < 1.5
 
 
 def test_help_imports_nothing_heavy() -> None:
