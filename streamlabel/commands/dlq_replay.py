@@ -79,7 +79,7 @@ def replay_dead_letters(
     """  # noqa: D301 \b keeps the lines as they are
     import asyncio
 
-    from streamlabel.commands.terminal import progress, quiet_logs
+    from streamlabel.commands.terminal import progress, quiet_logs, say
     from streamlabel.consumer.clock import SystemClock
     from streamlabel.consumer.kafka_replay import Replay, Report
 
@@ -99,7 +99,11 @@ def replay_dead_letters(
             report=report,
             on_progress=lambda now: update(now.written, "replayed"),
         )
-        asyncio.run(replay.run())
+        try:
+            asyncio.run(replay.run())
+        except KeyboardInterrupt:
+            say(f"{report.written} record(s) were replayed, run it again for the rest")
+            raise
     _show_report(report, settings, executed=execute, as_json=as_json)
 
 

@@ -19,7 +19,7 @@ from tests.kafka.test_service import scrape
 from tests.kafka_broker import LocalCluster, wait_until
 from tests.kafka_bytes import batch, produce_bytes
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 # Stands in every text, key, header and metadata; must never stand in a log, metric or message.
 PLANTED = "planted-4711-text"
@@ -145,7 +145,7 @@ def aftermath(secure_kafka: LocalCluster, tmp_path_factory: pytest.TempPathFacto
                     or secure_kafka.committed(topics["texts"], topics["texts"]) == len(sent)
                 ),
                 what="all is committed",
-                timeout_s=120,
+                timeout_s=240,
                 every_s=0.5,
             )
             assert service.is_running, service.log.read_text()[-3000:]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -36,7 +37,7 @@ class Letters:
         self.texts = kafka.topic("texts", partitions=partitions)
         self.dead = kafka.topic("dead", partitions=partitions)
         self.partitions = partitions
-        self._producer = Producer({"bootstrap.servers": kafka.bootstrap})
+        self._producer = Producer({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
 
     @property
     def settings(self) -> Settings:
@@ -241,6 +242,23 @@ def test_a_replay_killed_in_the_middle_goes_on_without_doubles(kafka: Cluster) -
     result = letters.run("replay", "--execute")
     assert result.exit_code == 0, result.output
     assert letters.values() == expected(300)
+
+
+def test_an_interrupted_replay_says_how_far_it_came(kafka: Cluster) -> None:
+    letters = Letters(kafka, partitions=1)
+    letters.add(100)
+    command = [sys.executable, "-m", "streamlabel", "dlq", "replay", "--execute", "--rate", "10"]
+    with subprocess.Popen(
+        [*command, *letters.options], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            wait_until(lambda: len(letters.values()) > 0, what="some are replayed")
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert f"{len(letters.values())} record(s) were replayed, run it again" in said
 
 
 async def test_of_two_replays_at_once_the_later_one_wins_and_nothing_is_doubled(
