@@ -88,6 +88,7 @@ def _assignments(groups: Sequence[Sequence[ServiceProcess]]) -> list[int]:
 
 def rebalanced(runs: Sequence[Run]) -> float:
     """A process joins; after one to three seconds the oldest member leaves."""
+    struck_s = time.monotonic()
     for run in runs:
         run.start_service()
         time.sleep(run.rng.uniform(1.0, 3.0))
@@ -95,7 +96,7 @@ def rebalanced(runs: Sequence[Run]) -> float:
         leaver.terminate()
         if code := leaver.wait():
             run.problems.append(f"exit code {code} when leaving the group")
-    return time.monotonic()
+    return struck_s
 
 
 def worker_killed(runs: Sequence[Run]) -> float:

@@ -41,13 +41,13 @@ class Observer:
     Attributes:
         seen: source -> monotonic seconds at which its first outcome was read.
         count: outcomes read, repetitions included.
-        last_s: when the last one was read.
+        last_s: input partition -> when its last outcome was read.
     """
 
     def __init__(self, bootstrap: str, topics: Sequence[str]) -> None:
         self.seen: dict[At, float] = {}
         self.count = 0
-        self.last_s = time.monotonic()
+        self.last_s: dict[int, float] = {}
         self._bootstrap = bootstrap
         self._consumer = Consumer(
             {
@@ -127,6 +127,6 @@ class Observer:
         at = outcome.source
         self._read_to[outcome.topic, outcome.partition] = outcome.offset + 1
         self.count += 1
-        self.last_s = now_s
+        self.last_s[at.partition] = now_s
         self.seen.setdefault(at, now_s)
         self._written[at.partition] = max(self._written.get(at.partition, 0), at.offset + 1)

@@ -1,13 +1,16 @@
 """Service processes that a test starts, kills, stops and continues; the real program, unchanged."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -37,7 +40,9 @@ class ServiceProcess:
 
     def __init__(self, config: Path, log: Path, *, command: Sequence[str] = RUN) -> None:
         self.log = log
-        self._log_begins = log.stat().st_size if log.exists() else 0
+        self._log_read_to = log.stat().st_size if log.exists() else 0
+        self._events: Counter[str] = Counter()
+        self._owned: set[int] = set()
         with log.open("ab") as output:
             self._child = subprocess.Popen(
                 [*command, "-c", str(config)],
@@ -70,9 +75,31 @@ class ServiceProcess:
 
     def said(self, event: str) -> int:
         """How many lines of this process's log name ``event``."""
+        self._read_log()
+        return self._events[event]
+
+    def owned(self) -> set[int]:
+        """Input partitions it works on, as far as its log says."""
+        self._read_log()
+        return set(self._owned) if self.is_running else set()
+
+    def _read_log(self) -> None:
         with self.log.open("rb") as log:
-            log.seek(self._log_begins)
-            return sum(f'"{event}"'.encode() in line for line in log)
+            log.seek(self._log_read_to)
+            for line in log:
+                if not line.endswith(b"\n"):
+                    break  # still being written
+                self._log_read_to += len(line)
+                if line.startswith(b"{"):
+                    self._note(json.loads(line))
+
+    def _note(self, line: dict[str, Any]) -> None:
+        event = line["event"]
+        self._events[event] += 1
+        if event == "partitions_assigned":
+            self._owned.update(line["partitions"])
+        elif event == "partitions_revoked":
+            self._owned.difference_update(line["partitions"])
 
     def kill(self) -> None:
         """SIGKILL to the service alone; the worker must notice by itself."""

@@ -4,7 +4,7 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -82,6 +82,7 @@ class Run:
         windows: what was in flight at each fault; see ``Window``.
         in_flight: at each fault, records acknowledged and without outcome.
         recoveries_s: per fault, from its end until what was in flight then had its outcome.
+        met_work: whether the latest fault struck while work was in flight where it struck.
         problems: what went wrong besides the verdict.
     """
 
@@ -98,6 +99,7 @@ class Run:
         self.windows: list[Window] = []
         self.in_flight: list[int] = []
         self.recoveries_s: list[float] = []
+        self.met_work = False
         self.problems: list[str] = []
         self._folder = folder / self.topics.texts
         self._folder.mkdir(parents=True)
@@ -160,16 +162,19 @@ class Run:
         return [service for service in self.services if service.is_running]
 
     def members(self) -> list[ServiceProcess]:
-        """Processes that have joined the group."""
-        return [each for each in self.running() if each.said("partitions_assigned")]
+        """Processes that have joined the group and own partitions."""
+        return [each for each in self.running() if each.owned()]
 
     def all_joined(self) -> bool:
-        """Whether all that run have joined."""
-        return len(self.members()) == len(self.running())
+        """Whether every process that runs owns partitions, and every partition is owned."""
+        owned: set[int] = set().union(*(each.owned() for each in self.running()))
+        return len(self.members()) == len(self.running()) and len(owned) == PARTITIONS
 
     def victim(self) -> ServiceProcess:
         """A member, chosen by the seed."""
-        return self.rng.choice(self.members())
+        victim = self.rng.choice(self.members())
+        self.met_work = self.is_at_work(victim.owned())
+        return victim
 
     def said(self, *events: str) -> int:
         """How often the logs of all processes name one of the events."""
@@ -180,10 +185,11 @@ class Run:
         seen = self.observer.seen
         return [record.at for record in list(self.driver.acked) if record.at not in seen]
 
-    def is_at_work(self) -> bool:
+    def is_at_work(self, partitions: Iterable[int] = range(PARTITIONS)) -> bool:
         """Whether a fault now would meet work: outcomes just came, and more is under way."""
-        fresh = time.monotonic() - self.observer.last_s < _FRESH_S
-        return fresh and bool(self.waiting())
+        busy = {at.partition for at in self.waiting()}
+        now_s, last_s = time.monotonic(), self.observer.last_s
+        return any(each in busy and now_s - last_s.get(each, 0) < _FRESH_S for each in partitions)
 
     def is_ready(self) -> bool:
         """Whether all processes that run are members and work is under way."""
