@@ -78,7 +78,8 @@ async def test_errors_of_single_texts_become_record_errors() -> None:
     async def call(items: Sequence[int]) -> list[int | InferenceError]:
         return [InferenceError("no") if item == 2 else item for item in items]
 
-    assert reasons(await inference().run(call, [1, 2, 3])) == [1, "inference_error", 3]
+    results = await inference().run(call, [1, 2, 3])
+    assert reasons(results) == [1, "inference_error", 3]
 
 
 async def test_out_of_memory_splits_at_once_and_lowers_the_budget() -> None:
@@ -91,7 +92,8 @@ async def test_out_of_memory_splits_at_once_and_lowers_the_budget() -> None:
 
 async def test_a_text_that_never_fits_is_a_record_error() -> None:
     model = Model(fits=0)
-    assert reasons(await inference().run(model, [1])) == ["inference_error"]
+    results = await inference().run(model, [1])
+    assert reasons(results) == ["inference_error"]
 
 
 async def test_a_crash_is_retried_and_nothing_is_lost() -> None:

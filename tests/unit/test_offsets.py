@@ -23,11 +23,10 @@ def test_nothing_is_committable_before_delivery() -> None:
     tracker.started(0).result = "a"
     release = tracker.release(1)
     assert release is not None
-    assert tracker.committable is None
-    assert tracker.in_flight == 1
+    before = (tracker.committable, tracker.in_flight)
+    assert before == (None, 1)
     tracker.delivered(release)
-    assert tracker.committable == 1
-    assert tracker.in_flight == 0
+    assert (tracker.committable, tracker.in_flight) == (1, 0)
 
 
 def test_a_committed_offset_is_not_committed_again() -> None:
