@@ -151,7 +151,9 @@ class CalibrationFile(Section):
     def write(self, path: Path) -> None:
         """Write the file; it appears whole or not at all."""
         tree = self.model_dump(mode="json", by_alias=True, exclude_none=False)
-        text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100)
+        text = yaml.safe_dump(
+            tree, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+        )
         partial = path.with_name(f".{path.name}.partial")
         try:
             partial.write_text(f"# {_ADVICE}\n{text}", encoding="utf-8")

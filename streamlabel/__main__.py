@@ -2,16 +2,19 @@
 
 import typer
 
+from streamlabel.commands.calibrate import calibrate
 from streamlabel.commands.check import check
 from streamlabel.commands.classify import classify
 from streamlabel.commands.config import show_schema, show_settings
 from streamlabel.commands.demo import demo
 from streamlabel.commands.dlq_list import list_dead_letters
 from streamlabel.commands.dlq_replay import replay_dead_letters
+from streamlabel.commands.evaluate import evaluate
 from streamlabel.commands.produce import produce
 from streamlabel.commands.program import Program
 from streamlabel.commands.run import run
 from streamlabel.commands.tail import tail
+from streamlabel.commands.thresholds import thresholds
 from streamlabel.commands.version import version
 
 __all__ = ["app", "main"]
@@ -37,6 +40,9 @@ app.command()(check)
 app.command()(classify)
 app.command()(produce)
 app.command()(tail)
+app.command()(evaluate)
+app.command()(calibrate)
+app.command()(thresholds)
 app.command()(demo)
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(config_app, name="config")

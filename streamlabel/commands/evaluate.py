@@ -1,0 +1,75 @@
+"""``streamlabel evaluate``: how good the configured model is on labelled texts."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamlabel.commands.options import ConfigFile, Overrides, load_settings
+
+if TYPE_CHECKING:
+    from streamlabel.models.evaluation import Evaluation
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data",
+            metavar="FILE",
+            help="Labelled texts that were not trained on: .jsonl or .csv with text and label.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="For report.html and report.json.")
+    ] = Path("report"),
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+) -> None:
+    """Measure the configured model, with routing.calibration if there is one.
+
+    \b
+    Examples:
+      streamlabel evaluate -c streamlabel.yaml --data dev.jsonl --out report
+      streamlabel evaluate --set model.backend=encoder --set model.path=./model --data dev.csv
+    """  # noqa: D301 \b keeps the lines as they are
+    from streamlabel.commands.asking import ask_model, needs_evaluate, say_lost
+    from streamlabel.commands.terminal import say
+    from streamlabel.models.evaluation import evaluate as measure
+    from streamlabel.quality.report import scored_of, write_report
+
+    needs_evaluate()
+    settings = load_settings(config, overrides).settings
+    answers = ask_model(settings, data)
+    say_lost(answers, data)
+    scored, calibration_id = scored_of(answers, settings.routing)
+    evaluation = measure(scored)
+    about = {"data": data.name, "calibration": calibration_id or "none"}
+    write_report(out, evaluation, scored, answers, about=about)
+    _show(evaluation)
+    say(f"written to {out / 'report.html'} and {out / 'report.json'}")
+
+
+def _show(found: "Evaluation") -> None:
+    error = found.calibration
+    typer.echo(
+        f"accuracy {found.accuracy.value:.3f} ({found.accuracy.low:.3f} to"
+        f" {found.accuracy.high:.3f}), macro F1 {found.macro_f1.value:.3f}"
+        f" ({found.macro_f1.low:.3f} to {found.macro_f1.high:.3f}), {found.items:,} texts"
+    )
+    typer.echo(
+        f"log loss {found.log_loss:.4f}, Brier {found.brier:.4f}, AURC {found.aurc:.5f},"
+        f" calibration error {error.value:.4f} (by chance {error.by_chance:.4f})"
+    )
+    shares = ", ".join(f"{c:.1%} at {float(r):.1%}" for r, c in found.coverage_at.items())
+    typer.echo(f"accepted at an error of: {shares}")
+    width = max(len(label.name) for label in found.by_label)
+    typer.echo(f"{'label':<{width}}  {'texts':>6} {'precision':>9} {'recall':>7} {'F1':>6}")
+    for label in found.by_label:
+        typer.echo(
+            f"{label.name:<{width}}  {label.texts:>6} {label.precision.value:>9.3f}"
+            f" {label.recall.value:>7.3f} {label.f1.value:>6.3f}"
+        )

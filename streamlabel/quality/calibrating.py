@@ -1,0 +1,238 @@
+"""From a model's answers to a calibration file: fit, choose thresholds, keep the evidence."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlabel import __version__
+from streamlabel.config.settings import RoutingSettings
+from streamlabel.consumer.routing import Router
+from streamlabel.errors import ConfigError
+from streamlabel.models.calibration import Calibration
+from streamlabel.models.calibration_file import (
+    CalibrationFile,
+    Conformal,
+    Evidence,
+    FittedOn,
+    Mapped,
+    Reference,
+    Thresholds,
+)
+from streamlabel.models.calibration_fit import Fitted, calibrated, fit_calibration
+from streamlabel.models.conformal import fit_limits
+from streamlabel.models.evaluation import Scored
+from streamlabel.models.promise import keep_promise, what_is_missing
+from streamlabel.models.thresholds import NEVER, Choices, Promise, allow, weigh_costs
+from streamlabel.quality.labelled import LabelledText
+from streamlabel.quality.scoring import Answers
+
+__all__ = ["Costs", "Wish", "calibrate", "choices_of", "choose_thresholds"]
+
+# Points of a reference distribution: every half per cent.
+_QUANTILES = 201
+# A fit to fewer texts than this is worth less than none.
+_LEAST_TEXTS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a look and an error cost, in the same unit."""
+
+    review: float
+    errors: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What thresholds are to be chosen by; nothing: none are chosen.
+
+    Attributes:
+        target_error: largest share of errors among what no person sees.
+        confidence: of promises and bounds.
+        max_review: largest share of texts for people.
+        costs: see ``Costs``.
+    """
+
+    target_error: float | None = None
+    confidence: float = 0.95
+    max_review: float | None = None
+    costs: Costs | None = None
+
+
+def calibrate(answers: Answers, wish: Wish, routing: RoutingSettings) -> CalibrationFile:
+    """Return the calibration of a model, with thresholds if they are wished for.
+
+    Args:
+        answers: of the model to labelled texts, drawn like the traffic.
+        wish: what the thresholds are for.
+        routing: what else sends texts to review: margins, off-label mass, truncation.
+
+    Raises:
+        ConfigError: too few texts to fit anything, or to promise what is asked.
+    """
+    if len(answers.texts) < _LEAST_TEXTS:
+        raise ConfigError(
+            f"{len(answers.texts)} labelled texts are too few to calibrate on: {_LEAST_TEXTS} at"
+            " least, some hundreds for a promise"
+        )
+    problem = answers.labels.problem_type
+    scores, truth = answers.log_scores, answers.truth
+    fitted = fit_calibration(scores, truth, problem)
+    scored = Scored(answers.labels, _probabilities(answers, fitted.calibration), truth)
+    file = CalibrationFile(
+        schema="streamlabel.calibration/v1",
+        model=_fitted_on(answers),
+        mapping=_mapped(answers, fitted),
+        conformal=_conformal(answers, scored, miss_rate=round(1 - wish.confidence, 6)),
+        reference=_reference(answers, scored),
+        evidence=Evidence(
+            made_on=datetime.now(UTC).date().isoformat(),
+            items=len(answers.texts),
+            by_label=_counted(answers.texts),
+            log_loss_before=fitted.before,
+            log_loss_after=fitted.after,
+            versions={"streamlabel": __version__, **answers.info.versions},
+        ),
+    )
+    router = Router(answers.labels, routing, calibration=file)
+    promise = choose_thresholds(choices_of(answers, scored, router), wish)
+    thresholds = None if promise is None else _thresholds(answers, promise, wish)
+    return file.model_copy(update={"thresholds": thresholds}).with_id()
+
+
+def choose_thresholds(choices: Choices, wish: Wish) -> Promise | None:
+    """Return the thresholds that are wished for.
+
+    Raises:
+        ConfigError: there are too few labels for the promise, or it takes more review than allowed.
+    """
+    confidence = wish.confidence
+    if wish.costs is not None:
+        return weigh_costs(
+            choices, review=wish.costs.review, errors=wish.costs.errors, confidence=confidence
+        )
+    if wish.target_error is not None:
+        promise = keep_promise(choices, target=wish.target_error, confidence=confidence)
+        if not promise.is_kept:
+            raise ConfigError(
+                what_is_missing(choices, target=wish.target_error, confidence=confidence)
+            )
+        if wish.max_review is not None and promise.review_share > wish.max_review:
+            raise ConfigError(
+                f"{promise}: more review than {wish.max_review:.1%}. With that budget alone:"
+                f" {_allowed(choices, wish.max_review, confidence)}"
+            )
+        return promise
+    if wish.max_review is not None:
+        return _allowed(choices, wish.max_review, confidence)
+    return None
+
+
+def choices_of(answers: Answers, scored: Scored, router: Router) -> Choices:
+    """Return what thresholds are chosen on: the answers as routing sees them."""
+    # Texts without an answer are traffic, too, and always go to people.
+    lost = answers.unanswered + len(answers.failed)
+    label = np.zeros(len(scored.truth), dtype=np.int64)
+    if not scored.is_multi:
+        label = scored.probabilities.argmax(axis=1)
+    return Choices(
+        label=np.append(label, np.zeros(lost, dtype=np.int64)),
+        confidence=np.append(scored.confidence, np.zeros(lost)),
+        is_wrong=np.append(~scored.is_right, np.ones(lost, dtype=bool)),
+        is_open=np.append(answers.is_open(router), np.zeros(lost, dtype=bool)),
+        names=answers.labels.names,
+        judged_whole=scored.is_multi,
+    )
+
+
+def _allowed(choices: Choices, max_review: float, confidence: float) -> Promise:
+    try:
+        return allow(choices, max_review=max_review, confidence=confidence)
+    except ValueError as error:
+        raise ConfigError(f"--max-review: {error}") from error
+
+
+def _probabilities(answers: Answers, calibration: Calibration) -> NDArray[np.float64]:
+    if calibration.is_identity:  # exactly what the service publishes
+        return np.array([p.probabilities for p in answers.predictions], dtype=np.float64)
+    return calibrated(calibration, answers.log_scores)
+
+
+def _fitted_on(answers: Answers) -> FittedOn:
+    info = answers.info
+    return FittedOn(
+        name=info.name,
+        backend=info.backend,
+        digest=info.digest,
+        prompt_version=info.prompt_version,
+        device=info.device,
+        dtype=info.dtype,
+        labels=list(answers.labels.names),
+        problem_type=answers.labels.problem_type,
+    )
+
+
+def _mapped(answers: Answers, fitted: Fitted) -> Mapped:
+    names, found = answers.labels.names, fitted.calibration
+    return Mapped(
+        method=fitted.method,
+        temperature=found.temperature,
+        bias=dict(zip(names, found.bias, strict=True)) if found.bias else {},
+        slopes=dict(zip(names, found.slopes, strict=True)) if found.slopes else {},
+        offsets=dict(zip(names, found.offsets, strict=True)) if found.offsets else {},
+        notes=list(fitted.notes),
+    )
+
+
+def _thresholds(answers: Answers, promise: Promise, wish: Wish) -> Thresholds:
+    chosen_by: Literal["promise", "budget", "costs"] = "budget"
+    if wish.costs is not None:
+        chosen_by = "costs"
+    elif wish.target_error is not None:
+        chosen_by = "promise"
+    named = zip(answers.labels.names, promise.thresholds, strict=True)
+    return Thresholds(
+        chosen_by=chosen_by,
+        by_label={name: None if t == NEVER else t for name, t in named},
+        target_error=promise.target,
+        bound=promise.bound,
+        confidence=promise.confidence,
+        summary=str(promise),
+        pooled=[list(group.labels) for group in promise.groups if len(group.labels) > 1],
+    )
+
+
+def _conformal(answers: Answers, scored: Scored, *, miss_rate: float) -> Conformal | None:
+    if scored.is_multi:
+        return None
+    limits = fit_limits(scored.probabilities, scored.truth.argmax(axis=1), miss_rate=miss_rate)
+    return Conformal(
+        miss_rate=miss_rate, limits=dict(zip(answers.labels.names, limits, strict=True))
+    )
+
+
+def _reference(answers: Answers, scored: Scored) -> Reference:
+    best = scored.probabilities.argmax(axis=1)
+    counts = np.bincount(best, minlength=len(answers.labels)).tolist()
+    at = np.linspace(0, 1, _QUANTILES)
+    lengths = [len(text.text) for text in answers.texts]
+    return Reference(
+        items=len(answers.texts),
+        labels=dict(zip(answers.labels.names, counts, strict=True)),
+        confidence_quantiles=_rounded(np.quantile(scored.confidence, at)),
+        length_quantiles=_rounded(np.quantile(lengths, at)),
+    )
+
+
+def _rounded(values: NDArray[np.floating[Any]]) -> list[float]:
+    return [round(value, 5) for value in values.tolist()]
+
+
+def _counted(texts: tuple[LabelledText, ...]) -> dict[str, int]:
+    counts = Counter(label for text in texts for label in text.labels)
+    return dict(sorted(counts.items()))

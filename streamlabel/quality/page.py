@@ -1,0 +1,168 @@
+"""The report of an evaluation: one page that needs nothing else, and a JSON with every number."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from streamlabel import __version__
+from streamlabel.models.evaluation import Estimate, Evaluation, Scored
+from streamlabel.quality import plots
+from streamlabel.quality.labelled import LabelledText
+from streamlabel.quality.scoring import Answers
+
+__all__ = ["document", "page"]
+
+_TEXT_CHARACTERS = 400
+
+
+def document(evaluation: Evaluation, answers: Answers, *, about: dict[str, Any]) -> dict[str, Any]:
+    """Return every number for machines; texts are named by their lines only."""
+    numbers = dataclasses.asdict(evaluation)
+    numbers["calibration"]["excess"] = evaluation.calibration.excess
+    numbers["worst_lines"] = [answers.texts[i].line for i in numbers.pop("worst")]
+    return {
+        "streamlabel": __version__,
+        "model": dataclasses.asdict(answers.info),
+        "labels": list(answers.labels.names),
+        "problem_type": answers.labels.problem_type,
+        "failed": [{"line": line, "why": why} for line, why in answers.failed],
+        "unanswered": answers.unanswered,
+        **about,
+        "evaluation": numbers,
+    }
+
+
+def page(
+    evaluation: Evaluation, scored: Scored, answers: Answers, *, title: str, about: dict[str, Any]
+) -> str:
+    """Return the HTML page."""
+    figures = [
+        plots.reliability(evaluation),
+        plots.risk_coverage(evaluation),
+        plots.confidences(scored),
+        plots.confusion(evaluation),
+    ]
+    info = answers.info
+    facts = [
+        ("Model", f"{info.name} ({info.backend}, {info.device}, {info.dtype})"),
+        ("Digest", info.digest[:16]),
+        ("Texts", f"{evaluation.items:,}" + _lost(answers)),
+        *((name.replace("_", " ").capitalize(), str(value)) for name, value in about.items()),
+    ]
+    return _PAGE.format(
+        title=escape(title),
+        facts=_rows(facts),
+        headline=_rows(_headline(evaluation)),
+        labels=_rows(_labels(evaluation)),
+        figures="\n".join(f"<figure>{svg}</figure>" for svg in figures if svg),
+        worst=_rows(_worst(evaluation, scored, answers.texts)) or "<tr><td>none</td></tr>",
+        version=__version__,
+        data=json.dumps(document(evaluation, answers, about=about)).replace("<", "\\u003c"),
+    )
+
+
+def _lost(answers: Answers) -> str:
+    if not answers.failed and not answers.unanswered:
+        return ""
+    return f"; {answers.unanswered} without a usable answer, {len(answers.failed)} failed"
+
+
+def _headline(e: Evaluation) -> Iterable[tuple[str, str]]:
+    c = e.calibration
+    yield "Accuracy", _percent(e.accuracy)
+    yield "Macro F1", _number(e.macro_f1)
+    yield "Log loss", f"{e.log_loss:.4f}"
+    yield "Brier score", f"{e.brier:.4f}"
+    yield (
+        "Calibration error",
+        f"{c.value:.4f} ({c.low:.4f} to {c.high:.4f}); a perfectly calibrated model shows"
+        f" {c.by_chance:.4f} here by chance",
+    )
+    yield "AURC", f"{e.aurc:.5f}"
+    for risk, coverage in e.coverage_at.items():
+        yield f"Accepted at {float(risk):.1%} error", f"{coverage:.1%}"
+
+
+def _labels(e: Evaluation) -> Iterable[tuple[str, ...]]:
+    for label in e.by_label:
+        yield (
+            label.name,
+            f"{label.texts:,}",
+            f"{label.chosen:,}",
+            _percent(label.precision),
+            _percent(label.recall),
+            _number(label.f1),
+        )
+
+
+def _worst(
+    e: Evaluation, scored: Scored, texts: Sequence[LabelledText]
+) -> Iterable[tuple[str, ...]]:
+    names, decided, sure = scored.labels.names, scored.decided, scored.confidence
+    for i in e.worst:
+        chosen = ", ".join(name for name, on in zip(names, decided[i], strict=True) if on)
+        text = texts[i].text
+        shown = text[:_TEXT_CHARACTERS] + ("…" if len(text) > _TEXT_CHARACTERS else "")
+        yield str(texts[i].line), f"{sure[i]:.3f}", chosen, ", ".join(texts[i].labels), shown
+
+
+def _percent(estimate: Estimate) -> str:
+    return f"{estimate.value:.1%} ({estimate.low:.1%} to {estimate.high:.1%})"
+
+
+def _number(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+
+
+def _rows(rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; color: #1d2733; max-width: 1120px;
+  margin: 2rem auto; padding: 0 1rem; }}
+h1 {{ font-size: 1.5rem; }} h2 {{ font-size: 1.15rem; margin-top: 2rem; }}
+table {{ border-collapse: collapse; }}
+td, th {{ padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #e3e8ee; text-align: left;
+  vertical-align: top; font-variant-numeric: tabular-nums; }}
+.names td:first-child {{ color: #5b6b7c; white-space: nowrap; }}
+.worst td:last-child {{ overflow-wrap: anywhere; white-space: pre-wrap; }}
+.figures {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); }}
+figure {{ margin: .5rem 0; }} figure svg {{ width: 100%; height: auto; }}
+footer {{ color: #5b6b7c; margin-top: 2rem; }}
+</style>
+<h1>{title}</h1>
+<table class="names">
+{facts}
+</table>
+<h2>Quality (95 % intervals)</h2>
+<table class="names">
+{headline}
+</table>
+<h2>By label</h2>
+<table>
+<tr><th>label<th>texts<th>chosen<th>precision<th>recall<th>F1</tr>
+{labels}
+</table>
+<h2>Pictures</h2>
+<div class="figures">
+{figures}
+</div>
+<h2>Most confidently wrong</h2>
+<table class="worst">
+<tr><th>line<th>confidence<th>chosen<th>right<th>text</tr>
+{worst}
+</table>
+<footer>streamlabel {version}</footer>
+<script type="application/json" id="numbers">{data}</script>
+</html>
+"""

@@ -1,0 +1,109 @@
+"""Plots of an evaluation as SVG elements for a page; nothing is fetched, nothing is written."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from streamlabel.models.evaluation import Evaluation, Scored
+
+__all__ = ["confidences", "confusion", "reliability", "risk_coverage"]
+
+_RIGHT, _WRONG, _PLAIN = "#2a7f62", "#c8553d", "#33658a"
+# With more classes the numbers in the cells cannot be read.
+_MOST_NUMBERED = 20
+
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text: the browser has the glyphs of every script
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+}
+
+
+def reliability(evaluation: Evaluation) -> str:
+    """Return accuracy against confidence, by bins of equal numbers of texts."""
+    with _figure("reliability") as (figure, out):
+        axes = figure.add_subplot()
+        bins = [b for b in evaluation.calibration.bins if b.items]
+        axes.plot([0, 1], [0, 1], color="#999999", linestyle="--", label="means what it says")
+        x, y = [b.confidence for b in bins], [b.accuracy for b in bins]
+        half = [1.96 * np.sqrt(max(b.accuracy * (1 - b.accuracy), 0.25 / b.items) / b.items)
+                for b in bins]  # fmt: skip
+        axes.errorbar(x, y, yerr=half, fmt="o", color=_PLAIN, ecolor="#b7c7d6", label="measured")
+        low = max(0.0, min([*x, *y]) - 0.1)
+        axes.set(xlim=(low, 1.02), ylim=(low, 1.02), xlabel="confidence", ylabel="share right")
+        axes.set_title("Reliability")
+        axes.legend(frameon=False, loc="upper left")
+    return out.getvalue()
+
+
+def risk_coverage(evaluation: Evaluation) -> str:
+    """Return the error among the most certain texts against their share."""
+    with _figure("risk") as (figure, out):
+        axes = figure.add_subplot()
+        coverage, risk = zip(*evaluation.curve, strict=True)
+        axes.plot([100 * c for c in coverage], [100 * r for r in risk], color=_PLAIN)
+        axes.set(xlabel="accepted without a person, %", ylabel="of these wrong, %")
+        axes.set(xlim=(0, 100), ylim=(0, None))
+        axes.set_title("Risk and coverage")
+    return out.getvalue()
+
+
+def confidences(scored: Scored) -> str:
+    """Return how the confidences of right and of wrong answers are spread."""
+    with _figure("confidences") as (figure, out):
+        axes = figure.add_subplot()
+        sure, right = scored.confidence, scored.is_right
+        edges = np.linspace(min(0.5, float(sure.min())), 1, 31)
+        axes.hist([sure[right], sure[~right]], bins=edges, stacked=True, color=[_RIGHT, _WRONG],
+                  label=["right", "wrong"])  # fmt: skip
+        axes.set(yscale="log", xlabel="confidence", ylabel="texts (log scale)")
+        axes.set_title("Confidences")
+        axes.legend(frameon=False, loc="upper left")
+    return out.getvalue()
+
+
+def confusion(evaluation: Evaluation) -> str:
+    """Return the confusion matrix, rows in shares; empty for a multi-label task."""
+    if evaluation.confusion is None:
+        return ""
+    counts = np.array(evaluation.confusion)
+    names = [label.name for label in evaluation.by_label]
+    with _figure("confusion") as (figure, out):
+        axes = figure.add_subplot()
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        if len(names) <= _MOST_NUMBERED:
+            for (row, column), count in np.ndenumerate(counts):
+                color = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", color=color)
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        axes.set_yticks(range(len(names)), names)
+        axes.set(xlabel="chosen", ylabel="right")
+        axes.set_title("Confusion")
+    return out.getvalue()
+
+
+@contextmanager
+def _figure(name: str) -> Iterator[tuple[Any, io.StringIO]]:
+    out = io.StringIO()
+    # a salt of its own: the plots stand in one page, where ids must differ
+    style: Any = {**_STYLE, "svg.hashsalt": name}
+    with mpl.rc_context(style), warnings.catch_warnings():
+        # glyphs that matplotlib's own font lacks are the browser's business
+        warnings.filterwarnings("ignore", message=".*missing from font.*")
+        figure = Figure(figsize=(5.2, 3.8), layout="constrained")
+        yield figure, out
+        figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
+    svg = out.getvalue()
+    out.seek(0)
+    out.truncate()
+    out.write(svg[svg.index("<svg") :])

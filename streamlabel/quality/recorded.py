@@ -1,0 +1,160 @@
+"""What other thresholds would have done to recorded outputs: a dry run, no model needed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from streamlabel.errors import ConfigError
+from streamlabel.models.bounds import upper_bound
+
+__all__ = ["Change", "LabelChange", "dry_run"]
+
+# Reasons that thresholds have a say in; with any other a text goes to people anyway.
+_OURS = {"low_confidence", "audit"}
+
+
+@dataclass(slots=True)
+class LabelChange:
+    """Texts of one chosen label."""
+
+    texts: int = 0
+    review_before: int = 0
+    review_after: int = 0
+
+
+@dataclass(slots=True)
+class Change:
+    """What would change.
+
+    Attributes:
+        by_label: chosen label -> counts.
+        judged_before: accepted texts whose right label is known, before.
+        wrong_before: how many of these were wrong.
+        unread: lines that are no outputs with a decision (dead letters, other records).
+    """
+
+    by_label: dict[str, LabelChange] = field(default_factory=dict)
+    judged_before: int = 0
+    wrong_before: int = 0
+    judged_after: int = 0
+    wrong_after: int = 0
+    unread: int = 0
+
+    @property
+    def texts(self) -> int:
+        """All decided ones."""
+        return sum(label.texts for label in self.by_label.values())
+
+    @property
+    def review_before(self) -> float:
+        """Share that people saw."""
+        return sum(label.review_before for label in self.by_label.values()) / self.texts
+
+    @property
+    def review_after(self) -> float:
+        """Share that people would see."""
+        return sum(label.review_after for label in self.by_label.values()) / self.texts
+
+    def bounds(self, confidence: float) -> tuple[float, float] | None:
+        """Return the upper bound of the error among accepted texts, before and after.
+
+        None where the right labels are not known.
+        """
+        if not self.judged_before and not self.judged_after:
+            return None
+        return (
+            upper_bound(self.wrong_before, self.judged_before, confidence=confidence),
+            upper_bound(self.wrong_after, self.judged_after, confidence=confidence),
+        )
+
+
+def dry_run(
+    path: Path, thresholds: Mapping[str, float], truth: Mapping[str, tuple[str, ...]]
+) -> Change:
+    """Return what ``thresholds`` would have changed.
+
+    Args:
+        path: outputs as JSON lines: of the labels and review topics, or of streamlabel classify.
+        thresholds: label -> least confidence; ``*`` for all others; a label without one keeps its
+            decisions.
+        truth: id -> right labels, where they are known.
+
+    Raises:
+        ConfigError: the file cannot be read, holds no outputs, or none of a named label.
+    """
+    change = Change()
+    seen: set[str] = set()
+    ids: set[str] = set()
+    try:
+        with path.open("rb") as lines:
+            for line in lines:
+                output = _output(line)
+                if output is None:
+                    change.unread += bool(line.strip())
+                elif output["id"] not in ids:  # a copy is on both topics
+                    ids.add(output["id"])
+                    seen.update(output["probabilities"])
+                    _count(change, output, thresholds, truth.get(output["id"]))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    if not change.texts:
+        raise ConfigError(
+            f"{path}: no outputs in it; record the labels and review topics, or use the output of"
+            " streamlabel classify"
+        )
+    if unknown := sorted(set(thresholds) - seen - {"*"}):
+        raise ConfigError(
+            f"--set: {', '.join(unknown)}: the outputs have {', '.join(sorted(seen))}"
+        )
+    return change
+
+
+def _output(line: bytes) -> dict[str, Any] | None:
+    try:
+        output = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    needed = ("id", "label", "confidence", "probabilities", "route", "reasons")
+    if not isinstance(output, dict) or any(output.get(name) is None for name in needed):
+        return None
+    return output
+
+
+def _count(
+    change: Change,
+    output: dict[str, Any],
+    thresholds: Mapping[str, float],
+    truth: tuple[str, ...] | None,
+) -> None:
+    label = change.by_label.setdefault(output["label"], LabelChange())
+    # a copy was published although people saw it, too; an audit is no doubt
+    doubts = set(output["reasons"]) - {"audit"}
+    before = bool(doubts)
+    after = bool(doubts - _OURS) or _is_unsure(output, thresholds, before=before)
+    label.texts += 1
+    label.review_before += before
+    label.review_after += after
+    if truth is None:
+        return
+    decided = output.get("labels", [output["label"]])
+    wrong = set(decided) != set(truth)
+    change.judged_before += not before
+    change.wrong_before += wrong and not before
+    change.judged_after += not after
+    change.wrong_after += wrong and not after
+
+
+def _is_unsure(output: dict[str, Any], thresholds: Mapping[str, float], *, before: bool) -> bool:
+    if "labels" not in output:
+        limit = thresholds.get(output["label"], thresholds.get("*"))
+        return before if limit is None else output["confidence"] < limit
+    limits = {name: thresholds.get(name, thresholds.get("*")) for name in output["probabilities"]}
+    known = [
+        max(p, 1 - p) < limit
+        for name, p in output["probabilities"].items()
+        if (limit := limits[name]) is not None
+    ]
+    return any(known) or (before and len(known) < len(limits))

@@ -1,0 +1,62 @@
+"""Writes the report of an evaluation: page and JSON, whole or not at all."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from streamlabel.config.settings import RoutingSettings
+from streamlabel.consumer.calibrated import read_calibration
+from streamlabel.errors import ConfigError
+from streamlabel.models.calibration import Calibration
+from streamlabel.models.evaluation import Evaluation, Scored
+from streamlabel.quality.page import document, page
+from streamlabel.quality.scoring import Answers
+
+__all__ = ["scored_of", "write_report"]
+
+
+def scored_of(answers: Answers, routing: RoutingSettings) -> tuple[Scored, str | None]:
+    """Return the answers as the service would publish them, and the calibration's id.
+
+    Raises:
+        ConfigError: the calibration cannot be read or is another model's.
+    """
+    calibration = Calibration(answers.labels.problem_type)
+    file = read_calibration(routing)
+    if file is not None:
+        file.check(answers.labels, answers.info, path=Path(routing.calibration or ""))
+        calibration = file.calibration
+    rows = [calibration.probabilities(prediction) for prediction in answers.predictions]
+    scored = Scored(answers.labels, np.array(rows, dtype=np.float64), answers.truth)
+    return scored, None if file is None else file.id
+
+
+def write_report(
+    folder: Path,
+    evaluation: Evaluation,
+    scored: Scored,
+    answers: Answers,
+    *,
+    about: dict[str, Any],
+) -> None:
+    """Write ``report.html`` and ``report.json``.
+
+    Raises:
+        ConfigError: the folder cannot be made or written to.
+    """
+    title = f"{answers.info.name} on {about['data']}"
+    numbers = document(evaluation, answers, about=about)
+    files = {
+        "report.json": json.dumps(numbers, indent=1, ensure_ascii=False) + "\n",
+        "report.html": page(evaluation, scored, answers, title=title, about=about),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            partial = folder / f".{name}.partial"
+            partial.write_text(content, encoding="utf-8")
+            partial.replace(folder / name)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written ({error.strerror})") from error

@@ -1,0 +1,138 @@
+"""evaluate, calibrate and thresholds from file to file, with the checksum model."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from streamlabel.__main__ import app
+from streamlabel.models.calibration_file import CalibrationFile
+
+MODEL = ("--set", "model.backend=fake", "--set", 'model.labels=["ham", "spam"]')
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with 400 labelled texts; the checksum is right by chance only."""
+    monkeypatch.chdir(tmp_path)
+    rng = random.Random(0)
+    rows = [
+        {"id": str(i), "text": f"text {i}", "label": rng.choice(["ham", "spam"])}
+        for i in range(400)
+    ]
+    Path("dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def test_evaluate_writes_a_page_that_needs_nothing_else_and_every_number(folder: Path) -> None:
+    done = run("evaluate", *MODEL, "--data", "dev.jsonl", "--out", "report")
+    assert done.exit_code == 0, done.output
+    assert "accuracy 0." in done.stdout
+    page = (folder / "report/report.html").read_text()
+    assert page.count("<svg") == 4
+    for reference in ("http://", "https://", "src=", "url("):
+        rest = page.replace("http://www.w3.org/", "").replace("http://purl.org/", "")
+        rest = rest.replace("http://creativecommons.org/", "").replace("url(#", "")
+        rest = rest.replace("https://matplotlib.org/", "")
+        assert reference not in rest
+    numbers = json.loads((folder / "report/report.json").read_text())
+    assert numbers["evaluation"]["items"] == 400
+    assert len(numbers["evaluation"]["by_label"]) == 2
+    assert numbers["calibration"] == "none"
+    assert "text 1" not in json.dumps(numbers)
+    assert sorted(p.name for p in (folder / "report").iterdir()) == ["report.html", "report.json"]
+
+
+def test_a_calibration_goes_from_data_to_routes(folder: Path) -> None:
+    done = run("calibrate", *MODEL, "--data", "dev.jsonl", "--max-review", "0.25", "-o", "c.yaml")
+    assert done.exit_code == 0, done.output
+    assert "review 25.0 % of traffic; accepted error <= 5" in done.stdout
+    file = CalibrationFile.read(folder / "c.yaml")
+    assert file.thresholds is not None
+    assert file.reference is not None
+    assert file.reference.items == 400
+    calibrated = (*MODEL, "--set", "routing.calibration=c.yaml")
+    done = run("classify", *calibrated, "-f", "dev.jsonl", "-o", "out.jsonl")
+    assert done.exit_code == 0, done.output
+    outputs = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+    assert sum(output["route"] == "review" for output in outputs) == 100
+    assert {output["model"]["calibration_id"] for output in outputs} == {file.id}
+    done = run("thresholds", "--from", "out.jsonl", "--set", "0.4", "--truth", "dev.jsonl")
+    assert "review 25.0% -> 0.0% of 400 texts" in done.stdout
+    assert "400 of the accepted have a right label" in done.stdout
+    done = run("evaluate", *calibrated, "--data", "dev.jsonl")
+    assert done.exit_code == 0, done.output
+    assert json.loads((folder / "report/report.json").read_text())["calibration"] == file.id
+
+
+def test_a_promise_that_cannot_be_made_is_refused_and_nothing_is_written(folder: Path) -> None:
+    done = run("calibrate", *MODEL, "--data", "dev.jsonl", "--target-error", "0.01")
+    assert done.exit_code == 2
+    assert "299 accepted texts without an error" in done.stderr
+    assert not (folder / "calibration.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--target-error", "1"), "--target-error: a share between 0 and 1"),
+        (("--costs", "costs.yaml", "--max-review", "0.1"), "--costs decides alone"),
+        (("--out", "gone/c.yaml"), "there is no folder gone"),
+        (("--costs", "costs.yaml"), "no cost for spam: add error"),
+        (("--target-error", "0.49", "--max-review", "0.1"), "more|takes"),
+    ],
+)
+def test_calibrate_says_what_it_cannot_do(
+    folder: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    (folder / "costs.yaml").write_text("review: 1\nerrors: {ham: 3}\n")
+    done = run("calibrate", *MODEL, "--data", "dev.jsonl", *arguments)
+    assert done.exit_code == 2
+    assert any(part in done.stderr for part in message.split("|"))
+
+
+def test_costs_choose_thresholds(folder: Path) -> None:
+    (folder / "costs.yaml").write_text("review: 1\nerror: 4\nerrors: {ham: 10}\n")
+    done = run("calibrate", *MODEL, "--data", "dev.jsonl", "--costs", "costs.yaml")
+    assert done.exit_code == 0, done.output
+    assert "ham: 0.9000" in done.stdout
+    assert "spam: 0.7500" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"text": "a", "label": "egg"}\n', "line 1: label 'egg' is unknown"),
+        ('{"text": "a", "label": "ham"}\n' * 3, "all 3 texts have the same label"),
+    ],
+)
+def test_a_file_that_says_nothing_is_refused(folder: Path, content: str, message: str) -> None:
+    (folder / "bad.jsonl").write_text(content)
+    done = run("evaluate", *MODEL, "--data", "bad.jsonl")
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    done = run("evaluate", *MODEL, "--data", folder / "gone.jsonl")
+    assert done.exit_code == 2
+    assert "no such file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"), [("egg=0.5", "the outputs have ham, spam"), ("7", "at most 1")]
+)
+def test_thresholds_says_what_it_cannot_try(folder: Path, setting: str, message: str) -> None:
+    (folder / "out.jsonl").write_text(
+        '{"id": "1", "label": "ham", "confidence": 0.9, "route": "label", "reasons": [],'
+        ' "probabilities": {"ham": 0.9, "spam": 0.1}}\nno json\n'
+    )
+    done = run("thresholds", "--from", "out.jsonl", "--set", setting)
+    assert done.exit_code == 2
+    assert message in done.stderr
