@@ -237,6 +237,7 @@ class LocalCluster(Cluster):
     home: Path
     secured: Secured | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    java: Sequence[str] = ()
 
     @classmethod
     def start(
@@ -246,6 +247,7 @@ class LocalCluster(Cluster):
         secure: bool = False,
         proxy_ports: Sequence[int] = (),
         settings: Mapping[str, Any] | None = None,
+        java: Sequence[str] = (),
     ) -> Self:
         """Format and start the nodes; return when all have joined.
 
@@ -255,6 +257,7 @@ class LocalCluster(Cluster):
             proxy_ports: one per node: it also listens as PROXIED and says that it does so at this
                 port, where the test runs a proxy in front of ``address("PROXIED", node)``.
             settings: of the brokers, over what is set here.
+            java: options of the virtual machines.
         """
         home = Path(os.environ.get("KAFKA_HOME", "missing"))
         if not (home / "libs").is_dir():
@@ -280,7 +283,7 @@ class LocalCluster(Cluster):
             for index, number in enumerate(range(1, brokers + 1))
         ]
         bootstrap = ",".join(f"localhost:{node.ports['PLAINTEXT']}" for node in nodes)
-        cluster = cls(bootstrap, nodes, folder, home, secured, settings or {})
+        cluster = cls(bootstrap, nodes, folder, home, secured, settings or {}, java)
         try:
             cluster._format()
             for node in nodes:
@@ -367,7 +370,7 @@ class LocalCluster(Cluster):
         node.process = None
 
     def _java(self, *options: str) -> list[str]:
-        return ["java", *options, "-XX:+UseSerialGC", "-cp", f"{self.home}/libs/*"]
+        return ["java", *options, *self.java, "-XX:+UseSerialGC", "-cp", f"{self.home}/libs/*"]
 
     def _format(self) -> None:
         cluster_id = "c3RyZWFtbGFiZWwtdGVzdA"  # any 16 bytes in URL-safe base64

@@ -41,8 +41,8 @@ class Load:
         run_length: poison comes in runs of this length, the share holds on average.
     """
 
-    rate_s: float = 600.0
-    outstanding: int = 600
+    rate_s: float = 300.0
+    outstanding: int = 400
     shares: Mapping[str, float] | None = None
     run_length: int = 1
 

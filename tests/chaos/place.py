@@ -34,6 +34,9 @@ _SETTINGS: Mapping[str, Any] = {
     "broker.heartbeat.interval.ms": 1000,
 }
 
+# Brokers start often here and never run long: optimising their code costs more than it saves.
+_JAVA = ("-XX:TieredStopAtLevel=1", "-Xshare:auto")
+
 
 class Topics(NamedTuple):
     """Of one run; the consumer group has the name of the input topic."""
@@ -70,6 +73,7 @@ class Place:
                 secure=brokers == 1,
                 proxy_ports=[proxy.port for proxy in proxies],
                 settings=_SETTINGS,
+                java=_JAVA,
             )
             stack.callback(cluster.close)
             for number, proxy in enumerate(proxies, start=1):

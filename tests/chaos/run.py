@@ -46,7 +46,7 @@ _SETTINGS: dict[str, Mapping[str, Any]] = {
         "restart_window_s": 2.0,
         "restart_backoff_s": 0.1,
     },
-    "model": {"backend": "fake", "fail_on": POISON, "batch_s": 0.03},
+    "model": {"backend": "fake", "fail_on": POISON, "batch_s": 0.1},
     "http": {"enabled": False},
     "logging": {"format": "json"},
 }
@@ -83,6 +83,7 @@ class Run:
         in_flight: at each fault, records acknowledged and without outcome.
         recoveries_s: per fault, from its end until what was in flight then had its outcome.
         met_work: whether the latest fault struck while work was in flight where it struck.
+        has_failed: it did not recover; nothing more is to be learned.
         problems: what went wrong besides the verdict.
     """
 
@@ -100,6 +101,7 @@ class Run:
         self.in_flight: list[int] = []
         self.recoveries_s: list[float] = []
         self.met_work = False
+        self.has_failed = False
         self.problems: list[str] = []
         self._folder = folder / self.topics.texts
         self._folder.mkdir(parents=True)
@@ -231,6 +233,7 @@ class Run:
         done_s = self.observer.wait_for(places, timeout_s=self.setup.patience_s)
         if done_s is None:
             self.problems.append(f"no recovery within {self.setup.patience_s:g} s")
+            self.has_failed = True
             return
         self.recoveries_s.append(max(0.0, done_s - since_s))
 
