@@ -44,6 +44,8 @@ __all__ = ["Pipeline"]
 
 # How long a poll waits for the first record: also how long a drain waits for the reader.
 _POLL_S = 0.25
+# At a drain the poll under way may take this long; during a rebalance it would take for ever.
+_LAST_POLL_S = 1.0
 # Records of one poll: enough to be cheap, few enough that decoding them blocks the loop < 10 ms.
 _POLL_ITEMS = 500
 # While the in-flight limit is reached the reader polls for nothing this often.
@@ -177,10 +179,11 @@ class Pipeline:
     async def _finish_in_flight(self, reader: asyncio.Task[None], deadline_s: float) -> None:
         read_no_more = asyncio.Event()
         reader.add_done_callback(lambda _: read_no_more.set())
-        for event in (read_no_more, self.in_flight.is_empty):
-            left_s = max(0.0, deadline_s - self._clock.now_s())
-            if not await wait_all([event], left_s, self._clock):
-                raise DrainTimeoutError(self.in_flight.items)
+        if not await wait_all([read_no_more], _LAST_POLL_S, self._clock):
+            reader.cancel()  # it waits for the group, and what it would bring is not wanted
+        left_s = max(0.0, deadline_s - self._clock.now_s())
+        if not await wait_all([self.in_flight.is_empty], left_s, self._clock):
+            raise DrainTimeoutError(self.in_flight.items)
 
     async def _commit_the_last(self, deadline_s: float) -> None:
         while not await self.assignment.commit():
