@@ -6,74 +6,19 @@ texts on a CPU: the lower layers keep what they learned from a billion sentences
 and, with so few examples, no worse than training them too.
 """
 
-import random
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from streamlabel.errors import ConfigError, ModelLoadError
-from streamlabel.models.labels import LabelSet
-from streamlabel.models.lower import layer_count, lower_states, padded, without_lower
+from streamlabel.models.epochs import Course, Rows, run_epochs
+from streamlabel.models.fit_settings import EpochReport, Example, FitReport, FitSettings
+from streamlabel.models.labels import LabelSet, ProblemType
+from streamlabel.models.lower import layer_count, lower_states, without_lower
 
-__all__ = ["Example", "FitReport", "FitSettings", "fit_head"]
-
-# Batches of similar lengths are cut from this many shuffled batches at a time: less padding, and
-# the order is still random enough.
-_POOL_BATCHES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A text and its right label."""
-
-    text: str
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
-class FitSettings:
-    """How to fit; the defaults suit a small encoder and a few hundred short texts.
-
-    Attributes:
-        epochs: times every example is seen.
-        learning_rate: the highest one, after warm-up; it falls to 0 in a straight line.
-        warmup: share of the steps in which it rises, in [0, 1).
-        batch_items: examples per step.
-        max_tokens: longer examples are cut; the fitted model still takes all its positions.
-        trained_layers: upper layers that learn, below the head; the results of the others are kept
-            in memory (hidden size x 4 bytes per token). None: all, embeddings too.
-        label_smoothing: in [0, 1); keeps confidences away from 1 on so few examples.
-        seed: of the head's first weights, dropout and the order of the examples.
-    """
-
-    epochs: int = 8
-    learning_rate: float = 2e-4
-    warmup: float = 0.1
-    batch_items: int = 16
-    max_tokens: int = 192
-    trained_layers: int | None = 3
-    label_smoothing: float = 0.1
-    weight_decay: float = 0.01
-    seed: int = 17
-
-
-@dataclass(frozen=True, slots=True)
-class FitReport:
-    """What a fit came to.
-
-    Attributes:
-        loss: mean over the last epoch.
-        fit_s: time it took, loading and saving included.
-    """
-
-    folder: Path
-    examples: int
-    steps: int
-    loss: float
-    fit_s: float
+__all__ = ["EpochReport", "Example", "FitReport", "FitSettings", "fit_head"]
 
 
 def fit_head(
@@ -83,20 +28,27 @@ def fit_head(
     encoder: Path,
     folder: Path,
     settings: FitSettings | None = None,
+    held_out: Sequence[Example] = (),
     on_step: Callable[[int, int], None] | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+    card: Callable[[FitReport], str] | None = None,
 ) -> FitReport:
     """Fit ``encoder`` to ``examples`` and save it as a sequence classifier in ``folder``.
 
     Blocks for as long as it takes. The same arguments, machine and library versions give the same
-    weights. ``folder`` appears when everything is in it, and not before.
+    weights. ``folder`` appears when everything is in it, and not before. Ctrl-C saves what was best
+    on ``held_out`` so far; without it, or before the first epoch, nothing is saved.
 
     Args:
         examples: at least one of every label.
-        labels: the order of the model's outputs; single_label only.
+        labels: the order of the model's outputs.
         encoder: a folder with a pretrained encoder and its tokenizer.
         folder: replaced if it is there.
         settings: the defaults if None.
+        held_out: not trained on; the epoch with the lowest loss on them is the one that is saved.
         on_step: told after every step how many steps are done, and of how many.
+        on_epoch: told after every epoch how it went.
+        card: makes the content of README.md.
 
     Raises:
         ConfigError: a label has no example, or an example has a label that is not in the set.
@@ -105,28 +57,42 @@ def fit_head(
     import torch
 
     settings = settings or FitSettings()
-    _check(examples, labels)
+    _check(examples, held_out, labels)
     began_s = time.monotonic()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         model, tokenizer = _load(encoder, labels)
-        rows = tokenizer(
-            [example.text for example in examples], truncation=True, max_length=settings.max_tokens
-        )["input_ids"]
-        targets = [labels.index(example.label) for example in examples]
-        steps, loss = _train(model, rows, targets, settings, on_step)
-    _save(model, tokenizer, folder)
-    return FitReport(folder, len(examples), steps, loss, time.monotonic() - began_s)
+        course = _train(
+            model,
+            _tokenised(tokenizer, examples, labels, settings),
+            _tokenised(tokenizer, held_out, labels, settings),
+            settings=settings,
+            problem_type=labels.problem_type,
+            on_step=on_step,
+            on_epoch=on_epoch,
+        )
+    report = FitReport(
+        folder,
+        len(examples),
+        course.steps,
+        course.loss,
+        time.monotonic() - began_s,
+        tuple(course.epochs),
+        course.was_interrupted,
+    )
+    _save(model, tokenizer, folder, card(report) if card else None)
+    return report
 
 
-def _check(examples: Sequence[Example], labels: LabelSet) -> None:
-    if labels.problem_type != "single_label":
-        raise ConfigError("a head is fitted to single_label tasks only")
-    seen = {example.label for example in examples}
-    if unknown := sorted(seen - set(labels.names)):
+def _check(examples: Sequence[Example], held_out: Sequence[Example], labels: LabelSet) -> None:
+    seen = {label for example in examples for label in example.right}
+    known = set(labels.names)
+    if unknown := sorted({label for e in (*examples, *held_out) for label in e.right} - known):
         raise ConfigError(f"examples have labels that the task does not: {', '.join(unknown)}")
     if missing := [name for name in labels.names if name not in seen]:
         raise ConfigError(f"every label needs an example; none has {', '.join(missing)}")
+    if labels.problem_type == "single_label" and any(len(e.right) != 1 for e in examples):
+        raise ConfigError("in a single_label task every example has exactly one label")
 
 
 def _load(encoder: Path, labels: LabelSet) -> tuple[Any, Any]:
@@ -141,97 +107,68 @@ def _load(encoder: Path, labels: LabelSet) -> tuple[Any, Any]:
             encoder,
             id2label=dict(enumerate(labels.names)),
             label2id={name: i for i, name in enumerate(labels.names)},
-            problem_type="single_label_classification",
+            problem_type=f"{labels.problem_type}_classification",
         )
     except (OSError, ValueError) as error:
         raise ModelLoadError(f"{encoder} is no encoder that transformers can load") from error
     return model, tokenizer
 
 
+def _tokenised(
+    tokenizer: Any,  # noqa: ANN401 transformers is untyped
+    examples: Sequence[Example],
+    labels: LabelSet,
+    settings: FitSettings,
+) -> Rows:
+    import torch
+
+    if not examples:
+        return Rows((), torch.zeros(0, len(labels)))
+    texts = [example.text for example in examples]
+    rows = tokenizer(texts, truncation=True, max_length=settings.max_tokens)["input_ids"]
+    targets = [[float(name in example.right) for name in labels.names] for example in examples]
+    return Rows([torch.tensor(row) for row in rows], torch.tensor(targets))
+
+
 def _train(
     model: Any,  # noqa: ANN401 transformers is untyped
-    rows: Sequence[Sequence[int]],
-    targets: Sequence[int],
-    settings: FitSettings,
-    on_step: Callable[[int, int], None] | None,
-) -> tuple[int, float]:
-    """Return the number of steps and the mean loss of the last epoch."""
-    import torch
-
-    if settings.trained_layers is None:
-        tensors = [torch.tensor(row) for row in rows]
-        return _epochs(model, tensors, targets, settings=settings, on_step=on_step)
-    first = max(0, layer_count(model) - settings.trained_layers)
-    states = lower_states(model, rows, first=first)
-    with without_lower(model, first=first):
-        return _epochs(model, states, targets, settings=settings, on_step=on_step)
-
-
-def _epochs(
-    model: Any,  # noqa: ANN401 transformers is untyped
-    inputs: Sequence[Any],
-    targets: Sequence[int],
+    rows: Rows,
+    held_out: Rows,
     *,
     settings: FitSettings,
+    problem_type: ProblemType,
     on_step: Callable[[int, int], None] | None,
-) -> tuple[int, float]:
-    import torch
+    on_epoch: Callable[[EpochReport], None] | None,
+) -> Course:
+    def run(rows: Rows, held_out: Rows) -> Course:
+        return run_epochs(
+            model,
+            rows,
+            held_out if len(held_out.inputs) else None,
+            settings=settings,
+            problem_type=problem_type,
+            on_step=on_step,
+            on_epoch=on_epoch,
+        )
 
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    if settings.trained_layers is None:
+        return run(rows, held_out)
+    first = max(0, layer_count(model) - settings.trained_layers)
+    above, held_above = (
+        Rows(lower_states(model, part.inputs, first=first), part.targets)
+        for part in (rows, held_out)
     )
-    name = "input_ids" if settings.trained_layers is None else "inputs_embeds"
-    lengths = [len(row) for row in inputs]
-    total = settings.epochs * -(-len(inputs) // settings.batch_items)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: _rate(n, total, settings))
-    order = random.Random(settings.seed)  # noqa: S311 no secret
-    done, loss_sum = 0, 0.0
-    model.train()
-    for _ in range(settings.epochs):
-        loss_sum = 0.0
-        for batch in _batches(lengths, settings.batch_items, order):
-            padded_inputs, mask = padded([inputs[i] for i in batch])  # (B, T) or (B, T, hidden)
-            logits = model(**{name: padded_inputs}, attention_mask=mask).logits  # (B, K)
-            loss = torch.nn.functional.cross_entropy(
-                logits,
-                torch.tensor([targets[i] for i in batch]),
-                label_smoothing=settings.label_smoothing,
-            )
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call] # torch leaves it without types
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            done += 1
-            loss_sum += loss.item() * len(batch)
-            if on_step:
-                on_step(done, total)
-    model.eval()
-    return done, loss_sum / len(inputs)
+    with without_lower(model, first=first):
+        return run(above, held_above)
 
 
-def _rate(step: int, total: int, settings: FitSettings) -> float:
-    rising = (step + 1) / max(1.0, settings.warmup * total)
-    return min(1.0, rising, 1.0 - step / total)
-
-
-def _batches(lengths: Sequence[int], items: int, order: random.Random) -> list[list[int]]:
-    """Return indexes of inputs: random batches, in each of which the lengths are similar."""
-    shuffled = list(range(len(lengths)))
-    order.shuffle(shuffled)
-    batches = []
-    for start in range(0, len(shuffled), items * _POOL_BATCHES):
-        pool = sorted(shuffled[start : start + items * _POOL_BATCHES], key=lengths.__getitem__)
-        batches += [pool[i : i + items] for i in range(0, len(pool), items)]
-    order.shuffle(batches)
-    return batches
-
-
-def _save(model: Any, tokenizer: Any, folder: Path) -> None:  # noqa: ANN401 untyped library
+def _save(model: Any, tokenizer: Any, folder: Path, card: str | None) -> None:  # noqa: ANN401 untyped
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
+    if card is not None:
+        (partial / "README.md").write_text(card, encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)

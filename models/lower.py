@@ -33,7 +33,7 @@ def lower_states(model: Any, rows: Sequence[Sequence[int]], *, first: int) -> li
         with torch.inference_mode():
             for start in range(0, len(rows), _BATCH_ITEMS):
                 batch = by_length[start : start + _BATCH_ITEMS]
-                ids, mask = padded([torch.tensor(rows[i]) for i in batch])
+                ids, mask = padded([torch.as_tensor(rows[i]) for i in batch])
                 model(input_ids=ids, attention_mask=mask)
                 hidden = seen.pop()  # (B, T, hidden)
                 for row, i in enumerate(batch):

@@ -15,6 +15,7 @@ from streamlabel.commands.program import Program
 from streamlabel.commands.run import run
 from streamlabel.commands.tail import tail
 from streamlabel.commands.thresholds import thresholds
+from streamlabel.commands.train import train_encoder
 from streamlabel.commands.version import version
 
 __all__ = ["app", "main"]
@@ -35,11 +36,15 @@ dlq_app = typer.Typer(no_args_is_help=True, help="Look at dead letters, and repl
 dlq_app.command("list")(list_dead_letters)
 dlq_app.command("replay")(replay_dead_letters)
 
+train_app = typer.Typer(no_args_is_help=True, help="Make a model from labelled texts.")
+train_app.command("encoder")(train_encoder)
+
 app.command()(run)
 app.command()(check)
 app.command()(classify)
 app.command()(produce)
 app.command()(tail)
+app.add_typer(train_app, name="train")
 app.command()(evaluate)
 app.command()(calibrate)
 app.command()(thresholds)

@@ -1,0 +1,211 @@
+"""Training with held-out texts: the best epoch is what is saved, whatever ends the training."""
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+from typer.testing import CliRunner
+
+from streamlabel.__main__ import app
+from streamlabel.config.model import EncoderSettings
+from streamlabel.errors import ConfigError, InferenceError
+from streamlabel.models import encoder as backend
+from streamlabel.models.fit_settings import EpochReport
+from streamlabel.models.head import Example, FitReport, FitSettings, fit_head
+from streamlabel.models.labels import LabelSet
+from tests.models.tiny import build_model
+
+pytestmark = pytest.mark.model
+
+LABELS = LabelSet(("good", "bad"))
+TRAIN = [
+    Example(text, label)
+    for text, label in (
+        ("a good match", "good"),
+        ("good stock !", "good"),
+        ("the good match .", "good"),
+        ("bad stock", "bad"),
+        ("a bad bad match", "bad"),
+        ("the bad", "bad"),
+    )
+]
+HELD = [Example("good !", "good"), Example("bad !", "bad")]
+WRONG = [Example("good !", "bad"), Example("bad !", "good")]
+QUICK = FitSettings(
+    epochs=6, learning_rate=3e-3, batch_items=4, trained_layers=1, label_smoothing=0.0, patience=2
+)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny encoder with random weights."""
+    return build_model(tmp_path_factory.mktemp("encoder"), labels=None, num_labels=2)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = AutoModelForSequenceClassification.from_pretrained(
+        folder
+    ).state_dict()
+    return state
+
+
+def test_the_best_epoch_on_held_out_texts_is_saved(encoder: Path, tmp_path: Path) -> None:
+    """Held-out texts with swapped labels get worse as the model learns: an early epoch is best."""
+    settings = replace(QUICK, epochs=8)
+    seen: list[EpochReport] = []
+    report = fit_head(
+        TRAIN, LABELS, encoder=encoder, folder=tmp_path / "m", settings=settings, held_out=WRONG,
+        on_epoch=seen.append,
+    )  # fmt: skip
+    assert report.epochs == tuple(seen)
+    assert len(seen) < settings.epochs
+    best = min(seen, key=lambda e: e.held_out_loss or 0.0)
+    assert [e.number for e in seen if e.is_best][-1] == best.number
+    assert len(seen) == best.number + settings.patience
+    shorter = replace(settings, epochs=settings.epochs, patience=100)
+    again = fit_head(
+        TRAIN, LABELS, encoder=encoder, folder=tmp_path / "n", settings=shorter, held_out=WRONG
+    )
+    assert len(again.epochs) == settings.epochs
+    one, two = weights(tmp_path / "m"), weights(tmp_path / "n")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_ctrl_c_leaves_the_best_epoch_so_far(encoder: Path, tmp_path: Path) -> None:
+    def stop(epoch: EpochReport) -> None:
+        if epoch.number == 2:
+            raise KeyboardInterrupt
+
+    report = fit_head(
+        TRAIN, LABELS, encoder=encoder, folder=tmp_path / "m", settings=QUICK, held_out=HELD,
+        on_epoch=stop,
+    )  # fmt: skip
+    assert report.was_interrupted
+    assert [epoch.number for epoch in report.epochs] == [1, 2]
+    assert (tmp_path / "m" / "model.safetensors").is_file()
+
+
+def test_ctrl_c_before_the_first_epoch_leaves_nothing(encoder: Path, tmp_path: Path) -> None:
+    def stop(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_head(
+            TRAIN, LABELS, encoder=encoder, folder=tmp_path / "m", settings=QUICK, held_out=HELD,
+            on_step=stop,
+        )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_balanced_weights_let_a_rare_label_count(encoder: Path, tmp_path: Path) -> None:
+    rare = [*[Example("good match", "good")] * 20, Example("the stock", "bad")]
+    losses = {}
+    for weighting in ("none", "balanced"):
+        settings = replace(QUICK, epochs=2, class_weights=weighting)
+        fit_head(rare, LABELS, encoder=encoder, folder=tmp_path / weighting, settings=settings)
+        losses[weighting] = weights(tmp_path / weighting)["classifier.bias"]
+    lean = {name: float(bias[1] - bias[0]) for name, bias in losses.items()}
+    assert lean["balanced"] > lean["none"]
+
+
+async def decided(folder: Path, labels: LabelSet, texts: list[str]) -> list[tuple[str, ...]]:
+    classifier = backend.load(EncoderSettings(path=str(folder), device="cpu"))
+    try:
+        assert classifier.labels == labels
+        prepared = await classifier.prepare(texts)
+        found = await classifier.classify([p for p in prepared if not isinstance(p, Exception)])
+    finally:
+        await classifier.close()
+    chosen = []
+    for answer in found:
+        assert not isinstance(answer, InferenceError)
+        assert answer.probabilities is not None
+        pairs = zip(labels.names, answer.probabilities, strict=True)
+        chosen.append(tuple(name for name, p in pairs if p >= 0.5))
+    return chosen
+
+
+def test_several_labels_are_learned_and_served(encoder: Path, tmp_path: Path) -> None:
+    tags = LabelSet(("good", "match"), "multi_label")
+    examples = [
+        Example("good stock", labels=("good",)),
+        Example("a good match", labels=("good", "match")),
+        Example("the match", labels=("match",)),
+        Example("the stock"),
+    ] * 3
+    settings = replace(QUICK, epochs=40, class_weights="balanced")
+    fit_head(examples, tags, encoder=encoder, folder=tmp_path / "m", settings=settings)
+    found = asyncio.run(decided(tmp_path / "m", tags, [example.text for example in examples[:4]]))
+    assert found == [example.labels for example in examples[:4]]
+
+
+def test_a_text_with_two_labels_is_refused_in_a_single_label_task(
+    encoder: Path, tmp_path: Path
+) -> None:
+    examples = [*TRAIN, Example("x", labels=("good", "bad"))]
+    with pytest.raises(ConfigError, match="exactly one label"):
+        fit_head(examples, LABELS, encoder=encoder, folder=tmp_path / "m")
+
+
+def test_the_card_is_told_how_it_went(encoder: Path, tmp_path: Path) -> None:
+    def card(report: FitReport) -> str:
+        return f"{report.examples} {len(report.epochs)}"
+
+    settings = replace(QUICK, epochs=1)
+    fit_head(TRAIN, LABELS, encoder=encoder, folder=tmp_path / "m", settings=settings, card=card)
+    assert (tmp_path / "m" / "README.md").read_text() == "6 1"
+
+
+# The command
+
+
+def run(*arguments: str | Path) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["train", "encoder", *map(str, arguments)])
+    return done.exit_code, done.stderr
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Thirty texts."""
+    path = tmp_path / "train.jsonl"
+    rows = [{"text": f"{e.text} {i}", "label": e.label} for i, e in enumerate(TRAIN * 5)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_command_makes_a_model_with_a_card(encoder: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    fit = ("--data", data, "--base", encoder, "--out", out, "--epochs", "2")
+    code, said = run(*fit)
+    assert code == 0, said
+    assert "27 texts to learn from, 3 held out; labels bad, good" in said
+    assert "epoch 1: loss" in said
+    card = (out / "README.md").read_text()
+    assert "- bad\n- good" in card
+    assert "| 2 |" in card
+    code, said = run(*fit)
+    assert code == 2
+    assert "--overwrite" in said
+    assert run(*fit, "--overwrite")[0] == 0
+
+
+def test_the_command_refuses_what_would_flatter_or_destroy(
+    encoder: Path, data: Path, tmp_path: Path
+) -> None:
+    base = ("--data", data, "--base", encoder)
+    code, said = run(*base, "--out", tmp_path / "m", "--dev", data)
+    assert code == 2
+    assert "train.jsonl, line 1 is train.jsonl, line 1" in said
+    code, said = run(*base, "--out", tmp_path)
+    assert code == 2
+    assert "is no model folder" in said
+    assert run(*base, "--out", tmp_path / "gone" / "m")[0] == 2
+    short = tmp_path / "short.jsonl"
+    short.write_text("".join(data.read_text().splitlines(keepends=True)[:12]))
+    code, said = run("--data", short, "--base", encoder, "--out", tmp_path / "m")
+    assert code == 2
+    assert "12 texts are too few" in said
