@@ -11,7 +11,6 @@ import structlog
 
 from streamlabel.config.engines import RemoteSettings
 from streamlabel.errors import InferenceError, ModelError, ModelLoadError
-from streamlabel.models.answer import log_sum_exp
 from streamlabel.models.base import Classifier, ModelInfo, Prediction, PreparedText
 from streamlabel.models.devices import library_versions
 from streamlabel.models.labels import LabelSet
@@ -32,10 +31,10 @@ PROBE_PATIENCE_S = 30.0  # at start an operator waits; later nobody does
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """The most probable first tokens, as text, spaces in front cut.
+    """The most probable first tokens, as the endpoint spells them.
 
     Attributes:
-        log_probabilities: token -> log-probability; tokens that read the same are summed.
+        log_probabilities: token -> log-probability.
         top: the most probable one; None if the model ended its answer at once.
     """
 
@@ -305,11 +304,7 @@ def read_candidates(choice: Any) -> Candidates:  # noqa: ANN401 the client's, or
     seen = {token: value for token, value in seen.items() if -9000 < value <= 1e-3}
     if top not in seen:
         raise UnreadableError("no finite log-probability")
-    merged: dict[str, float] = {}
-    for token, value in seen.items():
-        key = token.lstrip(" ")
-        merged[key] = log_sum_exp([value, merged[key]]) if key in merged else value
-    return Candidates(merged, top.lstrip(" "))
+    return Candidates(seen, top)
 
 
 def read_text(choice: Any) -> str:  # noqa: ANN401 the client's, or whatever came

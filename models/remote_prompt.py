@@ -107,7 +107,10 @@ def without_controls(text: str) -> str:
 
 
 def answer_forms(settings: RemoteSettings) -> tuple[tuple[str, ...], ...]:
-    """Return the answers of each label as an endpoint spells their tokens, spaces in front cut.
+    """Return the answers of each label, which an endpoint's tokens are compared with as they are.
+
+    " Yes" is not "Yes": counting both where both are among the candidates, and one where the other
+    is not, would favour a label. Where the model begins with a space, the task lists that form.
 
     Raises:
         ConfigError: an answer is the beginning of another label's, so its token could mean both.
@@ -118,7 +121,7 @@ def answer_forms(settings: RemoteSettings) -> tuple[tuple[str, ...], ...]:
             "model.task.scoring: trie needs reads that no endpoint offers; set one_token, with"
             " answer_with: letters, or model.method: prompted"
         )
-    forms = tuple(tuple(dict.fromkeys(f.strip(" ") for f in of_label)) for of_label in task.forms)
+    forms = task.forms
     flat = [
         (form, label)
         for label, of_label in zip(task.names, forms, strict=True)

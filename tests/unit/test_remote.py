@@ -19,8 +19,12 @@ from streamlabel.models.remote_prompt import RemotePrompt, answer_forms, without
 from tests.endpoint import Behaviour, Endpoint, Reply, chat, first_token
 from tests.requirements import missing
 
-if find_spec("openai") is None:
-    missing("openai: pip install 'streamlabel[remote]'")
+
+@pytest.fixture(autouse=True)
+def client_is_installed() -> None:
+    if find_spec("openai") is None:
+        missing("openai: pip install 'streamlabel[remote]'")
+
 
 TASK: dict[str, Any] = {
     "labels": [
@@ -55,7 +59,7 @@ async def ask(classifier: Classifier, texts: Sequence[str]) -> list[Prediction |
 
 
 def script(*replies: Reply) -> Behaviour:
-    """Return good replies until ``go`` is called by the first script; then these, then good."""
+    """Give these replies, then good ones."""
     left = iter(replies)
     lock = threading.Lock()
 
@@ -115,16 +119,16 @@ async def test_a_missing_label_that_hardly_matters_is_bounded() -> None:
     assert outcome.probabilities[1] == pytest.approx(least)
 
 
-async def test_tokens_that_read_the_same_are_summed() -> None:
-    reply = first_token(
-        **{"Yes": 0.5, " Yes": 0.2, "No": 0.2, " no": 0.05, "no": 0.02, "yes": 0.01}
-    )
+async def test_a_form_counts_as_it_is_spelled() -> None:
+    spaced = {" Yes": 0.2, " no": 0.05}
+    reply = first_token(Yes=0.5, No=0.2, no=0.02, yes=0.01, **spaced)
     with Endpoint(lambda _: reply) as endpoint:
         classifier = await opened(endpoint)
         (outcome,) = await ask(classifier, ["hello"])
         await classifier.close()
     assert isinstance(outcome, Prediction)
-    assert outcome.probabilities == pytest.approx((0.27 / 0.98, 0.71 / 0.98))
+    assert outcome.probabilities == pytest.approx((0.22 / 0.73, 0.51 / 0.73))
+    assert outcome.off_label_mass == pytest.approx(0.27)
 
 
 HTML = Reply(b"<html>busy</html>", headers={"content-type": "text/html"})
