@@ -132,6 +132,7 @@ def _broker_down(runs: Sequence[Run], *, in_order: bool) -> float:
     else:
         cluster.kill()
     cluster.start_node()
+    runs[0].place.watch_nodes()
     over_s = time.monotonic()
     cluster.wait_ready()
     return over_s
@@ -146,6 +147,7 @@ def leader_killed(runs: Sequence[Run]) -> float:
     for run in runs:
         run.observer.wait_for(run.waiting(), timeout_s=60)
     place.cluster.start_node(number)
+    place.watch_nodes()
     for run in runs:
         place.wait_in_sync(run.topics)
     return struck_s  # they must go on without it

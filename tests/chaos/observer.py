@@ -3,9 +3,10 @@
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from tests.chaos.verifier import At, Outcome
@@ -41,12 +42,14 @@ class Observer:
     Attributes:
         seen: source -> monotonic seconds at which its first outcome was read.
         count: outcomes read, repetitions included.
+        errors: what the client reported, by name.
         last_s: input partition -> when its last outcome was read.
     """
 
     def __init__(self, bootstrap: str, topics: Sequence[str]) -> None:
         self.seen: dict[At, float] = {}
         self.count = 0
+        self.errors: Counter[str] = Counter()
         self.last_s: dict[int, float] = {}
         self._bootstrap = bootstrap
         self._consumer = Consumer(
@@ -56,6 +59,7 @@ class Observer:
                 "enable.auto.commit": False,
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": 50,
+                "auto.offset.reset": "earliest",  # reading twice does no harm, skipping does
                 "log_level": 0,
             }
         )
@@ -119,8 +123,8 @@ class Observer:
                 error = message.error()
                 if error is None:
                     self._note(outcome_of(message))
-                elif error.code() != KafkaError._PARTITION_EOF:
-                    continue  # the client reconnects by itself
+                else:
+                    self.errors[error.name()] += 1  # the client reconnects by itself
 
     def _note(self, outcome: Outcome) -> None:
         now_s = time.monotonic()

@@ -18,6 +18,7 @@ from confluent_kafka.admin import (
 )
 
 from tests.chaos.proxy import Proxy
+from tests.chaos.reaper import Reaper
 from tests.kafka_broker import LocalCluster, wait_until
 
 __all__ = ["Place", "Topics", "Way"]
@@ -54,16 +55,22 @@ class Topics(NamedTuple):
 
 @dataclass(slots=True)
 class Place:
-    """A running cluster, with a proxy in front of each node."""
+    """A running cluster, with a proxy in front of each node.
+
+    Attributes:
+        reaper: told about every process that is started here.
+    """
 
     cluster: LocalCluster
     proxies: Sequence[Proxy]
+    reaper: Reaper
 
     @classmethod
     @contextlib.contextmanager
     def open(cls, *, brokers: int = 1) -> Iterator["Place"]:
         """Start brokers and proxies. Raises KafkaMissingError."""
         with contextlib.ExitStack() as stack:
+            reaper = stack.enter_context(Reaper.open())
             proxies = []
             for _ in range(brokers):
                 proxies.append(proxy := Proxy.start())
@@ -78,12 +85,20 @@ class Place:
             stack.callback(cluster.close)
             for number, proxy in enumerate(proxies, start=1):
                 proxy.target = cluster.nodes[number - 1].ports["PROXIED"]
-            yield cls(cluster, proxies)
+            place = cls(cluster, proxies, reaper)
+            place.watch_nodes()
+            yield place
 
     @property
     def brokers(self) -> int:
         """How many nodes."""
         return len(self.cluster.nodes)
+
+    def watch_nodes(self) -> None:
+        """Tell the reaper about the nodes that run; after one was started."""
+        for node in self.cluster.nodes:
+            if node.process is not None:
+                self.reaper.watch(node.process.pid)
 
     def topics(self, name: str, partitions: int) -> Topics:
         """Create the four topics of a run."""

@@ -25,6 +25,7 @@ Delivery = Literal["exactly_once", "at_least_once"]
 PARTITIONS = 4
 AT_WORK_S = 90.0  # joining after a kill takes a session timeout; machines may be slow
 _FRESH_S = 2.0
+_SAID_WITHIN_S = 5.0
 
 # Small, so that a run is short: a process that dies is missed after six seconds.
 _SETTINGS: dict[str, Mapping[str, Any]] = {
@@ -146,6 +147,7 @@ class Run:
     def __exit__(self, *_: object) -> None:
         for service in self.services:
             service.close()
+            self.place.reaper.forget(service.pid)
         with contextlib.suppress(TimeoutError):
             self.driver.stop()
         self.observer.stop()
@@ -156,6 +158,7 @@ class Run:
         """Start one more process."""
         log = self._folder / f"service{len(self.services)}.log"
         service = ServiceProcess(self._config, log, command=self.setup.command)
+        self.place.reaper.watch(service.pid)
         self.services.append(service)
         return service
 
@@ -181,6 +184,16 @@ class Run:
     def said(self, *events: str) -> int:
         """How often the logs of all processes name one of the events."""
         return sum(service.said(event) for service in self.services for event in events)
+
+    def says_more(self, events: Sequence[str], before: int) -> bool:
+        """Whether one of the events is logged more often than before, now or soon."""
+        try:
+            wait_until(
+                lambda: self.said(*events) > before, what=str(events), timeout_s=_SAID_WITHIN_S
+            )
+        except TimeoutError:
+            return False
+        return True
 
     def waiting(self) -> list[At]:
         """Acknowledged records without outcome: in flight, or about to be."""
@@ -228,11 +241,18 @@ class Run:
         written = self.observer.written()
         self.windows.append(Window({p: (committed[p], written.get(p, 0)) for p in committed}))
 
+    def is_damaged(self) -> bool:
+        """Whether something is known to be doubled or missing already."""
+        return self.has_failed or self.observer.count > len(self.observer.seen)
+
     def wait_recovered(self, places: Sequence[At], since_s: float) -> None:
         """Wait until all of ``places`` have an outcome; note how long it took."""
         done_s = self.observer.wait_for(places, timeout_s=self.setup.patience_s)
         if done_s is None:
-            self.problems.append(f"no recovery within {self.setup.patience_s:g} s")
+            errors = dict(self.observer.errors)
+            self.problems.append(
+                f"no recovery within {self.setup.patience_s:g} s; errors of the reader: {errors}"
+            )
             self.has_failed = True
             return
         self.recoveries_s.append(max(0.0, done_s - since_s))
