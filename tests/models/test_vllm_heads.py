@@ -13,8 +13,10 @@ import transformers
 from streamlabel.config.engines import VllmSettings
 from streamlabel.config.model import EncoderSettings, GenerativeSettings
 from streamlabel.errors import ConfigError, ModelLoadError
-from streamlabel.models import encoder, generative, vllm_modes
+from streamlabel.models import encoder, generative
 from streamlabel.models.base import Classifier, Prediction, PreparedText
+from streamlabel.models.chat import load_chat
+from streamlabel.models.chat import load_chat
 from streamlabel.models.labels import LabelSet
 from streamlabel.models.vllm_engine import VllmClassifier, load
 from streamlabel.models.vllm_proof import prove_distinct
@@ -116,7 +118,7 @@ def test_chinese_answers_are_named_as_the_vocabulary_spells_them(head: VllmClass
     config = head._runtime.engine.vllm_config.model_config.hf_config
     names = config.classifier_from_token
     assert "是" not in names
-    vocabulary = vllm_modes.load_chat(
+    vocabulary = load_chat(
         Path(head._runtime.engine.vllm_config.model_config.model), name="tiny"
     ).tokens
     assert [vocabulary.decode([vocabulary.id_of(name) or 0]) for name in names] == [
