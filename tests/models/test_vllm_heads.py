@@ -16,7 +16,6 @@ from streamlabel.errors import ConfigError, ModelLoadError
 from streamlabel.models import encoder, generative
 from streamlabel.models.base import Classifier, Prediction, PreparedText
 from streamlabel.models.chat import load_chat
-from streamlabel.models.chat import load_chat
 from streamlabel.models.labels import LabelSet
 from streamlabel.models.vllm_engine import VllmClassifier, load
 from streamlabel.models.vllm_proof import prove_distinct
