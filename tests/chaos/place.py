@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from confluent_kafka.admin import (
@@ -64,6 +64,7 @@ class Place:
     cluster: LocalCluster
     proxies: Sequence[Proxy]
     reaper: Reaper
+    _watched: set[int] = field(default_factory=set)
 
     @classmethod
     @contextlib.contextmanager
@@ -88,6 +89,8 @@ class Place:
             place = cls(cluster, proxies, reaper)
             place.watch_nodes()
             yield place
+            cluster.close()
+            place.watch_nodes()
 
     @property
     def brokers(self) -> int:
@@ -95,10 +98,13 @@ class Place:
         return len(self.cluster.nodes)
 
     def watch_nodes(self) -> None:
-        """Tell the reaper about the nodes that run; after one was started."""
-        for node in self.cluster.nodes:
-            if node.process is not None:
-                self.reaper.watch(node.process.pid)
+        """Tell the reaper which nodes run now; after one was started."""
+        now = {node.process.pid for node in self.cluster.nodes if node.process is not None}
+        for pid in self._watched - now:
+            self.reaper.forget(pid)
+        for pid in now - self._watched:
+            self.reaper.watch(pid)
+        self._watched = now
 
     def topics(self, name: str, partitions: int) -> Topics:
         """Create the four topics of a run."""

@@ -156,6 +156,9 @@ class Run:
 
     def start_service(self) -> ServiceProcess:
         """Start one more process."""
+        for service in self.services:
+            if not service.is_running:
+                self.place.reaper.forget(service.pid)
         log = self._folder / f"service{len(self.services)}.log"
         service = ServiceProcess(self._config, log, command=self.setup.command)
         self.place.reaper.watch(service.pid)

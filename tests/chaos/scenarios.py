@@ -135,26 +135,37 @@ def perform(
             )
             for delivery in deliveries
         ]
-        hits = [0] * len(runs)
         if fault is None:
             for run in runs:
                 run.wait_until_sent(records)
+            hits = [0] * len(runs)
         else:
-            for _ in range(rounds or (scenario.long if is_long else scenario.short)):
-                if any(run.has_failed for run in runs):
-                    break
-                if scenario.evidence and not is_long and all(hits):
-                    break  # one that met work is enough
-                if scenario.is_control and any(run.is_damaged() for run in runs):
-                    break
-                met = _strike(fault, runs, scenario.evidence)
-                hits = [count + each for count, each in zip(hits, met, strict=True)]
+            count = rounds or (scenario.long if is_long else scenario.short)
+            enough = len(runs) if scenario.evidence and not is_long else None
+            hits = _strike_often(scenario, fault, runs, count, enough=enough)
         for run in runs:
             run.driver.stop()
         return [
             _row(scenario, run, run.finish(), hits=count, seconds=time.monotonic() - began_s)
             for run, count in zip(runs, hits, strict=True)
         ]
+
+
+def _strike_often(
+    scenario: Scenario, fault: Fault, runs: Sequence[Run], count: int, *, enough: int | None
+) -> list[int]:
+    """Strike ``count`` times, or until that teaches nothing new; return the hits of each run.
+
+    ``enough`` hits are enough, where a fault may miss and one that does not is looked for.
+    """
+    hits = [0] * len(runs)
+    for _ in range(count):
+        met = _strike(fault, runs, scenario.evidence)
+        hits = [before + each for before, each in zip(hits, met, strict=True)]
+        damaged = any(run.has_failed or (scenario.is_control and run.is_damaged()) for run in runs)
+        if damaged or (enough is not None and sum(map(bool, hits)) >= enough):
+            break
+    return hits
 
 
 def _strike(fault: Fault, runs: Sequence[Run], evidence: Sequence[str]) -> list[bool]:
