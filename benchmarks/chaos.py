@@ -4,7 +4,8 @@
     python -m benchmarks.chaos --only service-killed  one fault; its rows in the table are replaced
     python -m benchmarks.chaos --resume               what the stored table does not have yet
 
-Rows are stored after each fault, so that a run may be cut off and resumed.
+Rows are stored after each fault, so that a run may be cut off and resumed. Services that are wrong
+on purpose run beside them, and must be caught.
 """
 
 import argparse
@@ -19,59 +20,82 @@ from typing import Any
 from benchmarks import results_file
 from tests.chaos.place import Place
 from tests.chaos.run import Delivery
-from tests.chaos.scenarios import BOTH, SCENARIOS, Scenario, perform
+from tests.chaos.scenarios import BOTH, CONTROLS, SCENARIOS, Row, Scenario, perform
 
 _NAME = "chaos"
+EVERY = {**SCENARIOS, **CONTROLS}
+_CONTROLS = frozenset(scenario.name for scenario in CONTROLS.values())
 _COLUMNS = ("records", "faults", "hits", "lost", "doubled", "out_of_order", "seconds_to_recover")
 
 
 def stored() -> list[dict[str, Any]]:
-    """Return the rows of the table as it is."""
+    """Return the rows of the table as it is, negative controls included."""
     path = results_file.RESULTS / f"{_NAME}.json"
     if not path.exists():
         return []
-    rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"]
-    return rows
+    table = json.loads(path.read_text())
+    return [*table["rows"], *table["controls"]]
+
+
+def as_stored(row: Row) -> dict[str, Any]:
+    """Return a row for the table; a negative control passes when it is caught."""
+    stored = row.as_dict()
+    if row.fault in _CONTROLS:
+        stored["passed"] = bool(row.lost or row.doubled)
+    return stored
 
 
 def store(new: Sequence[dict[str, Any]], command: str) -> None:
     """Put rows into the table, in the place of older ones of the same fault and delivery."""
-    rows = {(row["fault"], row["delivery"]): row for row in [*stored(), *new]}
-    names = [scenario.name for scenario in SCENARIOS.values()]
-    ordered = sorted(rows.values(), key=lambda row: (names.index(row["fault"]), row["delivery"]))
-    exactly = [row for row in ordered if row["delivery"] == "exactly_once"]
+    found = {(row["fault"], row["delivery"]): row for row in [*stored(), *new]}
+    names = [scenario.name for scenario in EVERY.values()]
+    ordered = sorted(found.values(), key=lambda row: (names.index(row["fault"]), row["delivery"]))
+    rows = [row for row in ordered if row["fault"] not in _CONTROLS]
+    controls = [row for row in ordered if row["fault"] in _CONTROLS]
+    exactly = [row for row in rows if row["delivery"] == "exactly_once"]
     figures = {
-        "lost": sum(row["lost"] for row in ordered),
+        "lost": sum(row["lost"] for row in rows),
         "exactly_once_doubled": sum(row["doubled"] for row in exactly),
-        "out_of_order": sum(row["out_of_order"] for row in ordered),
-        "faults": sum(row["faults"] for row in ordered),
-        "hits": sum(row["hits"] for row in ordered),
-        "records": sum(row["records"] for row in ordered),
-        "rows": len(ordered),
-        "rows_failed": sum(not row["passed"] for row in ordered),
+        "out_of_order": sum(row["out_of_order"] for row in rows),
+        "faults": sum(row["faults"] for row in rows),
+        "hits": sum(row["hits"] for row in rows),
+        "records": sum(row["records"] for row in rows),
+        "rows": len(rows),
+        "rows_failed": sum(not row["passed"] for row in rows),
+        "controls_caught": sum(row["passed"] for row in controls),
     }
+    page = _page(rows)
+    if controls:
+        page += "\n\nServices that are wrong on purpose, which the same verifier must catch:\n\n"
+        page += _table(controls)
     results_file.write(
         _NAME,
         command=command,
         figures=figures,
-        page=_page(ordered),
-        details={"rows": ordered},
+        page=page,
+        details={"rows": rows, "controls": controls},
         libraries=("aiokafka", "confluent-kafka"),
     )
 
 
 def _page(rows: Sequence[dict[str, Any]]) -> str:
+    return (
+        "Hits are faults that met work in flight. Seconds to recover count from the end of a fault"
+        " (a process is killed, a broker is started again, the network is back) until everything"
+        " that waited at its beginning is out; the longest of all faults. What at least once"
+        " doubled was in flight at a fault.\n\n"
+    ) + _table(rows)
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
-        "Hits are faults that met work in flight; seconds to recover count from the end of a fault"
-        " until everything that waited at its beginning is out, the longest of all faults. At least"
-        " once: doubled records were in flight at a fault.",
-        "",
         "| fault | delivery | brokers | " + " | ".join(_COLUMNS).replace("_", " ") + " | |",
         "| --- | --- | ---: | " + " | ".join("---:" for _ in _COLUMNS) + " | --- |",
     ]
     for row in rows:
         cells = [str(row[name]) for name in ("fault", "delivery", "brokers", *_COLUMNS)]
-        cells.append("ok" if row["passed"] else "FAILED")
+        verdict = "caught" if row["fault"] in _CONTROLS else "ok"
+        cells.append(verdict if row["passed"] else "FAILED")
         lines.append("| " + " | ".join(cells).replace("_", " ").replace("None", "") + " |")
     return "\n".join(lines)
 
@@ -90,7 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", action="append", choices=SCENARIOS, metavar="FAULT")
+    parser.add_argument("--only", action="append", choices=EVERY, metavar="FAULT")
     parser.add_argument("--delivery", action="append", choices=BOTH)
     parser.add_argument("--rounds", type=int, help="faults a row, default: the table's")
     parser.add_argument("--short", action="store_true", help="the numbers of the short form")
@@ -99,7 +123,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for configurations and logs")
     parser.add_argument("--dry", action="store_true", help="print rows, store nothing")
     asked = parser.parse_args()
-    chosen = [SCENARIOS[name] for name in asked.only or SCENARIOS]
+    chosen = [EVERY[name] for name in asked.only or EVERY]
     done = {(row["fault"], row["delivery"]) for row in stored() if row["passed"]}
     command = " ".join(["python -m benchmarks.chaos", *sys.argv[1:]])
     failed = False
