@@ -63,8 +63,9 @@ def confidences(scored: Scored) -> str:
         axes = figure.add_subplot()
         sure, right = scored.confidence, scored.is_right
         edges = np.linspace(min(0.5, float(sure.min())), 1, 31)
-        axes.hist([sure[right], sure[~right]], bins=edges, histtype="stepfilled", alpha=0.65, color=[_RIGHT, _WRONG],
-                  label=["right", "wrong"])  # fmt: skip
+        look: Any = {"bins": edges, "histtype": "stepfilled", "alpha": 0.65}
+        axes.hist(sure[right], color=_RIGHT, label="right", **look)
+        axes.hist(sure[~right], color=_WRONG, label="wrong", **look)
         axes.set(yscale="log", xlabel="confidence", ylabel="texts (log scale)")
         axes.set_title("Confidences")
         axes.legend(frameon=False, loc="upper left")
