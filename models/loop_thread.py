@@ -34,18 +34,23 @@ class LoopThread:
         """Run ``work`` beside everything else, until ``stop``."""
         asyncio.run_coroutine_threadsafe(work, self._loop)
 
+    def cancel(self, task: asyncio.Task[None] | None) -> None:
+        """Cancel a task of this loop and block until it has ended."""
+        if task is not None:
+            self.call(_cancel({task}))
+
     def stop(self) -> None:
         """Cancel what still runs and end the thread; blocks for as long as that takes."""
         if self._loop.is_closed():
             return
-        self.call(_cancel_others())
+        self.call(_cancel(asyncio.all_tasks(self._loop)))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
 
-async def _cancel_others() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
+async def _cancel(tasks: set[asyncio.Task[Any]]) -> None:
+    others = tasks - {asyncio.current_task()}
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)

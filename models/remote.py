@@ -3,9 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import structlog
 
@@ -15,31 +13,20 @@ from streamlabel.models.base import Classifier, ModelInfo, Prediction, PreparedT
 from streamlabel.models.devices import library_versions
 from streamlabel.models.labels import LabelSet
 from streamlabel.models.prompted import PromptedClassifier
-from streamlabel.models.remote_client import RemoteClient, UnreadableError
+from streamlabel.models.remote_client import RemoteClient
 from streamlabel.models.remote_prompt import RemotePrompt, answer_forms
-from streamlabel.models.score_json import Fault, answer_limit_tokens, schema
+from streamlabel.models.remote_reading import ask_candidates, guide, read_text
+from streamlabel.models.remote_text import RemoteText
+from streamlabel.models.score_json import answer_limit_tokens, schema
 from streamlabel.models.together import together
 from streamlabel.models.top_k import predict_bounded
 
-__all__ = ["RemoteClassifier", "RemoteText", "load"]
+__all__ = ["RemoteClassifier", "load"]
 
 logger = structlog.get_logger(__name__)
 
 PROBE = "Hello, how are you?"
 PROBE_PATIENCE_S = 30.0  # at start an operator waits; later nobody does
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """The most probable first tokens, as the endpoint spells them.
-
-    Attributes:
-        log_probabilities: token -> log-probability.
-        top: the most probable one; None if the model ended its answer at once.
-    """
-
-    log_probabilities: Mapping[str, float]
-    top: str | None
 
 
 class RemoteClassifier:
@@ -112,59 +99,6 @@ class RemoteClassifier:
             )
         except InferenceError as error:
             return error
-
-    async def close(self) -> None:
-        """Close the connections."""
-        self._is_closed = True
-        await self._client.close()
-
-
-class RemoteText:
-    """Writes text through the endpoint; implements ``models.text_engine.TextEngine``."""
-
-    def __init__(
-        self,
-        *,
-        settings: RemoteSettings,
-        info: ModelInfo,
-        prompt: RemotePrompt,
-        client: RemoteClient,
-        guided: bool,
-    ) -> None:
-        self.info = info
-        self.max_in_flight = settings.max_in_flight
-        self._prompt = prompt
-        self._client = client
-        self._guided = guided
-        self._is_closed = False
-
-    async def encode(
-        self, texts: Sequence[str], faults: Sequence[Fault | None]
-    ) -> list[PreparedText | InferenceError]:
-        """Cut; see TextEngine. Payloads are (text, fault)."""
-        _refuse_if(self._is_closed)
-        return [
-            PreparedText(cut.tokens, (cut.text, fault), truncated=cut.truncated)
-            for cut, fault in zip(map(self._prompt.cut, texts), faults, strict=True)
-        ]
-
-    async def generate_text(
-        self, prompts: Sequence[PreparedText], *, max_tokens: int, json_schema: dict[str, Any]
-    ) -> list[str | InferenceError]:
-        """Ask for every prompt; see TextEngine."""
-        _refuse_if(self._is_closed)
-        options = guide(json_schema) if self._guided else {}
-        return await together(
-            [
-                self._client.ask(
-                    self._prompt.messages(*prompt.payload),
-                    read_text,
-                    max_tokens=max_tokens,
-                    **options,
-                )
-                for prompt in prompts
-            ]
-        )
 
     async def close(self) -> None:
         """Close the connections."""
@@ -270,60 +204,6 @@ async def _probe_text(
     if isinstance(answer, InferenceError):
         raise ModelLoadError(f"model.model: {answer}; check model.model and model.extra_body")
     return False, {"guided_json": "no"}
-
-
-async def ask_candidates(
-    client: RemoteClient, prompt: RemotePrompt, text: str, *, top_logprobs: int
-) -> Candidates | InferenceError:
-    """Return the most probable first tokens of the answer to a text."""
-    return await client.ask(
-        prompt.messages(text),
-        read_candidates,
-        max_tokens=1,
-        logprobs=True,
-        top_logprobs=top_logprobs,
-    )
-
-
-def read_candidates(choice: Any) -> Candidates:  # noqa: ANN401 the client's, or whatever came
-    """Return the candidates in a choice.
-
-    Raises:
-        UnreadableError: there are none, or they are no log-probabilities.
-    """
-    try:
-        content = choice.logprobs.content
-        if not content:
-            return Candidates({}, None)
-        entries = [content[0], *content[0].top_logprobs]
-        seen = {entry.token: float(entry.logprob) for entry in entries}
-        top = max(seen, key=lambda token: seen[token])
-    except (AttributeError, TypeError, IndexError, KeyError) as error:
-        raise UnreadableError("no log-probabilities") from error
-    # -9999 stands for minus infinity in JSON: masked, or not computed
-    seen = {token: value for token, value in seen.items() if -9000 < value <= 1e-3}
-    if top not in seen:
-        raise UnreadableError("no finite log-probability")
-    return Candidates(seen, top)
-
-
-def read_text(choice: Any) -> str:  # noqa: ANN401 the client's, or whatever came
-    """Return what the model wrote; nothing if it refused.
-
-    Raises:
-        UnreadableError: there is no message.
-    """
-    message = getattr(choice, "message", None)
-    if message is None:
-        raise UnreadableError("no message")
-    content = getattr(message, "content", None)
-    return content if isinstance(content, str) else ""
-
-
-def guide(json_schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the field that holds an answer to a schema."""
-    named = {"name": "scores", "strict": True, "schema": json_schema}
-    return {"response_format": {"type": "json_schema", "json_schema": named}}
 
 
 def _refuse_if(is_closed: bool) -> None:

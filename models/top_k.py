@@ -90,9 +90,12 @@ def predict_bounded(
     """Return the prediction for one text; without probabilities where they are too uncertain.
 
     Args:
-        candidates, forms, top: see ``bound_answer``.
+        candidates: see ``bound_answer``.
+        forms: see ``bound_answer``.
+        top: see ``bound_answer``.
         shown: the most probable token as text, for an off-label answer.
-        truncated, review_reasons: see Prediction.
+        truncated: see Prediction.
+        review_reasons: see Prediction.
         max_unknown: how much higher than published the confidence may be, in [0, 1].
 
     Raises:

@@ -153,7 +153,7 @@ class VllmRuntime:
             return
         self._is_closed = True
         # Before the engine: it would report that as a failure.
-        self._loop.call(_cancel(self.engine.output_handler))
+        self._loop.cancel(self.engine.output_handler)
         self.engine.shutdown(timeout=_SHUTDOWN_S)
         self._loop.stop()
 
@@ -230,24 +230,15 @@ class VllmRuntime:
             raise InferenceError(
                 f"the engine did not answer within {limit_s:g} s; the request was taken back"
             ) from None
-        except EngineDeadError as error:
-            self.give_up("vLLM's engine process died")
-            raise WorkerError("vLLM's engine process died") from error
-        # Whatever vLLM raises for one request is about that request; its messages may quote it.
+        # Whatever else vLLM raises for a request is about that request; its messages may quote it.
         except Exception as error:
-            if getattr(self.engine, "errored", False):
+            if isinstance(error, EngineDeadError) or getattr(self.engine, "errored", False):
                 self.give_up("vLLM's engine process died")
                 raise WorkerError("vLLM's engine process died") from error
             raise InferenceError(f"vLLM refuses this text: {type(error).__name__}") from None
         self.cache.prompt_tokens += len(row)
         self.cache.cached_tokens += int(getattr(output, "num_cached_tokens", 0) or 0)
         return output
-
-
-async def _cancel(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _last(outputs: AsyncIterator[Any]) -> Any:  # noqa: ANN401 vLLM's

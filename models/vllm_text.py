@@ -17,7 +17,7 @@ from streamlabel.models.prompted import PromptedClassifier
 from streamlabel.models.prompts import Prompt, build_prompt
 from streamlabel.models.score_json import Fault, Scores, answer_limit_tokens, parse, schema
 from streamlabel.models.transformers_text import encode
-from streamlabel.models.vllm_modes import (
+from streamlabel.models.vllm_plan import (
     chat_of,
     closed_on_error,
     engine_length,

@@ -1,0 +1,72 @@
+"""Prompted scores through an endpoint: the TextEngine without a model of its own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from streamlabel.config.engines import RemoteSettings
+from streamlabel.errors import InferenceError, ModelError
+from streamlabel.models.base import ModelInfo, PreparedText
+from streamlabel.models.remote_client import RemoteClient
+from streamlabel.models.remote_prompt import RemotePrompt
+from streamlabel.models.remote_reading import guide, read_text
+from streamlabel.models.score_json import Fault
+from streamlabel.models.together import together
+
+__all__ = ["RemoteText"]
+
+
+class RemoteText:
+    """Writes text through the endpoint; implements ``models.text_engine.TextEngine``."""
+
+    def __init__(
+        self,
+        *,
+        settings: RemoteSettings,
+        info: ModelInfo,
+        prompt: RemotePrompt,
+        client: RemoteClient,
+        guided: bool,
+    ) -> None:
+        self.info = info
+        self.max_in_flight = settings.max_in_flight
+        self._prompt = prompt
+        self._client = client
+        self._guided = guided
+        self._is_closed = False
+
+    async def encode(
+        self, texts: Sequence[str], faults: Sequence[Fault | None]
+    ) -> list[PreparedText | InferenceError]:
+        """Cut; see TextEngine. Payloads are (text, fault)."""
+        self._refuse_if_closed()
+        return [
+            PreparedText(cut.tokens, (cut.text, fault), truncated=cut.truncated)
+            for cut, fault in zip(map(self._prompt.cut, texts), faults, strict=True)
+        ]
+
+    async def generate_text(
+        self, prompts: Sequence[PreparedText], *, max_tokens: int, json_schema: dict[str, Any]
+    ) -> list[str | InferenceError]:
+        """Ask for every prompt; see TextEngine."""
+        self._refuse_if_closed()
+        options = guide(json_schema) if self._guided else {}
+        return await together(
+            [
+                self._client.ask(
+                    self._prompt.messages(*prompt.payload),
+                    read_text,
+                    max_tokens=max_tokens,
+                    **options,
+                )
+                for prompt in prompts
+            ]
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        self._is_closed = True
+        await self._client.close()
+
+    def _refuse_if_closed(self) -> None:
+        if self._is_closed:
+            raise ModelError("the classifier is closed")
