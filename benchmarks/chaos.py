@@ -1,6 +1,6 @@
 """The chaos table: every fault, many times, against a real Kafka; counts what was lost or doubled.
 
-    python -m benchmarks.chaos                        everything, which takes about two hours
+    python -m benchmarks.chaos                        everything, about 75 minutes on two cores
     python -m benchmarks.chaos --only service-killed  one fault; its rows in the table are replaced
     python -m benchmarks.chaos --resume               what the stored table does not have yet
 

@@ -34,7 +34,7 @@ class Scenario:
     Attributes:
         fault: what strikes; None: the load itself is bad.
         briefly: the same in the short form, where it takes less time; None: no difference.
-        short: faults in CI.
+        short: faults in CI; 0: only the long form has it.
         long: faults in the long form.
         doubles: allowed with at least once; exactly once allows none.
         setup: of the run.
@@ -326,6 +326,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario(
             "broker killed",
             faults.broker_killed,
+            short=0,
             long=5,
             doubles="any",
             setup=_ORDINARY,
