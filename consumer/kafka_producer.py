@@ -185,4 +185,11 @@ async def write(
     future: asyncio.Future[Any] = await producer.send_batch(
         builder, batch[0].topic, partition=partition
     )
+    future.add_done_callback(_seen)
     return future
+
+
+def _seen(future: "asyncio.Future[Any]") -> None:
+    """Look at the error: who awaits the batch gets it, and who gave up on it need not."""
+    if not future.cancelled():
+        future.exception()

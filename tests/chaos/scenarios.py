@@ -310,6 +310,7 @@ SCENARIOS: dict[str, Scenario] = {
                 settings={
                     "kafka": {"session_timeout_ms": 20_000},
                     "delivery": {"transaction_timeout_ms": 1500},
+                    "model": {"batch_s": 0.02},  # more transactions, of which one is to be met
                 },
             ),
             evidence=("partition_restarted",),
