@@ -1,6 +1,7 @@
 """One chaos run: service processes under load, seen and struck from outside."""
 
 import contextlib
+import itertools
 import json
 import random
 import time
@@ -174,9 +175,12 @@ class Run:
         return [each for each in self.running() if each.owned()]
 
     def all_joined(self) -> bool:
-        """Whether every process that runs owns partitions, and every partition is owned."""
-        owned: set[int] = set().union(*(each.owned() for each in self.running()))
-        return len(self.members()) == len(self.running()) and len(owned) == PARTITIONS
+        """Whether every process that runs owns partitions, and every partition has one owner.
+
+        A process that was stopped believes in its old partitions until it has been told.
+        """
+        owned = [each.owned() for each in self.running()]
+        return all(owned) and sorted(itertools.chain(*owned)) == list(range(PARTITIONS))
 
     def victim(self) -> ServiceProcess:
         """A member, chosen by the seed."""
