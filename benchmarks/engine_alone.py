@@ -39,8 +39,12 @@ async def _classify(classifier: Classifier, mix: Sequence[str]) -> None:
         if isinstance(prepared, InferenceError):
             raise prepared
         batcher.add(prepared, tokens=prepared.tokens, rows=prepared.rows, now_s=0.0)
-    while (batch := batcher.take(0.0)) is not None:
-        await classifier.classify(batch.items)
+
+    async def stream() -> None:
+        while (batch := batcher.take(0.0)) is not None:
+            await classifier.classify(batch.items)
+
+    await asyncio.gather(*(stream() for _ in range(classifier.max_in_flight)))
 
 
 if __name__ == "__main__":

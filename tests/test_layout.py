@@ -18,8 +18,6 @@ MAX_LINES = 250
 LONGER = {
     "consumer/kafka_source.py": "one port of aiokafka with its error mapping; 250 by design",
     "consumer/pipeline.py": "the one loop: what happens to a text, in one place",
-    "models/vllm_modes.py": "each way of asking one engine, side by side: they share one life",
-    "models/vllm_runtime.py": "one engine from start to death: requests, deadlines, canary",
     "models/worker.py": "the proxy and the life of one process: neither is whole without the other",
 }
 
