@@ -21,6 +21,7 @@ from benchmarks import results_file
 from tests.chaos.place import Place
 from tests.chaos.run import Delivery
 from tests.chaos.scenarios import BOTH, CONTROLS, SCENARIOS, Row, Scenario, perform
+from tests.kafka_broker import KafkaMissingError
 
 _NAME = "chaos"
 EVERY = {**SCENARIOS, **CONTROLS}
@@ -156,4 +157,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KafkaMissingError as error:
+        raise SystemExit(str(error)) from error
