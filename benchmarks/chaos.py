@@ -9,6 +9,7 @@ on purpose run beside them, and must be caught.
 """
 
 import argparse
+import itertools
 import json
 import random
 import sys
@@ -16,6 +17,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from confluent_kafka import KafkaException
 
 from benchmarks import results_file
 from tests.chaos.place import Place
@@ -110,8 +113,7 @@ def _groups(scenario: Scenario, deliveries: Sequence[Delivery]) -> Iterator[list
         yield from ([delivery] for delivery in wanted)
 
 
-def main() -> None:
-    """Run what was asked for and store it."""
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -123,37 +125,57 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="skip rows stored as passed")
     parser.add_argument("--keep", type=Path, help="folder for configurations and logs")
     parser.add_argument("--dry", action="store_true", help="print rows, store nothing")
-    asked = parser.parse_args()
+    return parser.parse_args()
+
+
+def _due(asked: argparse.Namespace) -> list[tuple[Scenario, list[Delivery]]]:
+    """What is to be run, those that need the same number of brokers together."""
     chosen = [EVERY[name] for name in asked.only or EVERY]
     done = {(row["fault"], row["delivery"]) for row in stored() if row["passed"]}
-    command = " ".join(["python -m benchmarks.chaos", *sys.argv[1:]])
-    failed = False
+    return [
+        (scenario, group)
+        for scenario in sorted(chosen, key=lambda each: each.brokers)
+        for group in _groups(scenario, asked.delivery or BOTH)
+        if not (asked.resume and all((scenario.name, each) in done for each in group))
+    ]
+
+
+def _perform(
+    place: Place, scenario: Scenario, group: list[Delivery], asked: argparse.Namespace, folder: Path
+) -> bool:
+    """Run one and store its rows; return whether all is as it should be."""
+    try:
+        rows = perform(
+            scenario,
+            place,
+            group,
+            seed=asked.seed,
+            folder=folder,
+            is_long=not asked.short,
+            rounds=asked.rounds,
+        )
+    except (AssertionError, KafkaException, TimeoutError) as error:
+        print(f"{scenario.name} ({', '.join(group)}): {error!r}", flush=True)
+        return False  # the others may still tell something
+    found = [as_stored(row) for row in rows]
+    if asked.dry:
+        print(*map(json.dumps, found), sep="\n", flush=True)
+    else:
+        store(found, " ".join(["python -m benchmarks.chaos", *sys.argv[1:]]))
+    return all(row["passed"] for row in found)
+
+
+def main() -> None:
+    """Run what was asked for and store it."""
+    asked = _arguments()
+    passed = True
     with tempfile.TemporaryDirectory() as scratch:
-        for brokers in sorted({scenario.brokers for scenario in chosen}):
+        folder = asked.keep or Path(scratch)
+        for brokers, due in itertools.groupby(_due(asked), lambda each: each[0].brokers):
             with Place.open(brokers=brokers) as place:
-                for scenario in chosen:
-                    if scenario.brokers != brokers:
-                        continue
-                    for group in _groups(scenario, asked.delivery or BOTH):
-                        if asked.resume and all((scenario.name, each) in done for each in group):
-                            continue
-                        rows = perform(
-                            scenario,
-                            place,
-                            group,
-                            seed=asked.seed,
-                            folder=asked.keep or Path(scratch),
-                            is_long=not asked.short,
-                            rounds=asked.rounds,
-                        )
-                        failed = failed or not all(row.passed for row in rows)
-                        if asked.dry:
-                            print(
-                                *(json.dumps(row.as_dict()) for row in rows), sep="\n", flush=True
-                            )
-                        else:
-                            store([row.as_dict() for row in rows], command)
-    raise SystemExit(failed)
+                for scenario, group in due:
+                    passed = _perform(place, scenario, group, asked, folder) and passed
+    raise SystemExit(not passed)
 
 
 if __name__ == "__main__":
