@@ -39,7 +39,11 @@ __all__ = ["Cluster", "DockerCluster", "KafkaMissingError", "LocalCluster", "Sec
 
 _START_TIMEOUT_S = 90.0  # a loaded two-core machine needs about 15 s
 _QUIET = {"log_level": 0}  # refused connections while a broker is down are no news
-_NO_COORDINATOR = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+_NO_COORDINATOR = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError._TIMED_OUT,  # a broker that has just come back may let a request lie
+)
 _IMAGE = os.environ.get("STREAMLABEL_TEST_KAFKA_IMAGE", "apache/kafka:4.1.0")
 
 
@@ -161,7 +165,7 @@ class Cluster:
 
         def is_answered() -> bool:
             try:
-                found[:] = consumer.committed([TopicPartition(topic, partition)], timeout=60)
+                found[:] = consumer.committed([TopicPartition(topic, partition)], timeout=10)
             except KafkaException as error:
                 # a young cluster is still choosing the group's coordinator
                 if error.args[0].code() not in _NO_COORDINATOR:
@@ -169,7 +173,7 @@ class Cluster:
             return bool(found)
 
         try:
-            wait_until(is_answered, what=f"a coordinator of {group} answers")
+            wait_until(is_answered, what=f"a coordinator of {group} answers", timeout_s=60.0)
         finally:
             consumer.close()
         return None if found[0].offset < 0 else int(found[0].offset)

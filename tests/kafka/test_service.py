@@ -136,12 +136,12 @@ def test_five_megabytes_of_text_are_labelled_in_bounded_memory(
     with world.service() as service:
         world.wait_until_committed(service, 1)
         before = peak_bytes(service)
-        world.produce_large(*[text("long " * MEGABYTE)] * 4)
-        world.wait_until_committed(service, 5)
+        world.produce_large(*[text("long " * MEGABYTE)] * 24)
+        world.wait_until_committed(service, 25)
         after = peak_bytes(service)
     for high, low in zip(after, before, strict=True):  # the service, and its worker
-        assert high - low < 3 * 4 * 5 * MEGABYTE
-    assert len(kafka.read(world.labels)) == 5
+        assert high - low < 100 * MEGABYTE  # less than was sent: a few records at a time
+    assert len(kafka.read(world.labels)) == 25
 
 
 def peak_bytes(service: ServiceProcess) -> list[int]:
