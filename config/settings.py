@@ -196,3 +196,15 @@ class Settings(Section):
                 )
             seen[topic] = field
         return self
+
+    @model_validator(mode="after")
+    def _an_outage_ends_before_the_worker_is_killed(self) -> Self:
+        """Else an endpoint that is down would look like a worker that hangs, restart by restart."""
+        model, limit_s = self.model, self.worker.batch_timeout_s
+        if model.backend == "remote" and model.outage_timeout_s >= limit_s:
+            raise ValueError(
+                f"model.outage_timeout_s, worker.batch_timeout_s: {model.outage_timeout_s:g} s must"
+                f" be less than {limit_s:g} s, or the worker is killed before an outage is"
+                " recognised; lower the first or raise the second"
+            )
+        return self

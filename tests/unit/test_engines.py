@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from streamlabel.config.engines import RemoteSettings, VllmSettings
+from streamlabel.config.settings import Settings
 from streamlabel.errors import ConfigError
 from streamlabel.models.vllm_platform import _refuse_falsifiers, limits
 
@@ -75,3 +76,22 @@ def test_a_key_is_never_shown() -> None:
     )
     assert "hidden" not in repr(settings)
     assert "hidden" not in settings.model_dump_json()
+
+
+@pytest.mark.parametrize(("outage_s", "is_right"), [(599, True), (600, False), (601, False)])
+def test_an_outage_must_end_before_the_worker_is_killed(outage_s: float, *, is_right: bool) -> None:
+    given = {
+        "model": {
+            "backend": "remote",
+            "base_url": "http://x/v1",
+            "model": "m",
+            "task": TASK,
+            "outage_timeout_s": outage_s,
+        },
+        "worker": {"batch_timeout_s": 600},
+    }
+    if is_right:
+        Settings.model_validate(given)
+        return
+    with pytest.raises(ValidationError, match=r"model\.outage_timeout_s, worker\.batch_timeout_s"):
+        Settings.model_validate(given)
