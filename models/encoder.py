@@ -36,16 +36,21 @@ __all__ = ["EncoderClassifier", "load"]
 _CPU_BATCH_TOKENS = 1024
 _ACCELERATOR_BATCH_TOKENS = 16_384
 
+# Batches computed side by side on a CPU; on a machine of many cores they share caches and memory.
+_MAX_STREAMS = 8
+
 
 class EncoderClassifier:
     """Classifies with a model of this process; implements ``models.base.Classifier``.
 
-    Tokenising and computing have a thread each, so that the next texts are prepared while the
-    device works, and the event loop does neither.
-    """
+    Tokenising and computing have threads of their own, so that the next texts are prepared while
+    the device works, and the event loop does neither.
 
-    # One computes, one is queued behind it: the device does not wait for the event loop.
-    max_in_flight = 2
+    Args:
+        streams: batches computed side by side. On a CPU one batch per core beats one batch on all
+            cores: nothing waits at the end of every operator for the slowest thread.
+        threads: CPU threads of each stream.
+    """
 
     def __init__(
         self,
@@ -56,6 +61,7 @@ class EncoderClassifier:
         forward: Forward,
         device: Device,
         window_pool: Pool = "mean",
+        streams: int = 1,
         threads: int | None = None,
     ) -> None:
         self._labels = labels
@@ -65,8 +71,9 @@ class EncoderClassifier:
         self._device = device
         self._window_pool: Pool = window_pool
         self._tokenizer_thread = ThreadPoolExecutor(1, "tokenizer")
-        self._device_thread = ThreadPoolExecutor(
-            1, "device", initializer=_set_up_thread, initargs=(device, threads)
+        self._streams = streams
+        self._device_threads = ThreadPoolExecutor(
+            streams, "device", initializer=_set_up_thread, initargs=(device, threads)
         )
         self._is_closed = False
 
@@ -80,6 +87,11 @@ class EncoderClassifier:
         """Which model this is."""
         return self._info
 
+    @property
+    def max_in_flight(self) -> int:
+        """One batch per stream, and one queued: no stream waits for the event loop."""
+        return self._streams + 1
+
     async def prepare(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
         """Tokenise; see ``models.base.Classifier``."""
         self._refuse_if_closed()
@@ -92,12 +104,12 @@ class EncoderClassifier:
         if not prepared:
             return []
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._device_thread, self._classify, list(prepared))
+        return await loop.run_in_executor(self._device_threads, self._classify, list(prepared))
 
     async def close(self) -> None:
         """Let the threads finish what they have; nothing queued is cancelled, it is answered."""
         self._is_closed = True
-        for thread in (self._tokenizer_thread, self._device_thread):
+        for thread in (self._tokenizer_thread, self._device_threads):
             await asyncio.to_thread(thread.shutdown)
 
     def _refuse_if_closed(self) -> None:
@@ -166,6 +178,7 @@ def load(settings: EncoderSettings) -> EncoderClassifier:
         device = choose_device(settings.device)
         threads = limit_threads(settings.threads)
         packed = load_packed(checkpoint, device, dtype=settings.dtype)
+        streams = min(threads, _MAX_STREAMS) if packed else 1
         forward = packed or load_padded(checkpoint, device, dtype=settings.dtype)
         _prove(forward, rows, labels, device)
         info = ModelInfo(
@@ -179,7 +192,7 @@ def load(settings: EncoderSettings) -> EncoderClassifier:
             batch_tokens=_CPU_BATCH_TOKENS if device.kind == "cpu" else _ACCELERATOR_BATCH_TOKENS,
             versions=device.versions | library_versions("transformers", "tokenizers"),
             details={"forward": "packed" if packed else "padded"}
-            | ({"threads": str(threads)} if device.kind == "cpu" else {}),
+            | ({"threads": str(threads), "streams": str(streams)} if device.kind == "cpu" else {}),
         )
     return EncoderClassifier(
         labels=labels,
@@ -188,7 +201,8 @@ def load(settings: EncoderSettings) -> EncoderClassifier:
         forward=forward,
         device=device,
         window_pool=settings.window_pool,
-        threads=threads,
+        streams=streams,
+        threads=threads // streams,
     )
 
 

@@ -113,6 +113,24 @@ async def test_a_text_has_the_same_answer_alone_and_in_a_batch(tiny: Path) -> No
         assert alone.probabilities == pytest.approx(in_batch.probabilities, abs=1e-5)
 
 
+async def test_batches_side_by_side_answer_as_one_after_the_other_would(tiny: Path) -> None:
+    classifier = await loaded(settings(tiny, threads=2))
+    assert classifier.max_in_flight == 3  # one computes on each core, one is queued
+    try:
+        prepared = [p for p in await classifier.prepare(TEXTS * 8) if isinstance(p, PreparedText)]
+        parts = [prepared[start : start + 7] for start in range(0, len(prepared), 7)]
+        alone = [await classifier.classify(part) for part in parts]
+        assert await asyncio.gather(*map(classifier.classify, parts)) == alone
+    finally:
+        await classifier.close()
+
+
+async def test_a_model_that_pads_computes_one_batch_at_a_time(tmp_path: Path) -> None:
+    classifier = await loaded(settings(build_model(tmp_path, "ModernBert"), threads=2))
+    await classifier.close()
+    assert classifier.max_in_flight == 2
+
+
 async def test_multi_label_is_a_sigmoid_per_label(tmp_path: Path) -> None:
     folder = build_model(tmp_path, problem_type="multi_label_classification")
     classifier = await loaded(settings(folder))
