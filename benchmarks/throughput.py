@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import minilm, results_file, texts
-from benchmarks.kafka_to_kafka import Contender, Measured, measure, service
+from benchmarks.kafka_to_kafka import Contender, Measured, measure, service, warm_up
 from tests.kafka_broker import Cluster
 
 
@@ -50,6 +50,7 @@ def main() -> None:
         cluster = Cluster.open()
         try:
             settings = {"model": {"backend": "encoder", "path": str(model), "device": "cpu"}}
+            warm_up(cluster)
             for number in range(rounds):
                 alone.append(engine_alone(model))
                 contender = service(cluster, folder, f"service{number}", settings)
