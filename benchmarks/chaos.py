@@ -1,11 +1,12 @@
 """The chaos table: every fault, many times, against a real Kafka; counts what was lost or doubled.
 
-    python -m benchmarks.chaos                        everything, about 75 minutes on two cores
+    python -m benchmarks.chaos                        everything, on one broker and on three
     python -m benchmarks.chaos --only service-killed  one fault; its rows in the table are replaced
     python -m benchmarks.chaos --resume               what the stored table does not have yet
 
-Rows are stored after each fault, so that a run may be cut off and resumed. Services that are wrong
-on purpose run beside them, and must be caught.
+Runs mostly wait, so those whose fault strikes a process share a broker, some at a time; those whose
+fault strikes the broker follow one by one. Rows are stored after each, so that a run may be cut off
+and resumed. Services that are wrong on purpose run beside them, and must be caught.
 """
 
 import argparse
@@ -14,7 +15,9 @@ import json
 import random
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,8 @@ from tests.kafka_broker import KafkaMissingError
 _NAME = "chaos"
 EVERY = {**SCENARIOS, **CONTROLS}
 _CONTROLS = frozenset(scenario.name for scenario in CONTROLS.values())
+_Due = tuple[Scenario, list[Delivery]]
+_storing = threading.Lock()
 _COLUMNS = ("records", "faults", "hits", "lost", "doubled", "out_of_order", "seconds_to_recover")
 
 
@@ -120,6 +125,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=EVERY, metavar="FAULT")
     parser.add_argument("--delivery", action="append", choices=BOTH)
     parser.add_argument("--rounds", type=int, help="faults a row, default: the table's")
+    parser.add_argument("--at-once", type=int, default=4, help="rows that run side by side")
     parser.add_argument("--short", action="store_true", help="the numbers of the short form")
     parser.add_argument("--seed", type=int, default=random.randrange(10_000))
     parser.add_argument("--resume", action="store_true", help="skip rows stored as passed")
@@ -128,7 +134,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _due(asked: argparse.Namespace) -> list[tuple[Scenario, list[Delivery]]]:
+def _due(asked: argparse.Namespace) -> list[_Due]:
     """What is to be run, those that need the same number of brokers together."""
     chosen = [EVERY[name] for name in asked.only or EVERY]
     done = {(row["fault"], row["delivery"]) for row in stored() if row["passed"]}
@@ -158,11 +164,27 @@ def _perform(
         print(f"{scenario.name} ({', '.join(group)}): {error!r}", flush=True)
         return False  # the others may still tell something
     found = [as_stored(row) for row in rows]
-    if asked.dry:
-        print(*map(json.dumps, found), sep="\n", flush=True)
-    else:
-        store(found, " ".join(["python -m benchmarks.chaos", *sys.argv[1:]]))
+    with _storing:
+        for row in found:
+            print(json.dumps(row), flush=True)
+        if not asked.dry:
+            store(found, " ".join(["python -m benchmarks.chaos", *sys.argv[1:]]))
     return all(row["passed"] for row in found)
+
+
+def _perform_all(
+    place: Place, due: Sequence[_Due], asked: argparse.Namespace, folder: Path
+) -> bool:
+    """Run what strikes processes side by side, then what strikes the broker, one by one."""
+    together = [each for each in due if not each[0].shakes_broker]
+    alone = [each for each in due if each[0].shakes_broker]
+
+    def run(each: _Due) -> bool:
+        return _perform(place, each[0], each[1], asked, folder)
+
+    with ThreadPoolExecutor(asked.at_once) as pool:
+        passed = list(pool.map(run, together))
+    return all([*passed, *map(run, alone)])
 
 
 def main() -> None:
@@ -173,8 +195,7 @@ def main() -> None:
         folder = asked.keep or Path(scratch)
         for brokers, due in itertools.groupby(_due(asked), lambda each: each[0].brokers):
             with Place.open(brokers=brokers) as place:
-                for scenario, group in due:
-                    passed = _perform(place, scenario, group, asked, folder) and passed
+                passed = _perform_all(place, list(due), asked, folder) and passed
     raise SystemExit(not passed)
 
 
