@@ -13,7 +13,7 @@ from blockbuster import blockbuster_ctx
 
 from tests.requirements import REQUIRE_ALL
 
-pytest_plugins = ["tests.kafka_fixtures"]
+pytest_plugins = ["tests.kafka_fixtures", "tests.model_fixtures"]
 
 # Code of these may not block a running event loop. Frames of pytest, aiokafka or uvicorn alone
 # are none of our business; theirs called from ours are.

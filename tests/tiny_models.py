@@ -1,6 +1,7 @@
 """A tiny language model with random weights and a real chat template, made on the spot."""
 # ruff: noqa: RUF001 Chinese sentences have Chinese punctuation
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,20 @@ VOCABULARY = 768
 
 
 def build_tokenizer(
-    folder: Path, *, chat_template: str = CHATML
+    folder: Path,
+    *,
+    chat_template: str = CHATML,
+    lines: Iterable[str] = (LINES + WORDS) * 3,
+    size: int = 700,
 ) -> transformers.PreTrainedTokenizerFast:
-    """Save a byte-level BPE with control tokens, two of which are not marked special."""
+    """Save a byte-level BPE with control tokens, two of which are not marked special.
+
+    Args:
+        folder: for the files.
+        chat_template: Jinja source.
+        lines: what the merges are learnt from.
+        size: of the vocabulary, without the two.
+    """
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -47,12 +59,12 @@ def build_tokenizer(
     )
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=700,
+        vocab_size=size,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
         show_progress=False,
     )
-    backend.train_from_iterator((LINES + WORDS) * 3, trainer)
+    backend.train_from_iterator(lines, trainer)
     # As in Qwen3: control tokens, but not "special", so split_special_tokens does not spare them.
     backend.add_tokens(
         [AddedToken(name, special=False, normalized=False) for name in ("<think>", "</think>")]

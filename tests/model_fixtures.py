@@ -1,0 +1,32 @@
+"""Language models that tests share: one with random weights, one that has learnt something."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.requirements import missing
+
+DATA = "sms_spam"
+
+
+@pytest.fixture(scope="session")
+def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a two-layer Qwen2 with random weights and a ChatML template."""
+    from tests.tiny_models import build_causal
+
+    return build_causal(tmp_path_factory.mktemp("tiny_llm"))
+
+
+@pytest.fixture(scope="session")
+def spam_qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small Qwen2 that knows the task of ``config/examples/vllm-cpu.yaml``."""
+    from benchmarks import small_qwen, texts
+    from tests.twins import FOLDER
+
+    try:
+        rows = texts.read(DATA, "train")
+    except SystemExit as error:
+        missing(str(error))
+    folder = tmp_path_factory.mktemp("spam_qwen")
+    small_qwen.train(folder, small_qwen.task_of(FOLDER / "vllm-cpu.yaml"), rows)
+    return folder
