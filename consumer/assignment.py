@@ -6,6 +6,7 @@ from functools import partial
 
 import structlog
 
+from streamlabel.config.settings import DeliverySettings
 from streamlabel.consumer.lane import Lane
 from streamlabel.consumer.ports import Clock, Metrics, RecordSink, RecordSource
 from streamlabel.consumer.records import TopicPartition
@@ -27,7 +28,8 @@ class Assignment:
     Args:
         open_lane: makes the lane of a partition.
         on_dropped: told about a closed lane with the records and bytes that were in flight in it.
-        revoke_timeout_s: what is in flight may take this long when partitions are revoked.
+        settings: how long what is in flight may take when partitions are revoked, and how long a
+            partition may be lost again and again without a delivery in between.
 
     Attributes:
         has_joined: the group has told us what we own, be it nothing.
@@ -40,7 +42,7 @@ class Assignment:
         sink: RecordSink,
         open_lane: Callable[[TopicPartition], Lane],
         on_dropped: Callable[[Lane, int, int], None],
-        revoke_timeout_s: float,
+        settings: DeliverySettings,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
@@ -48,7 +50,7 @@ class Assignment:
         self._sink = sink
         self._open_lane = open_lane
         self._on_dropped = on_dropped
-        self._revoke_timeout_s = revoke_timeout_s
+        self._settings = settings
         self._clock = clock
         self._metrics = metrics
         self.has_joined = False
@@ -56,6 +58,7 @@ class Assignment:
         self._lanes: dict[TopicPartition, Lane] = {}
         self._tasks: dict[Lane, asyncio.Task[None]] = {}
         self._restarting: set[asyncio.Task[None]] = set()
+        self._lost_since_s: dict[TopicPartition, float] = {}
         self._stopped = False
 
     def __len__(self) -> int:
@@ -96,13 +99,17 @@ class Assignment:
         if not lanes:
             return
         try:
-            await wait_all([lane.is_idle for lane in lanes], self._revoke_timeout_s, self._clock)
+            await wait_all(
+                [lane.is_idle for lane in lanes], self._settings.revoke_timeout_s, self._clock
+            )
         finally:  # also when the source waits no longer: no lane outlives its assignment
             dropped, ending = self._close(lanes)
         if ending:
             await asyncio.wait(ending)
         await self.commit(lanes)
         gone = [lane.partition for lane in lanes]
+        for partition in gone:
+            self._lost_since_s.pop(partition, None)
         await self._sink.revoked(gone)
         self._count("partitions_revoked", gone, dropped=dropped)
 
@@ -146,6 +153,7 @@ class Assignment:
             task = self._tasks.pop(lane, None)
             if task is None:
                 return  # closed meanwhile: the partition is going away
+            self._end_if_hopeless(lane, error)
             _log.warning("partition_restarted", error=str(error))
             self._close([lane])
             self._restarting.add(task)
@@ -153,6 +161,18 @@ class Assignment:
                 await self._source.restart(lane.partition)
             finally:
                 self._restarting.discard(task)
+
+    def _end_if_hopeless(self, lane: Lane, error: PartitionLostError) -> None:
+        """Raise when nothing of a partition was delivered for as long as a delivery may take."""
+        now_s, limit_s = self._clock.now_s(), self._settings.delivery_timeout_s
+        if lane.committable is not None:  # it delivered something before it was lost
+            self._lost_since_s.pop(lane.partition, None)
+        since_s = self._lost_since_s.setdefault(lane.partition, now_s)
+        if now_s - since_s > limit_s:
+            raise BrokerError(
+                f"no delivery within {limit_s:g} s (delivery.delivery_timeout_s), in spite of"
+                f" beginning again; the last error: {error}"
+            ) from error
 
     def _close(self, lanes: Sequence[Lane]) -> tuple[int, list[asyncio.Task[None]]]:
         """Stop lanes and forget their records, all at once and without waiting.

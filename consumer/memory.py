@@ -10,6 +10,8 @@ from streamlabel.errors import BrokerError, OutputRefusedError, PartitionLostErr
 
 __all__ = ["Committed", "Faults", "MemoryBroker", "MemorySink", "MemorySource", "Written"]
 
+_HEARTBEAT_S = 1.0
+
 
 class MemorySource:
     """A group member that owns what the test gives it; implements ``RecordSource``.
@@ -69,6 +71,7 @@ class MemorySource:
     async def restart(self, partition: TopicPartition) -> None:
         """Fence, re-read the committed offset and go on from there, if still assigned."""
         self._read.pop(partition, None)
+        await self._clock.sleep(_HEARTBEAT_S)  # as a member of a real group does
         if partition in self._assigned:
             await self.assign([partition])
 

@@ -125,7 +125,7 @@ class Pipeline:
             sink=sink,
             open_lane=self._open_lane,
             on_dropped=self._on_dropped,
-            revoke_timeout_s=settings.delivery.revoke_timeout_s,
+            settings=settings.delivery,
             clock=clock,
             metrics=metrics,
         )

@@ -238,6 +238,29 @@ async def test_a_broker_that_never_answers_ends_the_service_at_the_deadline() ->
         assert r.committed() is None
 
 
+async def test_a_partition_that_is_lost_for_ever_ends_the_service_at_the_deadline() -> None:
+    settings = {"delivery": {"delivery_timeout_s": 60, "guarantee": "exactly_once"}}
+    async with rig(transactional=True, settings=settings) as r:
+        r.sink.faults.fail("deliver", PartitionLostError("texts", 0, "fenced"), times=10_000)
+        await r.send("0.9 a")
+        for _ in range(65):
+            await r.clock.advance(1)
+        with pytest.raises(BrokerError, match=r"no delivery within 60 s.*fenced"):
+            await r.task
+        assert r.committed() is None
+        assert r.sources("labels") == []
+
+
+async def test_a_partition_that_is_lost_now_and_then_goes_on() -> None:
+    async with rig(transactional=True, settings={"delivery": {"delivery_timeout_s": 5}}) as r:
+        for number in range(10):
+            r.sink.faults.fail("deliver", PartitionLostError("texts", 0, "fenced"))
+            await r.send(f"0.9 t{number}")
+            await r.clock.advance(3)
+        await r.drain()
+        assert r.sources("labels") == list(range(10))
+
+
 async def test_a_refused_output_becomes_a_dead_letter_and_its_neighbours_stay() -> None:
     async with rig(limits={"labels": 900}) as r:
         await r.send("0.9 a")
@@ -311,6 +334,8 @@ async def test_one_dead_letter_that_is_delivered_again_and_again_does_not_trip_t
     async with rig(transactional=True, settings={"guard": {"max_consecutive": 2}}) as r:
         r.sink.faults.fail("deliver", PartitionLostError("texts", 0, "no leader"), times=10)
         await r.send_raw(b"not json")
+        for _ in range(10):
+            await r.clock.advance(1)
         await r.drain()
         assert r.sources("dead-letters") == [0]
 
@@ -348,6 +373,7 @@ async def test_a_lost_transaction_starts_the_partition_again_without_doubles() -
         assert r.committed() == 1
         r.broker.owners[P0] = object()  # somebody else fenced us
         await r.send("0.9 b", "0.9 c")
+        await r.clock.advance(1)
         await r.drain()
         assert r.sources("labels") == [0, 1, 2]
         assert r.committed() == 3
