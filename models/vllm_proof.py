@@ -1,6 +1,6 @@
 """The start-up test of vLLM: numbers that cannot be trusted must stop the start, not a record."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import structlog
@@ -78,23 +78,27 @@ def prove_ids(runtime: VllmRuntime, row: Sequence[int], wanted: Sequence[int]) -
 def prove_cache(
     cold: Sequence[Prediction], cached: Sequence[Prediction], *, tolerance: float
 ) -> float:
-    """Return how far the prefix cache moves a probability.
+    """Return how far the prefix cache moves a probability, or the logarithm of a likely one.
 
     Raises:
         ModelLoadError: further than computing in another order explains.
     """
-    moved = max(
-        abs(a - b)
-        for one, other in zip(cold, cached, strict=True)
-        for a, b in zip(one.log_scores or (0.0,), other.log_scores or (0.0,), strict=True)
-        if max(a, b) > -10  # of an improbable label even the logarithm may move
-    )
+    pairs = zip(cold, cached, strict=True)
+    moved = max(abs(a - b) for pair in pairs for a, b in _numbers(*pair))
     if not moved <= tolerance * 10:
         raise ModelLoadError(
             f"model.prefix_caching: a cached instruction changes a log-probability by {moved:.2g};"
             " set it to false, or use another version of vLLM"
         )
     return moved
+
+
+def _numbers(one: Prediction, other: Prediction) -> Iterator[tuple[float, float]]:
+    """Yield what is compared; of an improbable label the logarithm may move by rounding alone."""
+    yield from zip(one.probabilities or (), other.probabilities or (), strict=True)
+    for a, b in zip(one.log_scores or (), other.log_scores or (), strict=True):
+        if max(a, b) > -10:
+            yield a, b
 
 
 def prove_distinct(predictions: Sequence[Prediction]) -> None:
