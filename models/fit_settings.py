@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["EpochReport", "Example", "FitReport", "FitSettings"]
+__all__ = ["EpochReport", "Example", "FitReport", "FitSettings", "Precision", "fastest_precision"]
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class FitSettings:
         class_weights: ``balanced``: rare labels count as much as frequent ones.
         patience: with held-out examples: stop after so many epochs without a lower loss.
         seed: of the head's first weights, dropout and the order of the examples.
+        precision: ``bfloat16``: products are computed in it, weights and sums stay float32; on a
+            processor with AVX512-BF16 or AMX that halves the time.
     """
 
     epochs: int = 8
@@ -55,6 +59,7 @@ class FitSettings:
     class_weights: Literal["none", "balanced"] = "none"
     patience: int = 2
     seed: int = 17
+    precision: Precision = "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +97,11 @@ class FitReport:
     fit_s: float
     epochs: tuple[EpochReport, ...] = ()
     was_interrupted: bool = False
+
+
+def fastest_precision() -> Precision:
+    """Return bfloat16 where this processor computes in it, else float32."""
+    import torch
+
+    found = torch.cpu.get_capabilities()
+    return "bfloat16" if found.get("avx512_bf16") or found.get("amx_bf16") else "float32"

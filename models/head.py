@@ -6,7 +6,6 @@ texts on a CPU: the lower layers keep what they learned from a billion sentences
 and, with so few examples, no worse than training them too.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from streamlabel.models.epochs import Course, Rows, run_epochs
 from streamlabel.models.fit_settings import EpochReport, Example, FitReport, FitSettings
 from streamlabel.models.labels import LabelSet, ProblemType
 from streamlabel.models.lower import layer_count, lower_states, without_lower
+from streamlabel.models.model_folder import replaced
 
 __all__ = ["EpochReport", "Example", "FitReport", "FitSettings", "fit_head"]
 
@@ -163,12 +163,8 @@ def _train(
 
 
 def _save(model: Any, tokenizer: Any, folder: Path, card: str | None) -> None:  # noqa: ANN401 untyped
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    model.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    if card is not None:
-        (partial / "README.md").write_text(card, encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    with replaced(folder) as partial:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        if card is not None:
+            (partial / "README.md").write_text(card, encoding="utf-8")

@@ -16,6 +16,7 @@ from streamlabel.commands.run import run
 from streamlabel.commands.tail import tail
 from streamlabel.commands.thresholds import thresholds
 from streamlabel.commands.train import train_encoder
+from streamlabel.commands.train_llm import train_llm
 from streamlabel.commands.version import version
 
 __all__ = ["app", "main"]
@@ -38,6 +39,7 @@ dlq_app.command("replay")(replay_dead_letters)
 
 train_app = typer.Typer(no_args_is_help=True, help="Make a model from labelled texts.")
 train_app.command("encoder")(train_encoder)
+train_app.command("llm")(train_llm)
 
 app.command()(run)
 app.command()(check)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from streamlabel.demo.samples import LABELS, training_examples
 from streamlabel.errors import ConfigError
-from streamlabel.models import epochs, head
+from streamlabel.models import epochs, head, losses
 from streamlabel.models.head import FitSettings, fit_head
 
 __all__ = ["fitted_encoder", "is_fitted"]
@@ -45,7 +45,7 @@ def fitted_encoder(folder: Path, *, on_step: Callable[[int, int], None] | None =
 
 def _place(folder: Path) -> Path:
     learned_from = [asdict(_SETTINGS), LABELS.names, [asdict(e) for e in training_examples()]]
-    content = json.dumps(learned_from) + "".join(map(inspect.getsource, (head, epochs)))
+    content = json.dumps(learned_from) + "".join(map(inspect.getsource, (head, epochs, losses)))
     return folder / f"minilm-moderation-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 

@@ -13,7 +13,14 @@ import orjson
 from streamlabel.consumer.reading_aloud import printable
 from streamlabel.errors import ConfigError
 
-__all__ = ["LabelledText", "labels_in", "read_labelled", "refuse_overlap", "refuse_single_class"]
+__all__ = [
+    "LabelledText",
+    "labels_in",
+    "read_labelled",
+    "refuse_overlap",
+    "refuse_single_class",
+    "unseen",
+]
 
 # More problems than a person mends by hand: the file is made wrong, and these lines show how.
 _SHOWN = 10
@@ -110,6 +117,12 @@ def refuse_overlap(
         f"{len(twice)} text(s) are in both files and would flatter the model: {shown}{more}. Take"
         f" them out of {held_path.name}"
     )
+
+
+def unseen(texts: Sequence[LabelledText], seen: Sequence[LabelledText]) -> list[LabelledText]:
+    """Return those of ``texts`` that are not in ``seen``, whatever their case and spaces."""
+    known = {_plain(text.text) for text in seen}
+    return [text for text in texts if _plain(text.text) not in known]
 
 
 def _plain(text: str) -> str:

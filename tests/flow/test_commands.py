@@ -19,8 +19,8 @@ from streamlabel.config.reference import json_schema
 from streamlabel.errors import BrokerError, ModelError
 
 COMMANDS = [
-    "run", "check", "classify", "produce", "tail", "train encoder", "evaluate", "calibrate",
-    "thresholds", "demo", "dlq list", "dlq replay", "config show",
+    "run", "check", "classify", "produce", "tail", "train encoder", "train llm", "evaluate",
+    "calibrate", "thresholds", "demo", "dlq list", "dlq replay", "config show",
     "config schema", "version",
 ]  # fmt: skip
 

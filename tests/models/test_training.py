@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from transformers import AutoModelForSequenceClassification
 from typer.testing import CliRunner
 
 from streamlabel.__main__ import app
+from streamlabel.commands.training import learned_and_held
 from streamlabel.config.model import EncoderSettings
 from streamlabel.errors import ConfigError, InferenceError
 from streamlabel.models import encoder as backend
@@ -191,6 +195,39 @@ def test_the_command_makes_a_model_with_a_card(encoder: Path, data: Path, tmp_pa
     assert code == 2
     assert "--overwrite" in said
     assert run(*fit, "--overwrite")[0] == 0
+
+
+def test_a_text_that_is_there_twice_is_never_learned_and_held_out(
+    encoder: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "train.jsonl"
+    rows = [{"text": f"{e.text} {i // 2}", "label": e.label} for e in TRAIN for i in range(20)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    learned, held = learned_and_held(data, None, seed=3)
+    assert len(held) == 12
+    assert not {text.text for text in learned} & {text.text for text in held}
+    data.write_text('{"text": "good", "label": "good"}\n{"text": "Good ", "label": "bad"}\n' * 15)
+    code, said = run("--data", data, "--base", encoder, "--out", tmp_path / "m")
+    assert code == 2
+    assert "too few texts of bad, good; add other ones" in said
+
+
+def test_ctrl_c_in_a_terminal_leaves_a_whole_model(
+    encoder: Path, data: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "streamlabel", "train", "encoder", "--epochs", "100000"]
+    given = {"--data": data, "--base": encoder, "--out": tmp_path / "m", "--patience": 100000}
+    command += [str(part) for option in given.items() for part in option]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as training:
+        assert training.stderr is not None
+        next(line for line in training.stderr if line.startswith("epoch 2"))
+        training.send_signal(signal.SIGINT)
+        _, said = training.communicate(timeout=40)
+    assert training.returncode == 130
+    assert "interrupted; the best epoch so far is in" in said
+    assert weights(tmp_path / "m")
+    assert "It was interrupted" in (tmp_path / "m" / "README.md").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "train.jsonl"]
 
 
 def test_the_command_refuses_what_would_flatter_or_destroy(

@@ -1,0 +1,137 @@
+"""``streamlabel train llm``: one-token answers from labelled texts."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from streamlabel.commands.training_options import (
+    Base,
+    Data,
+    Dev,
+    Epochs,
+    Out,
+    Overwrite,
+    Patience,
+    Precision,
+    Seed,
+)
+
+__all__ = ["train_llm"]
+
+# What all weights take without forgetting, and what an adapter takes.
+_LEARNING_RATE = {"full": 2e-5, "lora": 2e-4}
+
+
+def train_llm(
+    data: Data,
+    base: Base,
+    task: Annotated[
+        Path,
+        typer.Option(
+            "--task",
+            metavar="FILE",
+            help="What to ask, as in model.task: labels, definitions, instruction.",
+            show_default=False,
+        ),
+    ],
+    out: Out,
+    *,
+    method: Annotated[
+        Literal["lora", "full"],
+        typer.Option(help="lora: a small adapter for model.adapter; full: all weights."),
+    ] = "lora",
+    dev: Dev = None,
+    epochs: Epochs = 3,
+    patience: Patience = 1,
+    rank: Annotated[int, typer.Option(min=1, max=256, help="Of a LoRA adapter.")] = 16,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(min=0, help="The highest one. Default: 2e-4 for lora, 2e-5 for full."),
+    ] = None,
+    batch_items: Annotated[int, typer.Option("--batch", min=1, help="Texts per step.")] = 16,
+    max_tokens: Annotated[
+        int, typer.Option(min=32, help="Longest prompt; longer texts keep both ends.")
+    ] = 512,
+    device: Annotated[
+        str, typer.Option(help="auto (npu, then cuda, then cpu), cpu, cuda[:N] or npu[:N].")
+    ] = "auto",
+    chat_template: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Jinja file instead of the model's own.", show_default=False
+        ),
+    ] = None,
+    precision: Precision = "auto",
+    seed: Seed = 17,
+    overwrite: Overwrite = False,
+) -> None:
+    """Teach a language model to answer a task with one token, in the prompt that is served.
+
+    Ctrl-C saves what was best so far. Needs the extra llm.
+
+    \b
+    Examples:
+      streamlabel train llm --data train.jsonl --base ./qwen --task task.yaml --out ./adapter
+      streamlabel train llm --data train.jsonl --dev dev.jsonl --base ./qwen --task task.yaml \\
+        --out ./model --method full --device npu:0
+    """  # noqa: D301 \b keeps the lines as they are
+    from streamlabel.commands.terminal import progress, say
+    from streamlabel.commands.training import (
+        examples,
+        finish,
+        learned_and_held,
+        line,
+        named,
+        refuse_taken,
+    )
+    from streamlabel.config.loading import load
+    from streamlabel.config.model import GenerativeSettings
+    from streamlabel.errors import ConfigError
+    from streamlabel.models.answer_fit import Lora, fit_answers
+    from streamlabel.models.checkpoint import open_checkpoint
+    from streamlabel.models.fit_settings import FitSettings, fastest_precision
+    from streamlabel.quality.labelled import labels_in
+    from streamlabel.quality.model_card import answers_card
+
+    refuse_taken(out, overwrite=overwrite)
+    wanted = {"backend": "generative", "path": base, "task": str(task), "device": device}
+    given = {f"model.{name}": value for name, value in wanted.items()}
+    serving = load(None, overrides=given, environ={}).settings.model
+    if not isinstance(serving, GenerativeSettings):  # pragma: no cover - it is what was asked for
+        raise ConfigError("model.backend: generative")
+    names = serving.task.names
+    train, held = learned_and_held(data, dev, known=names, seed=seed)
+    checkpoint = open_checkpoint(serving)
+    settings = FitSettings(
+        epochs=epochs,
+        learning_rate=_LEARNING_RATE[method] if learning_rate is None else learning_rate,
+        batch_items=batch_items,
+        max_tokens=max_tokens,
+        label_smoothing=0.0,
+        patience=patience,
+        seed=seed,
+        precision=fastest_precision() if precision == "auto" else precision,
+    )
+    say(f"{len(train):,} texts to learn from, {len(held):,} held out; labels {named(names)}")
+    if unseen := sorted({*names} - {*labels_in(train)}):
+        say(f"no text is labelled {named(unseen)}: the model will hardly ever answer that")
+    total = epochs * -(-len(train) // batch_items)
+    with progress("training", total=total) as update:
+        report = fit_answers(
+            examples(train),
+            serving.task,
+            base=checkpoint,
+            folder=out,
+            settings=settings,
+            lora=Lora(rank=rank, alpha=2 * rank) if method == "lora" else None,
+            held_out=examples(held),
+            device=serving.device,
+            chat_template=None if chat_template is None else str(chat_template),
+            on_step=lambda done, _total: update(done, ""),
+            on_epoch=lambda epoch: say(line(epoch)),
+            card=lambda made: answers_card(
+                made, names, settings, base=checkpoint.name, data=data.name, method=method
+            ),
+        )
+    finish(report)

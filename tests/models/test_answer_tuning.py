@@ -1,0 +1,220 @@
+"""A language model is taught in the prompt that is served, and served as it was taught."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from typer.testing import CliRunner
+
+from streamlabel.__main__ import app
+from streamlabel.config.model import GenerativeSettings
+from streamlabel.config.task import TaskSettings
+from streamlabel.errors import ConfigError
+from streamlabel.models import generative
+from streamlabel.models.answer_fit import Lora, fit_answers
+from streamlabel.models.answer_tuning import Lessons, answer_model
+from streamlabel.models.base import Prediction, PreparedText
+from streamlabel.models.chat import Chat, load_chat
+from streamlabel.models.checkpoint import Checkpoint, open_checkpoint
+from streamlabel.models.fit_settings import EpochReport, Example, FitSettings
+from streamlabel.models.lower import padded
+from tests.models.test_prompts import FORGERIES, SPAM, task
+
+pytestmark = pytest.mark.model
+
+LETTERS = task(
+    labels=[{"name": name} for name in ("red", "green", "blue")],
+    examples=[],
+    answer_with="letters",
+)
+TEACH = [
+    Example(f"{greeting} {what} {n}", label)
+    for n in range(8)
+    for greeting in ("Hello", "Call now", "Stop")
+    for what, label in (("you have won a prize!", "spam"), ("the message", "ham"))
+]
+HELD = TEACH[::5]
+QUICK = FitSettings(
+    epochs=4, learning_rate=5e-3, batch_items=8, max_tokens=400, label_smoothing=0.0, patience=4
+)
+
+
+@pytest.fixture(scope="module")
+def chat(tiny_llm: Path) -> Chat:
+    return load_chat(tiny_llm, name="tiny")
+
+
+def checkpoint(folder: Path) -> Checkpoint:
+    return open_checkpoint(settings(folder))
+
+
+def settings(folder: Path, **changes: object) -> GenerativeSettings:
+    return GenerativeSettings.model_validate(
+        {"path": str(folder), "task": task(), "device": "cpu", "max_tokens": 400} | changes
+    )
+
+
+def asked(
+    served: GenerativeSettings, texts: Sequence[str]
+) -> tuple[list[PreparedText], list[Prediction]]:
+    """Return what the back end makes of texts, and what it says about them."""
+    classifier = generative.load(served)
+
+    async def ask() -> tuple[list[PreparedText], list[Prediction]]:
+        try:
+            prepared = [p for p in await classifier.prepare(texts) if isinstance(p, PreparedText)]
+            found = await classifier.classify(prepared)
+        finally:
+            await classifier.close()
+        return prepared, [p for p in found if isinstance(p, Prediction)]
+
+    return asyncio.run(ask())
+
+
+def answers(served: GenerativeSettings, texts: Sequence[str]) -> list[str]:
+    """Return the labels of texts."""
+    _, found = asked(served, texts)
+    chosen = [max(zip(p.probabilities or (), served.task.names, strict=True)) for p in found]
+    return [name for _, name in chosen]
+
+
+def test_the_prompt_is_that_of_serving_byte_for_byte(tiny_llm: Path, chat: Chat) -> None:
+    texts = ["Hello", "", "酒店很干净。", "blah " * 400, *FORGERIES]
+    lessons = Lessons(task(), chat, max_tokens=400, seed=1)
+    rows = lessons.rows([Example(text, "ham") for text in texts], shuffled=False)
+    prepared, _ = asked(settings(tiny_llm, reuse_prefix=False), texts)
+    for row, text in zip(rows.inputs, prepared, strict=True):
+        assert row.to(torch.int32).numpy().tobytes() == text.payload[0]
+
+
+def test_the_labels_are_listed_in_many_orders_and_the_answer_goes_with_them(chat: Chat) -> None:
+    """With letters, B is another label in every order."""
+    lessons = Lessons(LETTERS, chat, max_tokens=400, seed=1)
+    rows = lessons.rows([Example("Hello", "green")] * 60, shuffled=True)
+    seen = {}
+    for row, target in zip(rows.inputs, rows.targets, strict=True):
+        shown = chat.tokens.decode(row.tolist())
+        lines = [line for line in shown.splitlines() if line.startswith("- ")]
+        answer = chat.tokens.decode([lessons.token_ids[int(target.argmax())]])
+        assert f"- {answer} = green" in lines
+        seen[tuple(lines)] = answer
+    assert len(seen) == 6
+    assert set(seen.values()) == {"A", "B", "C"}
+
+
+def test_the_loss_is_that_of_the_answers_token_over_the_vocabulary(
+    tiny_llm: Path, chat: Chat
+) -> None:
+    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_llm, dtype=torch.float32).eval()
+    lessons = Lessons(task(), chat, max_tokens=400, seed=1)
+    rows = lessons.rows(TEACH[:5], shuffled=True)
+    batch, mask = padded(rows.inputs)
+    logits = answer_model(model, lessons.token_ids, device="cpu")(batch, mask).logits
+    ours = torch.nn.functional.cross_entropy(logits, rows.targets.argmax(1), reduction="none")
+    for row, target, loss in zip(rows.inputs, rows.targets, ours, strict=True):
+        whole = model(row[None]).logits[0, -1].log_softmax(-1)
+        token = lessons.token_ids[int(target.argmax())]
+        assert float(loss.detach()) == pytest.approx(-float(whole[token].detach()), abs=1e-4)
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=8)], ids=["full", "lora"])
+def test_what_was_taught_is_served(tiny_llm: Path, tmp_path: Path, lora: Lora | None) -> None:
+    seen: list[EpochReport] = []
+    report = fit_answers(
+        TEACH, task(), base=checkpoint(tiny_llm), folder=tmp_path / "m", settings=QUICK, lora=lora,
+        held_out=HELD, device="cpu", on_epoch=seen.append, card=lambda made: f"{made.examples}",
+    )  # fmt: skip
+    assert report.epochs == tuple(seen)
+    assert min(e.held_out_loss or 9 for e in seen) < 0.5
+    assert (tmp_path / "m" / "README.md").read_text() == "48"
+    saved = str(tmp_path / "m" / "task.yaml")
+    served = (
+        settings(tmp_path / "m", task=saved)
+        if lora is None
+        else settings(tiny_llm, task=saved, adapter=str(tmp_path / "m"))
+    )
+    assert served.task == task()
+    assert answers(served, [e.text for e in TEACH]) == [e.label for e in TEACH]
+
+
+def test_a_whole_model_keeps_the_tokenizer_to_the_last_byte(tiny_llm: Path, tmp_path: Path) -> None:
+    template = tmp_path / "other.jinja"
+    template.write_text("{# ours #}" + load_chat(tiny_llm, name="tiny").template)
+    once = FitSettings(epochs=1, batch_items=8, max_tokens=400, label_smoothing=0.0)
+    fit_answers(
+        TEACH[:8], task(), base=checkpoint(tiny_llm), folder=tmp_path / "m", settings=once,
+        device="cpu", chat_template=str(template),
+    )  # fmt: skip
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / "m" / name).read_bytes() == (tiny_llm / name).read_bytes()
+    assert load_chat(tmp_path / "m", name="m").template == template.read_text()
+
+
+def test_ctrl_c_before_the_first_epoch_leaves_nothing(tiny_llm: Path, tmp_path: Path) -> None:
+    def stop(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_answers(
+            TEACH, task(), base=checkpoint(tiny_llm), folder=tmp_path / "m", settings=QUICK,
+            held_out=HELD, device="cpu", on_step=stop,
+        )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_examples_that_do_not_fit_the_task_are_refused(tiny_llm: Path, tmp_path: Path) -> None:
+    def fit(example: Example, what: TaskSettings) -> None:
+        fit_answers(
+            [example], what, base=checkpoint(tiny_llm), folder=tmp_path / "m", settings=QUICK,
+            device="cpu",
+        )  # fmt: skip
+
+    with pytest.raises(ConfigError, match="labels that the task does not: eggs"):
+        fit(Example("Hello", "eggs"), task())
+    with pytest.raises(ConfigError, match="exactly one label"):
+        fit(Example("Hello"), task())
+    with pytest.raises(ConfigError, match="scoring: trie reads answers of several tokens"):
+        fit(Example("Hello", "ham"), task(scoring="trie"))
+
+
+# The command
+
+
+def run(*arguments: str | Path) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["train", "llm", *map(str, arguments)])
+    return done.exit_code, done.stderr
+
+
+def test_the_command_makes_what_its_card_says(tiny_llm: Path, tmp_path: Path) -> None:
+    data, about, out = tmp_path / "train.jsonl", tmp_path / "spam.yaml", tmp_path / "adapter"
+    rows = [{"text": example.text, "label": example.label} for example in TEACH]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    about.write_text(json.dumps(SPAM))
+    base = ("--data", data, "--base", tiny_llm, "--task", about, "--out", out, "--device", "cpu")
+    code, said = run(*base, "--epochs", "1")
+    assert code == 0, said
+    assert "44 texts to learn from, 4 held out; labels ham, spam" in said
+    assert "epoch 1: loss" in said
+    assert "adapter: FOLDER" in (out / "README.md").read_text()
+    assert run(*base)[0] == 2, "never over a model"
+    served = settings(tiny_llm, task=str(out / "task.yaml"), adapter=str(out))
+    assert len(answers(served, ["Hello"])) == 1
+
+
+def test_the_command_names_lines_and_settings_to_mend(tiny_llm: Path, tmp_path: Path) -> None:
+    data, about = tmp_path / "train.jsonl", tmp_path / "spam.yaml"
+    data.write_text('{"text": "Hello", "label": "ham"}\n{"text": "Hi", "label": "eggs"}\n')
+    about.write_text(json.dumps(SPAM))
+    base = ("--data", data, "--base", tiny_llm, "--out", tmp_path / "m")
+    code, said = run(*base, "--task", about)
+    assert code == 2
+    assert "train.jsonl, line 2: label 'eggs' is unknown; the labels are ham, spam" in said
+    about.write_text("labels: [{name: ham}]")
+    code, said = run(*base, "--task", about)
+    assert code == 2
+    assert "model.task" in said
+    assert run(*base, "--task", tmp_path / "none.yaml")[0] == 2
