@@ -78,13 +78,13 @@ def test_a_model_that_is_wrong_where_it_is_sure_is_told_from_too_few_labels() ->
 def test_a_promise_is_broken_no_more_often_than_it_says(error_rate: float | None) -> None:
     broken = 0
     population, truth = drawn(50_000, 0, error_rate=error_rate)
-    for seed in range(1, 201):
+    for seed in range(1, 1001):
         sample, _ = drawn(900, seed, error_rate=error_rate)
         kept = keep_promise(sample, target=0.02)
         accepted = population.accepted(kept.thresholds)
         broken += bool(accepted.any() and truth[accepted].mean() > 0.02)
-    # 200 trials at 5 %: 16 or more happen in 4 % of the runs of a procedure that just keeps it
-    assert broken <= 15
+    # 1000 trials at 5 %: 63 or more happen in 4 % of the runs of a procedure that just keeps it
+    assert broken <= 62
 
 
 def test_labels_with_texts_enough_get_a_threshold_of_their_own_and_the_rest_is_pooled() -> None:
