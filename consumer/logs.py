@@ -17,6 +17,7 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from streamlabel.config.settings import LoggingSettings
+from streamlabel.consumer.log_repeats import RepeatFilter
 from streamlabel.consumer.redaction import exception_fields, redact
 
 __all__ = ["configure_logging"]
@@ -56,11 +57,12 @@ def configure_logging(
     handler = _Handler(out)
     handler.setFormatter(
         ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(allow=["repeated"]), *shared],
             processors=[ProcessorFormatter.remove_processors_meta, redact, *render],
         )
     )
     handler.addFilter(_no_aiokafka_debug)
+    handler.addFilter(RepeatFilter("aiokafka"))
     root = logging.getLogger()
     root.handlers = [*(kept for kept in root.handlers if not isinstance(kept, _Handler)), handler]
     root.setLevel(level)

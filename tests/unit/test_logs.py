@@ -15,6 +15,7 @@ import structlog
 from pydantic import TypeAdapter
 
 from streamlabel.config.settings import LoggingSettings
+from streamlabel.consumer.log_repeats import RepeatFilter
 from streamlabel.consumer.logs import configure_logging
 from streamlabel.errors import ConfigError
 
@@ -124,6 +125,32 @@ def test_content_of_a_record_is_masked(name: str, form: str) -> None:
     structlog.get_logger("a").info("oops", **{name: PLANTED.encode()})
     assert "mill" not in log.text
     assert log.text.count("[redacted]") == 3
+
+
+def test_a_library_that_repeats_itself_is_heard_once() -> None:
+    log = configured()
+    for _ in range(500):
+        logging.getLogger("aiokafka.conn").error("Unable connect to node with id %s", 1)
+    logging.getLogger("aiokafka.conn").error("Unable connect to node with id %s", 2)
+    assert [line["event"][-4:] for line in log.lines] == ["id 1", "id 2"]
+
+
+def test_what_was_held_back_is_counted_when_it_is_said_again() -> None:
+    now_s = 0.0
+    repeats = RepeatFilter("aiokafka", window_s=10.0, now_s=lambda: now_s)
+
+    def said(logger: str = "aiokafka") -> logging.LogRecord | None:
+        record = logging.LogRecord(logger, logging.ERROR, "f.py", 1, "no broker", (), None)
+        return record if repeats.filter(record) else None
+
+    assert said() is not None
+    assert [said() for _ in range(7)] == [None] * 7
+    assert all(said("streamlabel.consumer.lane") for _ in range(3))
+    now_s = 10.0
+    again = said()
+    assert again is not None
+    assert vars(again)["repeated"] == 7
+    assert said("aiokafkaesque") is not None
 
 
 def test_a_number_under_a_content_name_stays() -> None:
