@@ -131,7 +131,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="skip rows stored as passed")
     parser.add_argument("--keep", type=Path, help="folder for configurations and logs")
     parser.add_argument("--dry", action="store_true", help="print rows, store nothing")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    kept = set() if asked.keep is None else {"--keep", str(asked.keep)}  # a place of this machine
+    words = [word for word in sys.argv[1:] if word not in kept]
+    asked.command = " ".join(["python -m benchmarks.chaos", *words])
+    return asked
 
 
 def _due(asked: argparse.Namespace) -> list[_Due]:
@@ -168,7 +172,7 @@ def _perform(
         for row in found:
             print(json.dumps(row), flush=True)
         if not asked.dry:
-            store(found, " ".join(["python -m benchmarks.chaos", *sys.argv[1:]]))
+            store(found, asked.command)
     return all(row["passed"] for row in found)
 
 
