@@ -1,0 +1,79 @@
+"""vLLM's engine alone, offline: all prompts of a run are given to it at once, ready as token ids.
+
+A process of its own, as the service's worker has one. Takes one JSON argument, prints one line.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks import texts
+from streamlabel.config.engines import VllmSettings
+from streamlabel.errors import InferenceError
+from streamlabel.models.label_reads import compile_reads
+from streamlabel.models.prompts import build_prompt
+from streamlabel.models.vllm_answers import FirstTokenReader, Reader
+from streamlabel.models.vllm_modes import OPENERS
+from streamlabel.models.vllm_plan import chat_of, task_of
+from streamlabel.models.vllm_runtime import VllmRuntime
+
+_WARM_UP = 64
+
+
+def reader_of(settings: VllmSettings, runtime: VllmRuntime) -> FirstTokenReader:
+    """Return another task's reader on an engine that runs already."""
+    _, chat = chat_of(settings)
+    task = task_of(settings)
+    prompt = build_prompt(
+        task,
+        answers="one_token",
+        render=chat.render,
+        tokenizer=chat.tokens,
+        max_tokens=settings.max_tokens,
+    )
+    reads = compile_reads(task, prompt=prompt.rendered, chat=chat)
+    return FirstTokenReader(prompt=prompt, reads=reads, chat=chat, runtime=runtime)
+
+
+def measure(reader: Reader, runtime: VllmRuntime, messages: Sequence[str]) -> dict[str, float]:
+    """Return texts/s and the share of prompt tokens that came out of the prefix cache."""
+    prepared = [p for p in reader.prepare(messages) if not isinstance(p, InferenceError)]
+    assert len(prepared) == len(messages)
+    runtime.call(reader.read(prepared[:_WARM_UP]))
+    tokens, cached = runtime.cache.prompt_tokens, runtime.cache.cached_tokens
+    began_s = time.perf_counter()
+    runtime.call(reader.read(prepared))
+    seconds = time.perf_counter() - began_s
+    asked = runtime.cache.prompt_tokens - tokens
+    return {
+        "texts_per_s": len(messages) / seconds,
+        "tokens": asked / len(messages),
+        "hit_rate": (runtime.cache.cached_tokens - cached) / asked,
+    }
+
+
+def main() -> None:
+    """Start one engine; measure its own task, and every other one of the argument."""
+    asked: dict[str, Any] = json.loads(sys.argv[1])
+    settings = VllmSettings.model_validate(asked["settings"])
+    messages = texts.read("sms_spam", "dev")[: asked["texts"]]
+    opened = OPENERS[settings.mode](settings)
+    runtime = opened.engine.runtime
+    try:
+        readers: dict[str, Reader] = {"own": opened.reader}
+        for name, task in asked.get("others", {}).items():
+            other = VllmSettings.model_validate(asked["settings"] | {"task": task})
+            readers[name] = reader_of(other, runtime)
+        found = {
+            name: measure(reader, runtime, [row["text"] for row in messages])
+            for name, reader in readers.items()
+        }
+    finally:
+        runtime.close()
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()
