@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,10 @@ class Agreement:
 def compare(settings: Mapping[str, Any], folder: Path) -> Agreement:
     """Classify dev with a vLLM configuration and with transformers; return how they agree."""
     rows = texts.read(DATA, "dev")
-    one = classified(on_transformers(settings), rows, folder, "transformers")
-    other = classified(settings, rows, folder, "vllm")
-    return Agreement(one, other, [row["label"] for row in rows])
+    with ThreadPoolExecutor(2) as beside:  # most of it is waiting for the engine's start
+        one = beside.submit(classified, on_transformers(settings), rows, folder, "transformers")
+        other = beside.submit(classified, settings, rows, folder, "vllm")
+    return Agreement(one.result(), other.result(), [row["label"] for row in rows])
 
 
 def _share_equal(one: Sequence[object], other: Sequence[object]) -> float:
