@@ -56,6 +56,8 @@ _COMMIT_RETRY_S = 0.5
 _LAST_COMMIT_S = 5.0
 # Texts prepared in one call, in items and characters: the answer should come within milliseconds.
 _PREPARE_ITEMS = 256
+# And in the first call after a pause, when the device has nothing to do meanwhile.
+_FIRST_ITEMS = 32
 _PREPARE_CHARACTERS = 1_000_000
 
 _log = structlog.get_logger(__name__)
@@ -240,12 +242,15 @@ class Pipeline:
             self._decoded.append(_Item(text, lane, slot))
 
     async def _prepare(self) -> None:
+        max_items = _FIRST_ITEMS
         while True:
-            items = self._take_decoded()
+            items = self._take_decoded(max_items)
             if not items:
                 self._has_decoded.clear()
                 await self._has_decoded.wait()
+                max_items = _FIRST_ITEMS
                 continue
+            max_items = _PREPARE_ITEMS
             texts = [self._as_the_model_reads(item.record.text) for item in items]
             results = await self._inference.run(self._classifier.prepare, texts)
             now_s = self._clock.now_s()
@@ -257,10 +262,10 @@ class Pipeline:
                     self._batcher.add(item, tokens=result.tokens, rows=result.rows, now_s=now_s)
             self._has_prepared.set()
 
-    def _take_decoded(self) -> list[_Item]:
+    def _take_decoded(self, max_items: int) -> list[_Item]:
         items: list[_Item] = []
         characters = 0
-        while self._decoded and len(items) < _PREPARE_ITEMS and characters < _PREPARE_CHARACTERS:
+        while self._decoded and len(items) < max_items and characters < _PREPARE_CHARACTERS:
             item = self._decoded.popleft()
             if not item.lane.closed:
                 items.append(item)

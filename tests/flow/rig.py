@@ -36,6 +36,7 @@ class ScriptedClassifier:
     info: ModelInfo = field(
         default_factory=lambda: ModelInfo("scripted", "fake", "cpu", "float32", "d" * 8)
     )
+    prepared: list[int] = field(default_factory=list)  # texts of each call
     batches: list[list[str]] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
     open: asyncio.Event = field(default_factory=asyncio.Event)
@@ -45,6 +46,7 @@ class ScriptedClassifier:
 
     async def prepare(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
         """One token a word."""
+        self.prepared.append(len(texts))
         return [PreparedText(tokens=max(1, len(text.split())), payload=text) for text in texts]
 
     async def classify(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:

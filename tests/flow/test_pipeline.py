@@ -33,6 +33,18 @@ async def test_every_record_has_exactly_one_outcome() -> None:
         r.check_no_commit_passes_an_undelivered_record()
 
 
+async def test_a_free_device_gets_its_first_texts_soon() -> None:
+    async with rig() as r:
+        await r.send("0.9 a")
+        for i in range(300):
+            r.broker.append("texts", orjson.dumps({"text": f"0.9 t{i}"}), partition=0)
+        await r.clock.advance(1)
+        assert r.classifier.prepared[:2] == [1, 32]  # the others wait no longer for these
+        await r.drain()
+        assert sum(r.classifier.prepared) == len(r.sources("labels")) == 301
+        assert len(r.classifier.prepared) < 6
+
+
 async def test_outputs_leave_in_input_order_whatever_the_batches() -> None:
     classifier = ScriptedClassifier(max_in_flight=3)
     lengths = [1, 200, 3, 150, 2, 180, 1, 2, 190]
