@@ -136,7 +136,10 @@ def _outputs(cluster: Cluster, topics: Sequence[str]) -> Iterator[Consumer]:
             "bootstrap.servers": cluster.bootstrap,
             "group.id": f"reader-{topics[0]}",
             "auto.offset.reset": "earliest",
-            "fetch.wait.max.ms": 200,
+            # Times are the records' own, so the reader may be late, and should leave broker and
+            # cores to who is measured.
+            "fetch.min.bytes": 1_000_000,
+            "fetch.wait.max.ms": 500,
         }
     )
     reader.subscribe(list(topics))
