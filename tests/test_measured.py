@@ -1,0 +1,44 @@
+"""What the README says was measured is what the result files hold."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+def figures(name: str) -> dict[str, Any]:
+    stored = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    found = stored["figures"]
+    assert isinstance(found, dict)
+    return found
+
+
+def readme() -> str:
+    return " ".join((ROOT / "README.md").read_text().split())
+
+
+def test_the_readme_quotes_the_chaos_table() -> None:
+    chaos = figures("chaos")
+    assert chaos["rows_failed"] == 0
+    assert (
+        f"{chaos['records']:,} records, {chaos['lost']} lost,"
+        f" {chaos['exactly_once_doubled']} doubled with exactly once,"
+        f" {chaos['out_of_order']} out of order"
+    ) in readme()
+
+
+def test_every_row_of_the_chaos_table_is_in_the_readme() -> None:
+    stored = json.loads((ROOT / "benchmarks" / "results" / "chaos.json").read_text())
+    for row in stored["rows"]:
+        assert f"| {row['fault']} |" in readme()
+        assert f" {row['lost']}, {row['doubled']} |" in readme()
+
+
+def test_the_readme_quotes_what_delivery_and_the_service_cost() -> None:
+    delivery, throughput = figures("delivery"), figures("throughput")
+    assert f"({delivery['alo_over_bare']:.2f} times)" in readme()
+    assert f"({delivery['eos_over_alo']:.2f} times at least once)" in readme()
+    assert f"records: {delivery['memory_growth']:+.1%}" in readme()
+    assert f"{throughput['service_over_engine']:.3f} of the engine alone" in readme()
+    assert f"{throughput['service_over_naive']:.1f} times a plain aiokafka loop" in readme()
