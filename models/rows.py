@@ -18,7 +18,7 @@ Rows = Sequence[NDArray[np.int32]]
 
 
 class Forward(Protocol):
-    """Computes logits of rows of token ids; blocks, and one thread at a time may call it."""
+    """Computes logits of rows of token ids; blocks. Several threads may call a packed one."""
 
     def logits(self, rows: Rows) -> NDArray[np.float32]:
         """Return logits (R, K) in the order of ``rows``; special tokens are in the rows."""

@@ -1,0 +1,155 @@
+"""How near the encoder is to what the machine's matrix products can do.
+
+Useful FLOP/s count real tokens only, and only what has to be computed: projections, feed-forward
+and attention of every layer, of the last layer only what its first token needs. The machine's rate
+is the best that torch reaches on the model's own products and on square ones, at the same
+precision, with all cores. Rounds of both are interleaved.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from benchmarks import minilm, results_file
+from streamlabel.config.model import EncoderSettings
+from streamlabel.models.base import Classifier, PreparedText
+from streamlabel.models.devices import available_cores
+
+Precision = Literal["float32", "bfloat16"]
+
+_LENGTHS = (16, 64, 256)  # tokens of a row, special ones included
+_BATCH_TOKENS = 1024
+_ROUND_S = 2.0
+_HIDDEN, _WIDE, _LAYERS = 384, 1536, 6  # MiniLM
+_SHAPES = ((1024, 384, 1152), (1024, 384, 1536), (1024, 1536, 384), (1024, 1024, 1024))
+
+
+def useful_flops(length: int) -> float:
+    """Return the floating-point operations that one row of ``length`` tokens has to cost."""
+    token = 2 * _HIDDEN * (3 * _HIDDEN + _HIDDEN + 2 * _WIDE)  # projections, feed-forward
+    attention = 4 * length * _HIDDEN  # of one token: scores and weighted values
+    whole = length * (token + attention)
+    # of the last layer: keys and values of all tokens, the rest of the first one
+    last = length * 2 * _HIDDEN * 2 * _HIDDEN + token - 4 * _HIDDEN * _HIDDEN + attention
+    return (_LAYERS - 1) * whole + last
+
+
+def machine_flops(precision: Precision) -> float:
+    """Return the best FLOP/s of matrix products: one on all cores, or one on each."""
+    import torch
+
+    cores = available_cores()
+    kind = getattr(torch, precision)
+
+    def rate(shape: tuple[int, int, int], *, side_by_side: bool) -> float:
+        rows, inner, columns = shape
+        threads = cores if side_by_side else 1
+
+        def multiply(_: int) -> int:
+            torch.set_num_threads(1 if side_by_side else cores)
+            x = torch.randn(rows, inner, dtype=kind)
+            weight = torch.randn(columns, inner, dtype=kind)
+            count, began_s = 0, time.perf_counter()
+            with torch.inference_mode():
+                while time.perf_counter() - began_s < _ROUND_S / len(_SHAPES):
+                    torch.nn.functional.linear(x, weight)
+                    count += 1
+            return count
+
+        with ThreadPoolExecutor(threads) as pool:
+            began_s = time.perf_counter()
+            products = sum(pool.map(multiply, range(threads)))
+            return 2.0 * rows * inner * columns * products / (time.perf_counter() - began_s)
+
+    return max(rate(shape, side_by_side=way) for shape in _SHAPES for way in (False, True))
+
+
+async def engine_flops(classifier: Classifier, length: int) -> float:
+    """Return the encoder's useful FLOP/s on rows of ``length`` tokens, its queue always full."""
+    per_batch = _BATCH_TOKENS // length
+    rng = np.random.default_rng(1)
+    batches = [list(_rows(rng, length, per_batch)) for _ in range(16)]
+    done = 0
+    began_s = time.perf_counter()
+
+    async def stream(number: int) -> None:
+        nonlocal done
+        turn = number
+        while time.perf_counter() - began_s < _ROUND_S:
+            await classifier.classify(batches[turn % len(batches)])
+            done += per_batch
+            turn += 1
+
+    await asyncio.gather(*(stream(number) for number in range(classifier.max_in_flight)))
+    return useful_flops(length) * done / (time.perf_counter() - began_s)
+
+
+def _rows(rng: np.random.Generator, length: int, count: int) -> Iterator[PreparedText]:
+    for ids in rng.integers(1000, 20_000, size=(count, length), dtype=np.int32):
+        yield PreparedText(tokens=length, payload=(ids.tobytes(),), rows=1, truncated=False)
+
+
+async def measure(
+    model: Path, precision: Precision, rounds: int
+) -> tuple[list[float], dict[int, list[float]]]:
+    """Return the machine's rates and, per length, the engine's, round by round."""
+    from streamlabel.models import encoder
+
+    settings = EncoderSettings(path=str(model), device="cpu", dtype=precision)
+    classifier = await asyncio.to_thread(encoder.load, settings)
+    machine: list[float] = []
+    engine: dict[int, list[float]] = {length: [] for length in _LENGTHS}
+    try:
+        for length in _LENGTHS:
+            await engine_flops(classifier, length)  # first use compiles kernels
+        for _ in range(rounds):
+            machine.append(await asyncio.to_thread(machine_flops, precision))
+            for length in _LENGTHS:
+                engine[length].append(await engine_flops(classifier, length))
+    finally:
+        await classifier.close()
+    return machine, engine
+
+
+def main() -> None:
+    """Run it and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+    figures: dict[str, float] = {}
+    runs: dict[str, Any] = {}
+    lines = ["| precision | tokens a row | useful GFLOP/s | machine | share |"]
+    lines += ["| --- | ---: | ---: | ---: | ---: |"]
+    precisions: Sequence[Precision] = ("float32", "bfloat16")
+    with tempfile.TemporaryDirectory() as scratch:
+        model = minilm.save(Path(scratch) / "minilm")
+        for precision in precisions:
+            machine, engine = asyncio.run(measure(model, precision, rounds))
+            peak = statistics.median(machine)
+            runs[precision] = {"machine": machine, "engine": engine}
+            for length, rates in engine.items():
+                rate = statistics.median(rates)
+                figures[f"{precision}_{length}_share"] = rate / peak
+                cells = f"{rate / 1e9:.0f} | {peak / 1e9:.0f} | {rate / peak:.2f}"
+                lines.append(f"| {precision} | {length} | {cells} |")
+    figures["useful_share"] = min(value for name, value in figures.items() if "float32" in name)
+    results_file.write(
+        "roofline",
+        command=f"python -m benchmarks.roofline --rounds {rounds}",
+        figures=figures,
+        page="MiniLM on the CPU, medians of "
+        f"{rounds} interleaved rounds.\n\n" + "\n".join(lines) + "\n",
+        details={"runs": runs},
+    )
+
+
+if __name__ == "__main__":
+    main()
