@@ -246,7 +246,7 @@ def test_a_replay_killed_in_the_middle_goes_on_without_doubles(kafka: Cluster) -
 
 def test_an_interrupted_replay_says_how_far_it_came(kafka: Cluster) -> None:
     letters = Letters(kafka, partitions=1)
-    letters.add(100)
+    letters.add(600)  # a minute of work at this rate
     command = [sys.executable, "-m", "streamlabel", "dlq", "replay", "--execute", "--rate", "10"]
     with subprocess.Popen(
         [*command, *letters.options], stderr=subprocess.PIPE, text=True
