@@ -1,7 +1,8 @@
 """How good models trained with the project are, and whether its calibration and promises hold.
 
 Resumable: a model or an answer file that is in the work folder already is used again, so a run that
-was cut off goes on. ``--only`` trains some of the models; the table is written when all are there.
+was cut off goes on. ``--only`` trains some of the models; the table is written when all data sets
+are there.
 """
 
 import argparse
@@ -47,15 +48,13 @@ def main() -> None:
         tuned(options.work, limit=options.limit)
     if missing := [d.name for d in DATA_SETS if not is_answered(d, options.work)]:
         print(f"no table yet: {', '.join(missing)} missing")
-    elif not is_tuned(options.work):
-        print("no table yet: tuning missing")
     else:
         _write(options)
 
 
 def _write(options: argparse.Namespace) -> None:
     answers = {d.name: answered(d, options.work, limit=options.limit) for d in DATA_SETS}
-    tunings = tuned(options.work, limit=options.limit)
+    tunings = tuned(options.work, limit=options.limit) if is_tuned(options.work) else []
     evaluations = {name: _evaluated(a) for name, a in answers.items()}
     halves = {n: held_out_calibration(a, halvings=options.halvings) for n, a in answers.items()}
     found = Found(
@@ -107,8 +106,9 @@ def _figures(found: Found) -> dict[str, float]:
             *(answers.train_s for answers in found.answers.values()),
             *(each.train_s for each in found.tuned),
         ),
-        "worst_tuned_same_labels": min(each.same_labels for each in found.tuned),
     }
+    if found.tuned:
+        figures["worst_tuned_same_labels"] = min(each.same_labels for each in found.tuned)
     for each in found.tuned:
         figures[f"tuned_{each.method}_accuracy"] = each.accuracy
         figures[f"tuned_{each.method}_same_labels"] = each.same_labels

@@ -87,18 +87,24 @@ def page(found: Found) -> str:
                     for (name, target), kept in found.splits.items()
                 ),
             ),
-            "One-token tuning of a two-layer Qwen2 (`train llm`), dev answered by both engines (the"
-            " same label on\nat least 99.5 % asked):",
-            _table(
-                "| method | data | texts | transformers | vLLM | same label | training |",
-                "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
-                (
-                    f"| {t.method} | {t.data} | {t.items:,} | {t.accuracy:.4f} |"
-                    f" {t.vllm_accuracy:.4f} | {t.same_labels:.2%} | {t.train_s:.0f} s |"
-                    for t in found.tuned
-                ),
-            ),
+            *(_tuning(found.tuned) if found.tuned else ()),
         ]
+    )
+
+
+def _tuning(tuned: Sequence[Tuned]) -> tuple[str, str]:
+    return (
+        "One-token tuning of a two-layer Qwen2 (`train llm`), dev answered by both engines (the"
+        " same label on\nat least 99.5 % asked):",
+        _table(
+            "| method | data | texts | transformers | vLLM | same label | training |",
+            "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+            (
+                f"| {t.method} | {t.data} | {t.items:,} | {t.accuracy:.4f} |"
+                f" {t.vllm_accuracy:.4f} | {t.same_labels:.2%} | {t.train_s:.0f} s |"
+                for t in tuned
+            ),
+        ),
     )
 
 

@@ -7,6 +7,7 @@ read, not learned.
 
 import random
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -95,7 +96,7 @@ def answer_model(model: Any, token_ids: Sequence[int], *, device: str) -> Any:  
     Args:
         model: a causal language model on ``device``.
         token_ids: of the answers.
-        device: where it computes; rows and logits stay on the CPU.
+        device: where it computes, in bfloat16 on an accelerator; rows and logits stay on the CPU.
     """
     import torch
 
@@ -110,7 +111,7 @@ def answer_model(model: Any, token_ids: Sequence[int], *, device: str) -> Any:  
         def forward(self, input_ids: Any, attention_mask: Any) -> SimpleNamespace:  # noqa: ANN401 tensors
             ids, mask = _padded_left(input_ids, attention_mask)
             mask = mask.to(device)
-            with torch.autocast(kind, torch.bfloat16, enabled=kind != "cpu"):
+            with nullcontext() if kind == "cpu" else torch.autocast(kind, torch.bfloat16):
                 logits = self.model(
                     input_ids=ids.to(device),
                     attention_mask=mask,
