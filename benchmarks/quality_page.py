@@ -95,7 +95,8 @@ def page(found: Found) -> str:
 def _tuning(tuned: Sequence[Tuned]) -> tuple[str, str]:
     return (
         "One-token tuning of a two-layer Qwen2 (`train llm`), dev answered by both engines (the"
-        " same label on\nat least 99.5 % asked):",
+        " same label on\nat least 99.5 % asked). The adapter's base has read text messages only and"
+        " an adapter leaves the vocabulary\nas it is, so its accuracy on news says little:",
         _table(
             "| method | data | texts | transformers | vLLM | same label | training |",
             "| --- | --- | ---: | ---: | ---: | ---: | ---: |",

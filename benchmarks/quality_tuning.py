@@ -33,7 +33,7 @@ __all__ = ["Tuned", "is_tuned", "tuned"]
 
 _MAX_TOKENS = 320
 # Enough to learn something: it is the engines' agreement that is measured.
-_TRAIN_ITEMS = {"full": 2000, "lora": 1500}
+_TRAIN_ITEMS = {"full": 1500, "lora": 1000}
 _TASKS = {
     "sms_spam": {
         "instruction": "Is the message spam?",
@@ -53,11 +53,11 @@ _TASKS = {
     },
 }
 _FULL = FitSettings(
-    epochs=4, learning_rate=2e-3, batch_items=16, max_tokens=_MAX_TOKENS, label_smoothing=0.0,
+    epochs=2, learning_rate=2e-3, batch_items=16, max_tokens=_MAX_TOKENS, label_smoothing=0.0,
     patience=2, precision=fastest_precision(),
 )  # fmt: skip
 _LORA = FitSettings(
-    epochs=3, learning_rate=3e-3, batch_items=16, max_tokens=_MAX_TOKENS, label_smoothing=0.0,
+    epochs=2, learning_rate=3e-3, batch_items=16, max_tokens=_MAX_TOKENS, label_smoothing=0.0,
     patience=2, precision=fastest_precision(),
 )  # fmt: skip
 
