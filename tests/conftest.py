@@ -4,6 +4,7 @@ import inspect
 import logging
 import os
 import platform
+import signal
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
@@ -23,10 +24,12 @@ _SHOWN = ("aiokafka", "pydantic", "torch", "transformers", "confluent-kafka", "v
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the way out of the blocking check."""
+    """Register the way out of the blocking check; let processes that tests start be interrupted."""
     config.addinivalue_line(
         "markers", "may_block(reason): this async test may block the event loop, and why."
     )
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job of a shell
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> list[str]:
