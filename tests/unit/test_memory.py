@@ -68,14 +68,16 @@ async def test_a_revoked_partition_is_not_returned_and_can_be_committed_until_th
 
 
 async def test_restart_begins_again_at_the_committed_offset() -> None:
-    broker = MemoryBroker()
-    source = MemorySource(broker, "texts", ManualClock())
+    broker, clock = MemoryBroker(), ManualClock()
+    source = MemorySource(broker, "texts", clock)
     await source.start(RecordingListener())
     for value in (b"1", b"2"):
         broker.append("texts", value)
     await source.poll(max_items=5, timeout_s=0)
     await source.commit({P0: 1})
-    await source.restart(P0)
+    restarting = asyncio.create_task(source.restart(P0))
+    await clock.advance(1)  # a heartbeat
+    await restarting
     again = await source.poll(max_items=5, timeout_s=0)
     assert [record.position.offset for record in again] == [1]
 
