@@ -80,15 +80,13 @@ class KafkaSink:
     async def deliver(
         self, partition: TopicPartition, outbounds: Sequence[Outbound], next_offset: int
     ) -> None:
-        """Write the outputs; those that are too large are left out and reported at the end."""
-        refused: dict[int, str] = {}
+        """Write the outputs, up to the first one of a topic that is too large."""
         pending: Sequence[int] = range(len(outbounds))
         while pending:
-            refused |= self._limits.refused(outbounds, pending)
-            sendable = [index for index in pending if index not in refused]
-            pending = await self._attempt(partition, outbounds, sendable)
-        if refused:
-            raise OutputRefusedError(refused)
+            if refused := self._limits.refused(outbounds, pending):
+                written = set(range(len(outbounds))).difference(pending)
+                raise OutputRefusedError(refused, written)
+            pending = await self._attempt(partition, outbounds, pending)
 
     async def _attempt(
         self, partition: TopicPartition, outbounds: Sequence[Outbound], indexes: Sequence[int]

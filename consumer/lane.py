@@ -1,7 +1,7 @@
 """One assigned input partition: its order, its offsets, and its one delivery at a time."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -11,7 +11,7 @@ from streamlabel.consumer.offsets import OffsetTracker, Release, Slot
 from streamlabel.consumer.outcomes import Composer, Outcome
 from streamlabel.consumer.ports import Clock, Metrics, Outbound, RecordSink
 from streamlabel.consumer.records import SourceRecord, TopicPartition
-from streamlabel.errors import BrokerError, OutputRefusedError, PartitionLostError
+from streamlabel.errors import BrokerError, OutputRefusedError
 
 __all__ = ["Lane"]
 
@@ -22,6 +22,8 @@ _FIRST_BACKOFF_S = 0.1
 _LONGEST_BACKOFF_S = 5.0
 
 _log = structlog.get_logger(__name__)
+
+_Write = tuple[Outbound, SourceRecord]
 
 
 class Lane:
@@ -130,39 +132,48 @@ class Lane:
 
     async def _deliver(self, release: Release[Outcome]) -> None:
         writes = [(write, o.source) for o in release.results for write in o.outbounds]
+        pending = dict(enumerate(writes))  # what is still to be written, in order
         deadline_s = self._clock.now_s() + self._settings.delivery_timeout_s
         backoff_s = _FIRST_BACKOFF_S
-        while writes or self._sink.commits_offsets:
+        while pending or self._sink.commits_offsets:
+            stage = self._stage(pending)
             try:
-                outbounds = [write for write, _ in writes]
+                outbounds = [pending[key][0] for key in stage]
                 await self._sink.deliver(self.partition, outbounds, release.next_offset)
             except OutputRefusedError as error:
-                writes = self._without_refused(writes, error)
-            except PartitionLostError:
-                raise
+                self._replace_refused(pending, stage, error)
             except BrokerError as error:
-                if not error.retriable:
+                if not error.retriable:  # a lost partition among them
                     raise
                 await self._back_off(error, backoff_s, deadline_s)
                 backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
             else:
-                return
+                pending = {key: pending[key] for key in sorted(pending.keys() - stage)}
+                if not pending:
+                    return
 
-    def _without_refused(
-        self, writes: list[tuple[Outbound, SourceRecord]], error: OutputRefusedError
-    ) -> list[tuple[Outbound, SourceRecord]]:
-        """Return what is left to write, with a dead letter in the place of each refused output."""
-        replaced = {
-            index: (
-                self._composer.refused(writes[index][1], writes[index][0], why),
-                writes[index][1],
-            )
-            for index, why in error.refused.items()
-        }
-        _log.warning("output_refused", partition=str(self.partition), outputs=len(replaced))
-        if self._sink.commits_offsets:  # nothing was written
-            return [replaced.get(index, write) for index, write in enumerate(writes)]
-        return [replaced[index] for index in sorted(replaced)]
+    def _stage(self, pending: Mapping[int, _Write]) -> Sequence[int]:
+        """Return what to write now: all in one transaction, else dead letters at the end.
+
+        An output that is refused becomes a dead letter, which must not come behind those of
+        younger records.
+        """
+        if self._sink.commits_offsets:
+            return list(pending)
+        dead_letters = self._composer.dead_letter_topic
+        first = [key for key, (write, _) in pending.items() if write.topic != dead_letters]
+        return first or list(pending)
+
+    def _replace_refused(
+        self, pending: dict[int, _Write], stage: Sequence[int], error: OutputRefusedError
+    ) -> None:
+        """Put a dead letter in the place of each refused output; take out what is written."""
+        for index, why in error.refused.items():
+            write, source = pending[stage[index]]
+            pending[stage[index]] = (self._composer.refused(source, write, why), source)
+        for index in error.written:
+            del pending[stage[index]]
+        _log.warning("output_refused", partition=str(self.partition), outputs=len(error.refused))
 
     async def _back_off(self, error: BrokerError, backoff_s: float, deadline_s: float) -> None:
         if self._clock.now_s() + backoff_s > deadline_s:

@@ -182,6 +182,10 @@ class MemorySink:
         """Let held deliveries go on."""
         self._gates.pop(partition).set()
 
+    def limit(self, topic: str, limit_bytes: int) -> None:
+        """Let ``topic`` take no larger outputs from now on."""
+        self._limits[topic] = limit_bytes
+
     async def start(self) -> None:
         """Connect."""
         with self.faults.during("start"):
@@ -213,12 +217,10 @@ class MemorySink:
                     await self._wait(self._gates[key])
             if self._transactional and not self._owns(partition, token):
                 raise PartitionLostError(partition.topic, partition.partition, "a newer owner")
-            refused = self._refused(outbounds)
-            for index, outbound in enumerate(outbounds):
-                if index not in refused and not (refused and self._transactional):
-                    self._broker.write(outbound)
-            if refused:
+            if refused := self._refused(outbounds):
                 raise OutputRefusedError(refused)
+            for outbound in outbounds:
+                self._broker.write(outbound)
             if self._transactional:
                 self._broker.commit(partition, next_offset)
 

@@ -79,6 +79,11 @@ class Composer:
         self._limit_bytes = limit_bytes
         self._version = version
 
+    @property
+    def dead_letter_topic(self) -> str:
+        """Where what cannot be classified goes."""
+        return self._topics.dead_letter_topic
+
     def result(self, record: TextRecord, prediction: Prediction, timings: Timings) -> Outcome:
         """Return the outcome of a classified text."""
         decision = self._router.choose(prediction)

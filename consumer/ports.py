@@ -129,8 +129,8 @@ class RecordSink(Protocol):
         outputs and ``next_offset`` are one transaction: all or nothing.
 
         Raises:
-            OutputRefusedError: some are refused for good. Without ``commits_offsets`` the others
-                are delivered; with it, none is. The caller replaces the refused ones.
+            OutputRefusedError: some are refused for good. The caller replaces those and calls
+                again with what the error does not name as written.
             PartitionLostError: with ``commits_offsets`` only: drop the partition's in-flight
                 records, then ``RecordSource.restart``; never call again with the same outputs.
             BrokerError: retriable: whether they were written is not known; call again.

@@ -20,7 +20,7 @@ Errors cross process borders (the worker pickles them), so each one is built fro
 positional arguments that ``args`` keeps.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 __all__ = [
     "BrokerError",
@@ -121,16 +121,18 @@ class BrokerError(StreamlabelError):
 
 
 class OutputRefusedError(BrokerError):
-    """The broker refuses some outputs for good (too large); the others are not affected.
+    """The broker refuses some outputs for good (too large).
 
     Attributes:
         refused: index into the outputs handed to ``deliver`` -> why.
+        written: indexes of those that are acknowledged; none of a topic behind a refused one.
     """
 
-    def __init__(self, refused: Mapping[int, str]) -> None:
+    def __init__(self, refused: Mapping[int, str], written: Collection[int] = ()) -> None:
         super().__init__(f"{len(refused)} output(s) refused: {next(iter(refused.values()))}")
-        self.args = (refused,)
+        self.args = (refused, written)
         self.refused = refused
+        self.written = frozenset(written)
 
 
 class PartitionLostError(BrokerError):

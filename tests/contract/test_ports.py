@@ -175,15 +175,20 @@ async def test_deliveries_of_many_partitions_run_side_by_side(
     assert len(world.written()) == 100
 
 
-async def test_a_refused_output_is_named_and_its_neighbours_are_written(
+async def test_a_refused_output_is_named_and_nothing_is_written_behind_it(
     world: World, sink: RecordSink
 ) -> None:
+    at = TopicPartition(world.texts, 0)
     limit = sink.limit_bytes(world.labels)
     outputs = [output(world, b"a"), output(world, b"x" * limit), output(world, b"b")]
     with pytest.raises(OutputRefusedError) as caught:
-        await sink.deliver(TopicPartition(world.texts, 0), outputs, 3)
+        await sink.deliver(at, outputs, 3)
     assert list(caught.value.refused) == [1]
-    assert [value for _, _, value in world.written()] == [b"a", b"b"]
+    assert caught.value.written <= {0}
+    outputs[1] = output(world, b"instead")
+    left = [output for n, output in enumerate(outputs) if n not in caught.value.written]
+    await sink.deliver(at, left, 3)
+    assert [value for _, _, value in world.written()] == [b"a", b"instead", b"b"]
 
 
 async def test_an_output_of_exactly_the_limit_is_written(world: World, sink: RecordSink) -> None:

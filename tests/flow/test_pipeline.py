@@ -284,6 +284,23 @@ async def test_a_refused_output_becomes_a_dead_letter_and_its_neighbours_stay() 
         assert r.sources("dead-letters") == [1]
 
 
+@pytest.mark.parametrize("transactional", [False, True])
+async def test_a_refusal_that_is_learned_late_keeps_the_order_of_dead_letters(
+    transactional: bool,
+) -> None:
+    async with rig(transactional=transactional) as r:
+        r.sink.hold()
+        big = b'{"text": "0.9 b", "metadata": {"x": "' + b"x" * 2000 + b'"}}'
+        await r.send("0.9 a")  # under way, so that the next ones are one delivery
+        await r.send_raw(b"no JSON", big, b"no JSON", big)
+        await r.send("0.9 c")
+        r.sink.limit("labels", 900)
+        r.sink.release()
+        await r.drain()
+        assert r.sources("labels") == [0, 5]
+        assert r.sources("dead-letters") == [1, 2, 3, 4]
+
+
 async def test_the_in_flight_limit_stops_reading_and_keeps_membership() -> None:
     async with rig(settings={"batching": {"max_in_flight_items": 4}}) as r:
         r.classifier.open.clear()
