@@ -14,15 +14,16 @@ length across the window, and anchoring it at the oldest text, is ours.
 from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from streamlabel.models.values import value
 
 __all__ = ["Batch", "MicroBatcher"]
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Batch(Generic[T]):
     """Texts to classify together, in arrival order.
 
@@ -40,7 +41,7 @@ class Batch(Generic[T]):
     oldest_since_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class _Entry(Generic[T]):
     item: T
     tokens: int

@@ -1,7 +1,8 @@
 """What routing decided about one text: the value that travels from routing to the outputs."""
 
-from dataclasses import dataclass
 from typing import Literal
+
+from streamlabel.models.values import value
 
 __all__ = ["Decision", "ReviewReason", "Route"]
 
@@ -18,7 +19,7 @@ ReviewReason = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decision:
     """Where a text goes, and why.
 

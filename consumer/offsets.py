@@ -6,8 +6,9 @@ an unfinished record, and the output order of a partition is its input order.
 """
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from streamlabel.models.values import value
 
 __all__ = ["OffsetTracker", "Release", "Slot"]
 
@@ -25,7 +26,7 @@ class Slot(Generic[R]):
         self.result: R | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Release(Generic[R]):
     """A finished, contiguous run of records, in offset order.
 

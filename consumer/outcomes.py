@@ -1,7 +1,6 @@
 """What becomes of a record: which outputs it causes, and what is counted about it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from streamlabel import __version__
@@ -17,11 +16,12 @@ from streamlabel.consumer.routing import Router
 from streamlabel.errors import BrokerError, RecordError
 from streamlabel.models.base import Classifier, Prediction
 from streamlabel.models.calibration_file import CalibrationFile
+from streamlabel.models.values import value
 
 __all__ = ["Composer", "Outcome", "Timings", "compose"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Timings:
     """When a result was made.
 
@@ -36,7 +36,7 @@ class Timings:
     inference_ms: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """Everything one record causes.
 

@@ -9,7 +9,7 @@ slot in its lane until its outputs are acknowledged; only then may its offset be
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 
 import structlog
@@ -218,19 +218,21 @@ class Pipeline:
                     await self._source.poll(max_items=0, timeout_s=0)
                 continue
             room = min(self.in_flight.room_items, _POLL_ITEMS)
-            for record in await self._source.poll(max_items=room, timeout_s=_POLL_S):
-                self._admit(record)
+            records = await self._source.poll(max_items=room, timeout_s=_POLL_S)
+            topics = Counter(record.position.topic for record in records if self._admit(record))
+            for topic, count in topics.items():
+                self._metrics.increment("records_consumed", count, topic=topic)
             self._has_decoded.set()
 
-    def _admit(self, record: SourceRecord) -> None:
+    def _admit(self, record: SourceRecord) -> bool:
+        """Take a record in; return whether it is ours."""
         lane = self.assignment.lane(record.position.topic_partition)
         if lane is None:
-            return  # revoked between poll and here; its new owner reads it
+            return False  # revoked between poll and here; its new owner reads it
         slot = lane.started(record)
         if self.in_flight.items == 0:
             self.last_progress_s = self._clock.now_s()
         self.in_flight.add(slot.size_bytes)
-        self._metrics.increment("records_consumed", topic=record.position.topic)
         try:
             text = self._decoder.decode(record)
         except DecodeError as error:
@@ -240,6 +242,7 @@ class Pipeline:
                 lane.finished(slot, self._composer.dead(record, error))
         else:
             self._decoded.append(_Item(text, lane, slot))
+        return True
 
     async def _prepare(self) -> None:
         max_items = _FIRST_ITEMS

@@ -4,11 +4,11 @@ Errors: implementations raise only ``BrokerError`` (and its subclasses).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from streamlabel.consumer.metric_names import CounterName, GaugeName, HistogramName
 from streamlabel.consumer.records import Headers, Position, SourceRecord, TopicPartition
+from streamlabel.models.values import value
 
 __all__ = [
     "AssignmentListener",
@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outbound:
     """One record to write; ``position`` is the input record that caused it."""
 

@@ -1,7 +1,9 @@
 """What is read: records as Kafka has them, texts as the model wants them, and the way between."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, NamedTuple
+
+from streamlabel.models.values import value
 
 __all__ = [
     "DeadLetterReason",
@@ -49,7 +51,7 @@ class Position(NamedTuple):
         return f"{self.topic}-{self.partition}-{self.offset}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SourceRecord:
     """One Kafka entry as read.
 
@@ -76,7 +78,7 @@ class SourceRecord:
         return size
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TextRecord:
     """A decoded record.
 

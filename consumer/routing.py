@@ -65,10 +65,13 @@ class Router:
             if calibration.conformal is not None and labels.problem_type == "single_label":
                 limits = calibration.conformal.limits
                 self._limits = tuple(limits[name] for name in labels.names)
+        self._is_calibrated = not self._calibration.is_identity
 
     def choose(self, prediction: Prediction) -> Decision:
         """Return the route with every reason for it, in a fixed order."""
-        probabilities = self._calibration.probabilities(prediction)
+        probabilities = prediction.probabilities
+        if self._is_calibrated:
+            probabilities = self._calibration.probabilities(prediction)
         reasons = list(prediction.review_reasons)
         if probabilities is None:
             return Decision("review", None, (), None, None, None, tuple(reasons), None)
@@ -96,9 +99,8 @@ class Router:
             reasons.append("truncated")
 
     def _choose_one(self, probabilities: tuple[float, ...], reasons: list[str]) -> Decision:
-        confidence = max(probabilities)
+        second, confidence = (0.0, *sorted(probabilities))[-2:]
         chosen = probabilities.index(confidence)
-        second = max((p for i, p in enumerate(probabilities) if i != chosen), default=0.0)
         margin = confidence - second
         threshold = self._thresholds[chosen]
         if confidence < threshold:

@@ -11,11 +11,12 @@ from typing import Any, Protocol
 
 from streamlabel.errors import InferenceError
 from streamlabel.models.labels import LabelSet
+from streamlabel.models.values import value
 
 __all__ = ["Classifier", "ModelInfo", "Prediction", "PreparedText"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PreparedText:
     """One text, ready for the device.
 
@@ -32,7 +33,7 @@ class PreparedText:
     truncated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Prediction:
     """What the model says about one text.
 
