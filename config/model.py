@@ -46,8 +46,11 @@ class EncoderSettings(Section):
     path: str = Field(description="Model folder, or hub id.", min_length=1)
     revision: str | None = Field(None, description="Hub: commit to pin.")
     device: Device = Field("auto", description="auto picks npu, then cuda, then cpu.")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="Of the weights; probabilities are always computed in float32."
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = Field(
+        "float32",
+        description="Of the products; probabilities are always computed in float32. auto: bfloat16"
+        " where the device is fast in it and a test at start finds every probability within 0.02"
+        " of float32.",
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; default: all cores.")
     problem_type: Literal["auto", "single_label", "multi_label"] = Field(

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlabel.config.model import EncoderSettings
-from streamlabel.errors import InferenceError, ModelError, ModelLoadError
+from streamlabel.errors import InferenceError, ModelError
 from streamlabel.models.base import ModelInfo, Prediction, PreparedText
-from streamlabel.models.checkpoint import Checkpoint, open_checkpoint
+from streamlabel.models.checkpoint import open_checkpoint
 from streamlabel.models.devices import (
     Device,
     choose_device,
@@ -20,14 +20,11 @@ from streamlabel.models.devices import (
     limit_threads,
 )
 from streamlabel.models.digest import model_digest
+from streamlabel.models.encoder_loading import load_forward, load_rows
 from streamlabel.models.labels import LabelSet
-from streamlabel.models.packed_weights import load_packed
-from streamlabel.models.pretrained import load_padded, load_tokenizer
+from streamlabel.models.packed import PackedBert
 from streamlabel.models.rows import Forward, RowBuilder, read_rows
 from streamlabel.models.scores import Pool, pool_windows, probabilities
-from streamlabel.models.tokenizer_file import read_tokenizer
-from streamlabel.models.tokens import TextTokenizer, special_tokens
-from streamlabel.models.windows import LongTextPolicy
 
 __all__ = ["EncoderClassifier", "load"]
 
@@ -174,24 +171,23 @@ def load(settings: EncoderSettings) -> EncoderClassifier:
     max_tokens = checkpoint.max_tokens(settings)
     with ThreadPoolExecutor(1, "digest") as beside:
         digest = beside.submit(model_digest, checkpoint.folder, labels)
-        rows = _load_rows(checkpoint, settings, max_tokens)
+        rows = load_rows(checkpoint, settings, max_tokens)
         device = choose_device(settings.device)
         threads = limit_threads(settings.threads)
-        packed = load_packed(checkpoint, device, dtype=settings.dtype)
-        streams = min(threads, _MAX_STREAMS) if packed else 1
-        forward = packed or load_padded(checkpoint, device, dtype=settings.dtype)
-        _prove(forward, rows, labels, device)
+        forward, dtype = load_forward(checkpoint, settings, device, rows, labels)
+        is_packed = isinstance(forward, PackedBert)
+        streams = min(threads, _MAX_STREAMS) if is_packed else 1
         info = ModelInfo(
             name=checkpoint.name,
             backend="encoder",
             device=device.name,
-            dtype=settings.dtype,
+            dtype=dtype,
             digest=digest.result(),
             max_tokens=max_tokens,
-            pads=packed is None,
+            pads=not is_packed,
             batch_tokens=_CPU_BATCH_TOKENS if device.kind == "cpu" else _ACCELERATOR_BATCH_TOKENS,
             versions=device.versions | library_versions("transformers", "tokenizers"),
-            details={"forward": "packed" if packed else "padded"}
+            details={"forward": "packed" if is_packed else "padded"}
             | ({"threads": str(threads), "streams": str(streams)} if device.kind == "cpu" else {}),
         )
     return EncoderClassifier(
@@ -204,37 +200,3 @@ def load(settings: EncoderSettings) -> EncoderClassifier:
         streams=streams,
         threads=threads // streams,
     )
-
-
-def _load_rows(checkpoint: Checkpoint, settings: EncoderSettings, max_tokens: int) -> RowBuilder:
-    backend = read_tokenizer(checkpoint) or load_tokenizer(checkpoint)
-    checkpoint.refuse_other_vocabulary(backend.get_vocab_size())
-    before, after = special_tokens(backend)
-    policy = LongTextPolicy(
-        capacity_tokens=max_tokens - len(before) - len(after),
-        long_text=settings.long_text,
-        overlap_tokens=settings.window_stride_tokens,
-        max_windows=settings.max_windows,
-    )
-    tokenizer = TextTokenizer(backend, limit_tokens=policy.limit_tokens)
-    return RowBuilder(tokenizer, tuple(before), tuple(after), policy)
-
-
-def _prove(forward: Forward, rows: RowBuilder, labels: LabelSet, device: Device) -> None:
-    """Classify one text: what cannot work fails at start, and first use pays no warming up."""
-    built = rows.build(["a"])[0]
-    if isinstance(built, InferenceError):
-        raise ModelLoadError(f"model.path: {built}; name a model with a complete tokenizer")
-    try:
-        with device_errors(device):
-            logits = forward.logits(read_rows([built]))
-    except InferenceError as error:
-        raise ModelLoadError(
-            f"model.path: the model fails on its first text ({error}); its files do not agree with"
-            " its config.json"
-        ) from error
-    if logits.shape != (1, len(labels)):
-        raise ModelLoadError(
-            f"model.path: the model has {logits.shape[-1]} outputs and its config.json"
-            f" {len(labels)} labels; name a model whose two agree"
-        )

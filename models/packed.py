@@ -13,30 +13,17 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlabel.models.products import Linear, Plain
 from streamlabel.models.rows import Rows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Bert", "Layer", "Linear", "Norm", "PackedBert"]
+__all__ = ["Bert", "Layer", "Norm", "PackedBert"]
 
 # Tokens of one pass: the widest matrix, (tokens, 4 hidden), of a small BERT then stays in the
 # last-level cache. Matrix products of 1024 rows already run at full speed.
 PASS_TOKENS: Final = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Linear:
-    """y = x W^T + b."""
-
-    weight: "Tensor"  # (out, in)
-    bias: "Tensor"  # (out,)
-
-    def __call__(self, x: "Tensor") -> "Tensor":
-        """Return (..., out)."""
-        from torch.nn.functional import linear
-
-        return linear(x, self.weight, self.bias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +43,14 @@ class Norm:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One transformer layer; query, key and value are one product."""
+    """One transformer layer.
 
-    qkv: Linear
+    Attributes:
+        qkv: query, key and value as one product; of the last layer, which needs the query of
+            first tokens only, the query and then key and value.
+    """
+
+    qkv: tuple[Linear, ...]
     attended: Linear
     attended_norm: Norm
     up: Linear
@@ -74,8 +66,8 @@ class Bert:
     positions: "Tensor"  # (positions, hidden)
     norm: Norm
     layers: tuple[Layer, ...]
-    pooler: Linear  # float32
-    classifier: Linear  # float32
+    pooler: Plain  # float32
+    classifier: Plain  # float32
     heads: int
     gelu: str  # torch's word for the approximation: "none" or "tanh"
 
@@ -120,7 +112,8 @@ class PackedBert:
         import torch
         from torch.nn.functional import scaled_dot_product_attention
 
-        qkv = layer.qkv(x)  # (T, 3H)
+        (product,) = layer.qkv
+        qkv = product(x)  # (T, 3H)
         parts, start = [], 0
         for length, count in groups:
             end = start + length * count
@@ -136,12 +129,11 @@ class PackedBert:
     ) -> "Tensor":
         """Attend with the first token of each row only."""
         import torch
-        from torch.nn.functional import linear, scaled_dot_product_attention
+        from torch.nn.functional import scaled_dot_product_attention
 
         hidden, heads = first.shape[-1], self._bert.heads
-        weight, bias = layer.qkv.weight, layer.qkv.bias
-        queries = linear(first, weight[:hidden], bias[:hidden])  # (R, H)
-        kv = linear(x, weight[hidden:], bias[hidden:])  # (T, 2H)
+        query, key_value = layer.qkv
+        queries, kv = query(first), key_value(x)  # (R, H), (T, 2H)
         parts, start, row = [], 0, 0
         for length, count in groups:
             end = start + length * count
@@ -153,11 +145,9 @@ class PackedBert:
         return torch.cat(parts)  # (R, H)
 
     def _feed(self, layer: Layer, attended: "Tensor", x: "Tensor") -> "Tensor":
-        import torch
-
-        x = layer.attended_norm(layer.attended(attended).add_(x))
-        wide = torch.ops.aten.gelu_(layer.up(x), approximate=self._bert.gelu)
-        return layer.norm(layer.down(wide).add_(x))
+        """Return the rest of the layer; writes over ``x``, whose type is that of the sums."""
+        x = layer.attended_norm(x.add_(layer.attended(attended)))
+        return layer.norm(x.add_(layer.down(layer.up(x, self._bert.gelu))))
 
 
 def _passes(order: list[int], rows: Rows) -> list[list[int]]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 from streamlabel.errors import ModelLoadError
 from streamlabel.models.checkpoint import Checkpoint
 from streamlabel.models.devices import Device
-from streamlabel.models.packed import Bert, Layer, Linear, Norm, PackedBert
+from streamlabel.models.packed import Bert, Layer, Norm, PackedBert
+from streamlabel.models.products import Linear, Plain, laid_out
 
 if TYPE_CHECKING:
     import torch
@@ -71,27 +72,37 @@ def _assemble(
     import torch
 
     epsilon = float(str(config.get("layer_norm_eps", 1e-12)))
+    count = int(str(config["num_hidden_layers"]))
+    sums = torch.float32 if wanted == torch.bfloat16 else wanted
 
-    def get(name: str, kind: "torch.dtype" = wanted) -> "torch.Tensor":
+    def get(name: str, kind: "torch.dtype" = sums) -> "torch.Tensor":
         # A copy: the file stays mapped otherwise, and replacing it would kill the process.
         return tensors[name].to(kind, copy=True)
 
-    def linear(name: str, kind: "torch.dtype" = wanted) -> Linear:
-        return Linear(get(f"{name}.weight", kind), get(f"{name}.bias", kind))
+    def plain(name: str) -> Plain:
+        return Plain(get(f"{name}.weight", torch.float32), get(f"{name}.bias", torch.float32))
+
+    def linear(*names: str, kind: "torch.dtype" = wanted) -> Linear:
+        weight = torch.cat([tensors[f"{name}.weight"] for name in names])
+        return laid_out(weight, torch.cat([tensors[f"{name}.bias"] for name in names]), kind)
 
     def norm(name: str) -> Norm:
         return Norm(get(f"{name}.weight"), get(f"{name}.bias"), epsilon)
 
-    def layer(name: str) -> Layer:
-        parts = [linear(f"{name}.attention.self.{part}") for part in ("query", "key", "value")]
+    def layer(number: int) -> Layer:
+        name = f"bert.encoder.layer.{number}"
+        query, *key_value = (f"{name}.attention.self.{part}" for part in ("query", "key", "value"))
+        is_last = number == count - 1
+        # The embeddings have the widest range of values: rounding them costs as much precision as
+        # all other layers together (MiniLM).
+        kind = sums if number == 0 else wanted
+        products = ((query,), tuple(key_value)) if is_last else ((query, *key_value),)
         return Layer(
-            qkv=Linear(
-                torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
-            ),
-            attended=linear(f"{name}.attention.output.dense"),
+            qkv=tuple(linear(*names, kind=kind) for names in products),
+            attended=linear(f"{name}.attention.output.dense", kind=kind),
             attended_norm=norm(f"{name}.attention.output.LayerNorm"),
-            up=linear(f"{name}.intermediate.dense"),
-            down=linear(f"{name}.output.dense"),
+            up=linear(f"{name}.intermediate.dense", kind=kind),
+            down=linear(f"{name}.output.dense", kind=kind),
             norm=norm(f"{name}.output.LayerNorm"),
         )
 
@@ -101,13 +112,11 @@ def _assemble(
         positions=(
             get(f"{embeddings}.position_embeddings.weight", torch.float32)
             + get(f"{embeddings}.token_type_embeddings.weight", torch.float32)[0]
-        ).to(wanted),
+        ).to(sums),
         norm=norm(f"{embeddings}.LayerNorm"),
-        layers=tuple(
-            layer(f"bert.encoder.layer.{i}") for i in range(int(str(config["num_hidden_layers"])))
-        ),
-        pooler=linear("bert.pooler.dense", torch.float32),
-        classifier=linear("classifier", torch.float32),
+        layers=tuple(layer(number) for number in range(count)),
+        pooler=plain("bert.pooler.dense"),
+        classifier=plain("classifier"),
         heads=int(str(config["num_attention_heads"])),
         gelu=GELU[str(config.get("hidden_act", "gelu"))],
     )

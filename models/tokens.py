@@ -47,6 +47,11 @@ class TextTokenizer:
         unknown = getattr(backend.model, "unk_token", None)
         self._unknown_id = backend.token_to_id(unknown) if unknown else None
 
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens there are."""
+        return int(self._backend.get_vocab_size())
+
     def encode(self, texts: Sequence[str]) -> list[Cut | InferenceError]:
         """Return the first tokens of every text, or an InferenceError for that text alone."""
         clean = [without_surrogates(text) for text in texts]
