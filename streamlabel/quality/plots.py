@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from streamlabel.models.evaluation import Evaluation, Scored
 
-__all__ = ["confidences", "confusion", "reliability", "risk_coverage"]
+__all__ = ["confidences", "confusion", "reliability", "risk_coverage", "svg_figure"]
 
 _RIGHT, _WRONG, _PLAIN = "#2a7f62", "#c8553d", "#33658a"
 # With more classes the numbers in the cells cannot be read.
@@ -30,7 +30,7 @@ _STYLE = {
 
 def reliability(evaluation: Evaluation) -> str:
     """Return accuracy against confidence, by bins of equal numbers of texts."""
-    with _figure("reliability") as (figure, out):
+    with svg_figure("reliability") as (figure, out):
         axes = figure.add_subplot()
         bins = [b for b in evaluation.calibration.bins if b.items]
         axes.plot([0, 1], [0, 1], color="#999999", linestyle="--", label="means what it says")
@@ -47,7 +47,7 @@ def reliability(evaluation: Evaluation) -> str:
 
 def risk_coverage(evaluation: Evaluation) -> str:
     """Return the error among the most certain texts against their share."""
-    with _figure("risk") as (figure, out):
+    with svg_figure("risk") as (figure, out):
         axes = figure.add_subplot()
         coverage, risk = zip(*evaluation.curve, strict=True)
         axes.plot([100 * c for c in coverage], [100 * r for r in risk], color=_PLAIN)
@@ -59,7 +59,7 @@ def risk_coverage(evaluation: Evaluation) -> str:
 
 def confidences(scored: Scored) -> str:
     """Return how the confidences of right and of wrong answers are spread."""
-    with _figure("confidences") as (figure, out):
+    with svg_figure("confidences") as (figure, out):
         axes = figure.add_subplot()
         sure, right = scored.confidence, scored.is_right
         edges = np.linspace(min(0.5, float(sure.min())), 1, 31)
@@ -78,7 +78,7 @@ def confusion(evaluation: Evaluation) -> str:
         return ""
     counts = np.array(evaluation.confusion)
     names = [label.name for label in evaluation.by_label]
-    with _figure("confusion") as (figure, out):
+    with svg_figure("confusion") as (figure, out):
         axes = figure.add_subplot()
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -94,16 +94,25 @@ def confusion(evaluation: Evaluation) -> str:
 
 
 @contextmanager
-def _figure(name: str) -> Iterator[tuple[Any, io.StringIO]]:
+def svg_figure(
+    name: str, *, size: tuple[float, float] = (5.2, 3.8), transparent: bool = True
+) -> Iterator[tuple[Any, io.StringIO]]:
+    """Give an empty figure to draw on; what comes with it has the SVG element at the end.
+
+    Args:
+        name: tells its ids from those of other plots in the same page.
+        size: width and height, inches.
+        transparent: without a background of its own.
+    """
     out = io.StringIO()
     # a salt of its own: the plots stand in one page, where ids must differ
     style: Any = {**_STYLE, "svg.hashsalt": name}
     with mpl.rc_context(style), warnings.catch_warnings():
         # glyphs that matplotlib's own font lacks are the browser's business
         warnings.filterwarnings("ignore", message=".*missing from font.*")
-        figure = Figure(figsize=(5.2, 3.8), layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         yield figure, out
-        figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
+        figure.savefig(out, format="svg", metadata={"Date": None}, transparent=transparent)
     svg = out.getvalue()
     out.seek(0)
     out.truncate()
