@@ -3,15 +3,17 @@
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import texts
 from streamlabel.config.model import EncoderSettings
 from streamlabel.config.settings import BatchingSettings
-from streamlabel.consumer.batching import MicroBatcher
+from streamlabel.consumer.batching import Batch, MicroBatcher
 from streamlabel.errors import InferenceError
 from streamlabel.models.base import Classifier, PreparedText
+
+__all__ = ["batches", "compute", "engine_alone"]
 
 
 async def engine_alone(model: Path, mix: Sequence[str]) -> float:
@@ -28,23 +30,36 @@ async def engine_alone(model: Path, mix: Sequence[str]) -> float:
         await classifier.close()
 
 
-async def _classify(classifier: Classifier, mix: Sequence[str]) -> None:
+def batches(
+    classifier: Classifier, texts: Sequence[PreparedText | InferenceError]
+) -> Iterator[Batch[PreparedText]]:
+    """Yield the batches that the service's batcher makes when all texts wait."""
     limits = BatchingSettings()
     batcher: MicroBatcher[PreparedText] = MicroBatcher(
         max_tokens=limits.max_batch_tokens or classifier.info.batch_tokens,
         max_items=limits.max_batch_items,
         pads=classifier.info.pads,
     )
-    for prepared in await classifier.prepare(mix):
+    for prepared in texts:
         if isinstance(prepared, InferenceError):
             raise prepared
         batcher.add(prepared, tokens=prepared.tokens, rows=prepared.rows, now_s=0.0)
+    while (batch := batcher.take(0.0)) is not None:
+        yield batch
+
+
+async def compute(classifier: Classifier, waiting: Iterator[Batch[PreparedText]]) -> None:
+    """Compute all batches with every stream that the classifier has."""
 
     async def stream() -> None:
-        while (batch := batcher.take(0.0)) is not None:
+        for batch in waiting:
             await classifier.classify(batch.items)
 
     await asyncio.gather(*(stream() for _ in range(classifier.max_in_flight)))
+
+
+async def _classify(classifier: Classifier, mix: Sequence[str]) -> None:
+    await compute(classifier, batches(classifier, await classifier.prepare(mix)))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,16 @@ from confluent_kafka import Consumer, Producer
 
 from tests.kafka_broker import Cluster
 
-__all__ = ["Contender", "Measured", "measure", "service", "warm_up"]
+__all__ = [
+    "Contender",
+    "Measured",
+    "measure",
+    "outputs",
+    "running",
+    "service",
+    "stamped_by_broker",
+    "warm_up",
+]
 
 _LIMIT_S = 900.0
 _WARM_UP_RECORDS = 20_000
@@ -75,15 +84,23 @@ def service(
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(config))
     command = (sys.executable, "-m", "streamlabel", "run", "-c", str(path))
-    outputs = (topics["labels"], topics["review"], topics["dead"])
-    return Contender(name, command, topics["texts"], outputs)
+    written = (topics["labels"], topics["review"], topics["dead"])
+    return Contender(name, command, topics["texts"], written)
+
+
+def stamped_by_broker(cluster: Cluster, contender: Contender) -> Contender:
+    """Have outputs stamped when the broker has them, not when the contender began to send."""
+    for topic in contender.output_topics:
+        cluster.configure(topic, message_timestamp_type="LogAppendTime")
+    return contender
 
 
 def measure(cluster: Cluster, contender: Contender, texts: Sequence[str]) -> Measured:
     """Start the contender, warm it up with 64 texts, send ``texts`` at once, time them."""
-    with _running(contender) as peak, _outputs(cluster, contender.output_topics) as reader:
-        _send(cluster, contender.input_topic, texts[:64])
-        _collect(reader, 64)
+    with running(contender) as peak, outputs(cluster, contender.output_topics) as reader:
+        few = texts[:64]
+        _send(cluster, contender.input_topic, few)
+        _collect(reader, len(few))
         began_s = time.time_ns() / 1e9
         _send(cluster, contender.input_topic, texts)
         latencies_s, last_s = _collect(reader, len(texts))
@@ -94,13 +111,14 @@ def measure(cluster: Cluster, contender: Contender, texts: Sequence[str]) -> Mea
 def warm_up(cluster: Cluster) -> None:
     """Have the broker compile its hot paths first; a young JVM takes whole cores for that."""
     topic = cluster.topic("warm-up", partitions=4)
-    with _outputs(cluster, (topic,)) as reader:
+    with outputs(cluster, (topic,)) as reader:
         _send(cluster, topic, ["warm up"] * _WARM_UP_RECORDS)
         _collect(reader, _WARM_UP_RECORDS)
 
 
 @contextlib.contextmanager
-def _running(contender: Contender) -> Iterator[list[int]]:
+def running(contender: Contender) -> Iterator[list[int]]:
+    """Run it; yield the most memory that it held so far (resident bytes, children included)."""
     process = subprocess.Popen(contender.command)
     peak = [0]
     ended = threading.Event()
@@ -130,7 +148,8 @@ def _running(contender: Contender) -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def _outputs(cluster: Cluster, topics: Sequence[str]) -> Iterator[Consumer]:
+def outputs(cluster: Cluster, topics: Sequence[str]) -> Iterator[Consumer]:
+    """Yield a reader of these topics that is in no hurry."""
     reader = Consumer(
         {
             "bootstrap.servers": cluster.bootstrap,
@@ -140,6 +159,7 @@ def _outputs(cluster: Cluster, topics: Sequence[str]) -> Iterator[Consumer]:
             # cores to who is measured.
             "fetch.min.bytes": 1_000_000,
             "fetch.wait.max.ms": 500,
+            "max.poll.interval.ms": 86_400_000,  # it may wait until everything has been sent
         }
     )
     reader.subscribe(list(topics))

@@ -1,0 +1,138 @@
+"""How long a text takes from its event time to its published label, at loads that do not wait.
+
+Poisson arrivals of a heavy-tailed mix of real texts at 10, 50, 80 and 95 % of the service's own
+capacity; the null model for what the brokers and the way take; the loop that people write first,
+at the lowest load; a burst with fresh records behind it; and the first label after a start.
+"""
+
+import argparse
+import random
+import statistics
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import latency_page, minilm, texts
+from benchmarks.burst import burst, burst_arrivals
+from benchmarks.engine_times import engine_times
+from benchmarks.kafka_to_kafka import (
+    Contender,
+    measure,
+    outputs,
+    running,
+    service,
+    stamped_by_broker,
+)
+from benchmarks.kafka_to_kafka import warm_up as warm_up_broker
+from benchmarks.latency_page import LOADS, Latencies, Load
+from benchmarks.open_loop import collect, poisson, send, waits_s, warm_up
+from benchmarks.start_up import start
+from benchmarks.throughput import naive
+from tests.kafka_broker import Cluster
+
+_CAPACITY_RUNS = 3
+_SEED = 7
+
+
+@dataclass(slots=True)
+class _Bench:
+    """What all parts share."""
+
+    cluster: Cluster
+    folder: Path
+    model: Path
+    mix: Sequence[str]
+    seconds: float
+    rng: random.Random
+
+    def ours(self, name: str) -> Contender:
+        """Return the service with the encoder, on topics of its own."""
+        settings = {"model": {"backend": "encoder", "path": str(self.model), "device": "cpu"}}
+        return stamped_by_broker(self.cluster, service(self.cluster, self.folder, name, settings))
+
+    def null(self) -> Contender:
+        """Return the service with the null model, on topics of its own."""
+        settings = {"model": {"backend": "fake", "labels": ["a", "b", "c", "d"]}}
+        return stamped_by_broker(self.cluster, service(self.cluster, self.folder, "null", settings))
+
+    def capacity(self, chosen: Sequence[str], name: str) -> float:
+        """Return texts/s of the service that drains these, the median of some runs."""
+        runs = [
+            measure(self.cluster, self.ours(f"{name}{number}"), chosen)
+            for number in range(_CAPACITY_RUNS)
+        ]
+        return statistics.median(run.texts_per_s for run in runs)
+
+    def loads(self, contender: Contender, rates: Sequence[float]) -> list[Load]:
+        """Send at one rate after the other to one running contender."""
+        found = []
+        with running(contender), outputs(self.cluster, contender.output_topics) as reader:
+            warm_up(self.cluster, contender.input_topic, reader, self.mix)
+            for number, per_s in enumerate(rates):
+                drawn = self.rng.choices(
+                    range(len(self.mix)), k=max(1, round(per_s * self.seconds))
+                )
+                chosen = [self.mix[index] for index in drawn]
+                arrivals = poisson(chosen, per_s=per_s, rng=self.rng, prefix=f"load{number}")
+                due_s = send(self.cluster, contender.input_topic, arrivals)
+                waits = waits_s(due_s, collect(reader, len(arrivals)))
+                found.append(Load(per_s, [waits[each.key] for each in arrivals], drawn))
+        return found
+
+
+def _all(bench: _Bench, options: argparse.Namespace) -> Latencies:
+    warm_up_broker(bench.cluster)
+    starts = [
+        start(bench.cluster, bench.folder, f"start{number}", bench.model)
+        for number in range(options.starts)
+    ]
+    capacity = bench.capacity(bench.mix, "capacity")
+    alone = engine_times(bench.model, limit=options.mix)
+    rates = [share * capacity for share in LOADS]
+    ours = bench.loads(bench.ours("loads"), rates)
+    [null] = bench.loads(bench.null(), rates[:1])
+    plain_loop = stamped_by_broker(bench.cluster, naive(bench.cluster, bench.model))
+    [plain] = bench.loads(plain_loop, rates[:1])
+    arrivals = burst_arrivals(options.burst, seconds=1.5 * options.burst / capacity, rng=bench.rng)
+    drained = burst(bench.cluster, bench.ours("burst"), arrivals)
+    return Latencies(
+        seconds=options.seconds,
+        capacity=capacity,
+        ours=ours,
+        null=null,
+        plain=plain,
+        single_s=[alone.single_s[index] for index in ours[0].drawn],
+        full_batch_s=alone.full_batch_s,
+        full_batch_texts=alone.full_batch_texts,
+        burst=drained,
+        burst_size=options.burst,
+        burst_capacity=bench.capacity(drained.texts[::4], "burst-capacity"),
+        starts=starts,
+    )
+
+
+def main() -> None:
+    """Run it and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=120.0, help="at each load")
+    parser.add_argument("--burst", type=int, default=10_000, help="records of the burst")
+    parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("--mix", type=int, help="only so many texts of the mix, for trying out")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        model = minilm.save(folder / "minilm")
+        mix = texts.heavy_tailed_mix()[: options.mix]
+        cluster = Cluster.open()
+        try:
+            bench = _Bench(cluster, folder, model, mix, options.seconds, random.Random(_SEED))
+            found = _all(bench, options)
+        finally:
+            cluster.close()
+    command = f"python -m benchmarks.latency --seconds {options.seconds:g} --burst {options.burst}"
+    latency_page.write(found, command=f"{command} --starts {options.starts}")
+
+
+if __name__ == "__main__":
+    main()

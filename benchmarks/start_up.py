@@ -1,0 +1,92 @@
+"""From starting the service to its first label, and what the time goes to.
+
+A record already waits in the topic, files are warm, the model is MiniLM in fp32. Times between the
+parts are those of the service's own log lines.
+"""
+
+import json
+import statistics
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from benchmarks.kafka_to_kafka import outputs, service, stamped_by_broker
+from tests.kafka_broker import Cluster
+
+__all__ = ["PARTS", "Start", "median_parts", "start"]
+
+# Log line that ends a part -> what the part is; "" is the first label itself.
+PARTS = {
+    "http_listening": "Python, imports and settings",
+    "worker_started": "worker process, imports and model",
+    "partitions_assigned": "joining the group",
+    "": "the first batch and its output",
+}
+_LIMIT_S = 120.0
+_TEXT = json.dumps({"id": "first", "text": "a first text that waits for its label"}).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One start.
+
+    Attributes:
+        seconds: from spawning the command to the timestamp that the broker gave the label.
+        parts_s: log line of PARTS -> when it was written, seconds after spawning.
+    """
+
+    seconds: float
+    parts_s: dict[str, float]
+
+
+def start(cluster: Cluster, folder: Path, name: str, model: Path) -> Start:
+    """Start the service once with a text waiting; return how long its label took."""
+    settings = {
+        "model": {"backend": "encoder", "path": str(model), "device": "cpu"},
+        "http": {"host": "127.0.0.1", "port": 0},
+        "logging": {"level": "INFO", "format": "json"},
+    }
+    contender = stamped_by_broker(cluster, service(cluster, folder, name, settings))
+    cluster.produce(contender.input_topic, [_TEXT])
+    log = folder / f"{name}.log"
+    with outputs(cluster, contender.output_topics) as reader, log.open("wb") as errors:
+        reader.poll(1.0)  # joins its group before the clock starts
+        began_s = time.time_ns() / 1e9
+        process = subprocess.Popen(contender.command, stderr=errors)
+        try:
+            label = reader.poll(_LIMIT_S)
+        finally:
+            process.terminate()
+            process.wait(60)
+    if label is None or label.error() is not None:
+        raise SystemExit(f"no label within {_LIMIT_S:g} s:\n{log.read_text()}")
+    seconds = label.timestamp()[1] / 1000 - began_s
+    return Start(seconds, {**_times(log, began_s), "": seconds})
+
+
+def median_parts(starts: Sequence[Start]) -> dict[str, float]:
+    """Return part -> median seconds between the line that ends it and the line before."""
+    found: dict[str, list[float]] = {}
+    for each in starts:
+        before_s = 0.0
+        for line, part in PARTS.items():
+            at_s = each.parts_s.get(line, before_s)
+            found.setdefault(part, []).append(at_s - before_s)
+            before_s = at_s
+    return {part: statistics.median(seconds) for part, seconds in found.items()}
+
+
+def _times(log: Path, began_s: float) -> dict[str, float]:
+    times: dict[str, float] = {}
+    for text in log.read_text().splitlines():
+        if not text.startswith("{"):
+            continue
+        line = json.loads(text)
+        if line["event"] in PARTS:
+            times.setdefault(
+                line["event"], datetime.fromisoformat(line["ts"]).timestamp() - began_s
+            )
+    return times
