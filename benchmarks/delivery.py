@@ -25,6 +25,7 @@ import psutil
 from confluent_kafka import Consumer, Producer
 
 from benchmarks import results_file
+from benchmarks.backlog import fill
 from benchmarks.kafka_to_kafka import Contender, service
 from tests.kafka_broker import Cluster
 
@@ -71,7 +72,7 @@ def bare_loop(cluster: Cluster, size_bytes: int) -> Contender:
 
 def drain(cluster: Cluster, contender: Contender, records: int) -> Drained:
     """Write a backlog, run the contender over it, read what it wrote."""
-    _fill(cluster, contender.input_topic, records)
+    fill(cluster, contender.input_topic, texts(records), partitions=_PARTITIONS)
     reader = _reader(cluster, contender.output_topics, "read_committed")
     seen, size_bytes, first_ms, last_ms = 0, 0, sys.maxsize, 0
     memory = [0, 0]
@@ -101,7 +102,7 @@ def latency_ms(cluster: Cluster, contender: Contender) -> tuple[float, float]:
     waits: list[float] = []
     total = _PACED_PER_S * _PACED_S
     with _running(contender):
-        _fill(cluster, contender.input_topic, 100)
+        fill(cluster, contender.input_topic, texts(100), partitions=_PARTITIONS)
         _count(reader, 100, [])
         sender = threading.Thread(target=_pace, args=(cluster, contender.input_topic, total))
         sender.start()
@@ -134,17 +135,9 @@ def _pace(cluster: Cluster, topic: str, total: int) -> None:
     producer.flush()
 
 
-def _fill(cluster: Cluster, topic: str, records: int) -> None:
-    producer = Producer(
-        {"bootstrap.servers": cluster.bootstrap, "linger.ms": 20, "batch.size": 500_000}
-    )
-    for number in range(records):
-        producer.produce(topic, _value(number), partition=number % _PARTITIONS)
-        if number % 1000 == 0:
-            producer.poll(0)
-            while len(producer) > 50_000:
-                producer.poll(0.05)
-    producer.flush()
+def texts(count: int) -> Iterator[bytes]:
+    """Yield this many records of one usual length."""
+    return map(_value, range(count))
 
 
 def _value(number: int) -> bytes:
