@@ -6,10 +6,13 @@ On a heavy-tailed mix of real texts, MiniLM in fp32, interleaved in one run:
 """
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks import minilm, results_file, texts
@@ -17,6 +20,16 @@ from benchmarks.kafka_to_kafka import Contender, Measured, measure, service, war
 from tests.kafka_broker import Cluster
 
 _NAIVE_ROUNDS = 3  # far off and slow: more rounds would tell nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What ``benchmarks.watched_service`` reports; see its ``Watch``."""
+
+    longest_ms: float
+    longest_cpu_ms: float
+    device_waits: float
+    backlog_s: float
 
 
 def engine_alone(model: Path) -> float:
@@ -35,6 +48,15 @@ def naive(cluster: Cluster, model: Path) -> Contender:
     script = Path(__file__).with_name("naive_loop.py")
     command = (sys.executable, str(script), cluster.bootstrap, source, output, str(model))
     return Contender("naive", command, source, (output,))
+
+
+def watched(cluster: Cluster, contender: Contender, mix: Sequence[str], folder: Path) -> Watched:
+    """Run the service once more and look at its event loop and at its device."""
+    report = folder / "watched.json"
+    module = "benchmarks.watched_service"
+    command = (sys.executable, "-m", module, str(report), *contender.command[3:])
+    measure(cluster, replace(contender, command=command), [*mix, *mix])
+    return Watched(**json.loads(report.read_text()))
 
 
 def main() -> None:
@@ -59,6 +81,7 @@ def main() -> None:
                 ours.append(measure(cluster, contender, mix))
                 if number < _NAIVE_ROUNDS:
                     plain.append(measure(cluster, naive(cluster, model), mix))
+            looked = watched(cluster, service(cluster, folder, "watched", settings), mix, folder)
         finally:
             cluster.close()
     a = statistics.median(alone)
@@ -75,6 +98,9 @@ def main() -> None:
         "service_p99_ms": median.latency_ms(0.99),
         "service_peak_mib": max(run.peak_bytes for run in ours) / 2**20,
         "naive_peak_mib": max(run.peak_bytes for run in plain) / 2**20,
+        "loop_longest_ms": looked.longest_ms,
+        "loop_longest_cpu_ms": looked.longest_cpu_ms,
+        "device_waits_share": looked.device_waits,
     }
     page = (
         f"{len(mix)} texts (1,200 tweets, 300 news, 60 of six joined news), MiniLM fp32, 4"
@@ -85,7 +111,11 @@ def main() -> None:
         f"| (c) plain loop, Kafka to Kafka | {c:.1f} | {figures['naive_peak_mib']:.0f} MiB |\n\n"
         f"b / a = {b / a:.3f}, b / c = {b / c:.2f}. All texts are sent at once, so latency is the"
         f" time in the backlog: p50 {figures['service_p50_ms']:.0f} ms,"
-        f" p99 {figures['service_p99_ms']:.0f} ms.\n"
+        f" p99 {figures['service_p99_ms']:.0f} ms.\n\n"
+        f"In a run of its own, over {looked.backlog_s:.0f} s of backlog: the longest callback of"
+        f" the event loop took {looked.longest_ms:.1f} ms by the clock, the longest one computed"
+        f" for {looked.longest_cpu_ms:.1f} ms (model and broker share the cores); the"
+        f" device had no batch in {looked.device_waits:.1%} of the time.\n"
     )
     runs = {
         "engine": alone,
