@@ -72,6 +72,11 @@ class FileSink:
         """A file has no offsets to commit."""
         return False
 
+    @property
+    def is_atomic(self) -> bool:
+        """True: a file takes rows of any size."""
+        return True
+
     async def start(self) -> None:
         """Nothing: the file is open."""
 

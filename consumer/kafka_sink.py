@@ -59,6 +59,11 @@ class KafkaSink:
         """False: the source commits."""
         return False
 
+    @property
+    def is_atomic(self) -> bool:
+        """False: a broker may refuse one output when others are written."""
+        return False
+
     async def start(self) -> None:
         """Check the topics and connect."""
         self._topics = dict(await ensure_topics(self._kafka, self._names))

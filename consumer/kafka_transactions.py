@@ -87,6 +87,11 @@ class TransactionalSink:
         """True: ``deliver`` commits."""
         return True
 
+    @property
+    def is_atomic(self) -> bool:
+        """True: a refusal ends the transaction."""
+        return True
+
     async def start(self) -> None:
         """Check the topics; producers start with their partitions."""
         self._topics = dict(await ensure_topics(self._kafka, self._names))

@@ -153,12 +153,12 @@ class Lane:
                     return
 
     def _stage(self, pending: Mapping[int, _Write]) -> Sequence[int]:
-        """Return what to write now: all in one transaction, else dead letters at the end.
+        """Return what to write now: all, or dead letters behind the others.
 
         An output that is refused becomes a dead letter, which must not come behind those of
         younger records.
         """
-        if self._sink.commits_offsets:
+        if self._sink.is_atomic:
             return list(pending)
         dead_letters = self._composer.dead_letter_topic
         first = [key for key, (write, _) in pending.items() if write.topic != dead_letters]

@@ -174,6 +174,11 @@ class MemorySink:
         """True if outputs and offset are one step."""
         return self._transactional
 
+    @property
+    def is_atomic(self) -> bool:
+        """As the sink on Kafka that it stands for."""
+        return self._transactional
+
     def hold(self, partition: TopicPartition | None = None) -> None:
         """Let deliveries (of one input partition, or all) wait until ``release``."""
         self._gates[partition] = asyncio.Event()

@@ -104,6 +104,11 @@ class RecordSink(Protocol):
         """True if ``deliver`` also commits ``next_offset`` (exactly once)."""
         ...
 
+    @property
+    def is_atomic(self) -> bool:
+        """Whether a delivery with a refused output leaves nothing written."""
+        ...
+
     async def start(self) -> None:
         """Connect. Raises BrokerError when that is impossible."""
         ...
