@@ -21,6 +21,7 @@ __all__ = [
     "Contender",
     "Measured",
     "measure",
+    "measure_each",
     "outputs",
     "running",
     "service",
@@ -49,13 +50,15 @@ class Measured:
     Attributes:
         seconds: from the first record sent to the last output written, by its own timestamp.
         latencies_s: per record, from its input timestamp to its output's.
-        peak_bytes: most memory the command and its children held together (resident).
+        peak_bytes: most memory the command and its children held together (resident), so far.
+        values: of the outputs, as they came.
     """
 
     seconds: float
     texts_per_s: float
     latencies_s: list[float]
     peak_bytes: int
+    values: list[bytes]
 
     def latency_ms(self, share: float) -> float:
         """Return this quantile of the latency."""
@@ -97,15 +100,26 @@ def stamped_by_broker(cluster: Cluster, contender: Contender) -> Contender:
 
 def measure(cluster: Cluster, contender: Contender, texts: Sequence[str]) -> Measured:
     """Start the contender, warm it up with 64 texts, send ``texts`` at once, time them."""
+    [run] = measure_each(cluster, contender, (texts,))
+    return run
+
+
+def measure_each(
+    cluster: Cluster, contender: Contender, sets: Sequence[Sequence[str]]
+) -> list[Measured]:
+    """Do the same with one set of texts after the other; the warm-up is of the first one's."""
+    runs = []
     with running(contender) as peak, outputs(cluster, contender.output_topics) as reader:
-        few = texts[:64]
-        _send(cluster, contender.input_topic, few)
-        _collect(reader, len(few))
-        began_s = time.time_ns() / 1e9
-        _send(cluster, contender.input_topic, texts)
-        latencies_s, last_s = _collect(reader, len(texts))
-        seconds = last_s - began_s
-        return Measured(seconds, len(texts) / seconds, latencies_s, peak[0])
+        first = sets[0][:64]
+        _send(cluster, contender.input_topic, first)
+        _collect(reader, len(first))
+        for texts in sets:
+            began_s = time.time_ns() / 1e9
+            _send(cluster, contender.input_topic, texts)
+            latencies_s, last_s, values = _collect(reader, len(texts))
+            seconds = last_s - began_s
+            runs.append(Measured(seconds, len(texts) / seconds, latencies_s, peak[0], values))
+    return runs
 
 
 def warm_up(cluster: Cluster) -> None:
@@ -178,23 +192,25 @@ def _send(cluster: Cluster, topic: str, texts: Sequence[str]) -> None:
     producer.flush()
 
 
-def _collect(reader: Consumer, count: int) -> tuple[list[float], float]:
-    """Read ``count`` outputs; return how long each took, and the last one's timestamp."""
+def _collect(reader: Consumer, count: int) -> tuple[list[float], float, list[bytes]]:
+    """Read ``count`` outputs; return how long each took, the last one's timestamp, the values."""
     latencies_s: list[float] = []
+    values: list[bytes] = []
     last_ms = 0
     deadline_s = time.monotonic() + _LIMIT_S
-    while len(latencies_s) < count:
+    while len(values) < count:
         if time.monotonic() > deadline_s:
-            raise SystemExit(f"only {len(latencies_s)} of {count} outputs within {_LIMIT_S:g} s")
+            raise SystemExit(f"only {len(values)} of {count} outputs within {_LIMIT_S:g} s")
         for message in reader.consume(500, 0.2):
             if message.error() is not None:
                 raise SystemExit(str(message.error()))
             written_ms = message.timestamp()[1]
             last_ms = max(last_ms, written_ms)
             latencies_s.append((written_ms - _input_ms(message.value(), written_ms)) / 1000)
-    return latencies_s, last_ms / 1000
+            values.append(message.value() or b"")
+    return latencies_s, last_ms / 1000, values
 
 
 def _input_ms(value: bytes | None, default: int) -> int:
-    source = json.loads(value or b"{}").get("source")  # ours alone name it
+    source = json.loads(value or b"{}").get("source")  # ours and the peers name it
     return int(source["timestamp_ms"]) if source else default

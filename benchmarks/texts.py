@@ -3,9 +3,10 @@
 import json
 import os
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["heavy_tailed_mix", "read", "uniform_short"]
+__all__ = ["heavy_tailed_mix", "read", "thinned", "uniform_short"]
 
 _SEED = 7  # one order for every run and every contender
 
@@ -29,6 +30,15 @@ def heavy_tailed_mix() -> list[str]:
     mix = tweets + short + long
     random.Random(_SEED).shuffle(mix)
     return mix
+
+
+def thinned(texts: Sequence[str], count: int) -> list[str]:
+    """Return ``count`` of the texts in their order: as many short and long ones, in proportion."""
+    count = min(count, len(texts))
+    by_length = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
+    # from the middle of each of ``count`` equal parts
+    kept = {by_length[(2 * part + 1) * len(texts) // (2 * count)] for part in range(count)}
+    return [text for i, text in enumerate(texts) if i in kept]
 
 
 def uniform_short(count: int = 1500) -> list[str]:

@@ -1,0 +1,107 @@
+"""Who is compared: peers with an environment and a script, our service in two precisions."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from benchmarks import minilm, texts
+from benchmarks.kafka_to_kafka import Contender, service
+from tests.kafka_broker import Cluster
+
+__all__ = ["CAREFUL", "FULL", "OURS", "PEERS", "Peer", "fitted_model", "our_contender"]
+
+_HERE = Path(__file__).parent
+_CACHE = _HERE.parent.parent / ".cache" / "peers"
+_APPEND_TIME = {"message_timestamp_type": "LogAppendTime"}
+
+FULL: Mapping[str, Any] = {"dtype": "float32"}
+# What a careful user would choose on a processor that computes in it.
+CAREFUL: Mapping[str, Any] = {"dtype": "bfloat16"}
+OURS: Mapping[str, Mapping[str, Any]] = {"streamlabel fp32": FULL, "streamlabel careful": CAREFUL}
+
+# For the fit: the mix begins with the first 660 rows, so these are others.
+_FIRST, _EXAMPLES = 1000, 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another way to do it.
+
+    Attributes:
+        name: of its script and of its requirements file, both here.
+        title: for people.
+        kind: what it is compared as.
+    """
+
+    name: str
+    title: str
+    kind: Literal["framework", "server"]
+
+    @property
+    def pins(self) -> list[str]:
+        """The packages of its requirements file, with versions."""
+        lines = (_HERE / f"{self.name}.txt").read_text().splitlines()
+        return [line for line in lines if "==" in line and not line.startswith("#")]
+
+    def prepare(self) -> Path:
+        """Create its environment if it is missing or out of date; return the interpreter."""
+        folder = _CACHE / self.name
+        python, made = folder / "bin" / "python", folder / "made-from.txt"
+        wanted = "\n".join(self.pins)
+        if not (made.exists() and made.read_text() == wanted):
+            requirements = str(_HERE / f"{self.name}.txt")
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+            install = ["-m", "pip", "install", "--quiet", "-r", requirements]
+            subprocess.run([str(python), *install], check=True)
+            made.write_text(wanted)
+        return python
+
+    def contender(self, cluster: Cluster, model: Path) -> Contender:
+        """Return it on topics of its own."""
+        source = cluster.topic(f"{self.name}-in", partitions=4)
+        # Quix Streams writes outputs with the time of their inputs: the broker says when they came.
+        output = cluster.topic(f"{self.name}-out", partitions=4, **_APPEND_TIME)
+        script = str(_HERE / f"{self.name}.py")
+        command = (str(self.prepare()), script, cluster.bootstrap, source, output, str(model))
+        return Contender(self.title, command, source, (output,))
+
+
+# MLServer's Hugging Face runtime (1.7.1) is not among them: it needs optimum < 2, whose last
+# version, 1.27.0, imports torch.onnx.symbolic_opset14._attention_scale, which torch 2.13.0 has not.
+PEERS = (
+    Peer("faststream_batch", "FastStream, batches of 32", "framework"),
+    Peer("quix_apply", "Quix Streams, text by text", "framework"),
+    Peer("confluent_loop", "confluent-kafka loop, batches of 32", "framework"),
+    Peer("infinity_served", "Infinity behind aiokafka", "server"),
+)
+
+
+def our_contender(cluster: Cluster, folder: Path, title: str, model: Path) -> Contender:
+    """Return our service in the precision of this title, on topics of its own."""
+    settings = {"model": {"backend": "encoder", "path": str(model), "device": "cpu", **OURS[title]}}
+    made = service(cluster, folder, title.replace(" ", "-"), settings)
+    for topic in made.output_topics:
+        cluster.configure(topic, **_APPEND_TIME)  # as the peers' outputs
+    return made
+
+
+def fitted_model() -> Path:
+    """Return MiniLM with a head fitted to the topics of news: realistic probabilities."""
+    from streamlabel.models.head import Example, FitSettings, fit_head
+    from streamlabel.models.labels import LabelSet
+
+    folder = _CACHE / "model"
+    if not folder.exists():
+        rows = texts.read("ag_news", "train")[_FIRST : _FIRST + _EXAMPLES]
+        names = tuple(sorted({row["label"] for row in rows}))
+        fit_head(
+            [Example(row["text"], row["label"]) for row in rows],
+            LabelSet(names),
+            encoder=minilm.save(_CACHE / "unfitted", names),
+            folder=folder,
+            settings=FitSettings(epochs=2, trained_layers=1, max_tokens=96),
+        )
+    return folder
