@@ -56,15 +56,17 @@ _SCRATCH = FitSettings(
     epochs=10, learning_rate=1e-3, batch_items=32, max_tokens=192, trained_layers=None,
     label_smoothing=0.05, patience=2, precision=fastest_precision(),
 )  # fmt: skip
+# With 20,000 texts of ten kinds smoothing made it less sure than it is right.
+_SURE = replace(_SCRATCH, epochs=4, label_smoothing=0.0)
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _PIECES = 8000
 
 DATA_SETS = (
-    DataSet("sms_spam", _MINILM, accuracy=0.985),
+    DataSet("sms_spam", replace(_MINILM, learning_rate=2e-4), accuracy=0.985),
     DataSet("ag_news", _UPPER, accuracy=0.885),
     DataSet("tweets_moderation", _UPPER, accuracy=0.90, macro_f1=0.70),
     DataSet("hotel_reviews_zh", _SCRATCH, accuracy=0.80, is_chinese=True),
-    DataSet("shopping_category_zh", replace(_SCRATCH, epochs=5), accuracy=0.75, is_chinese=True),
+    DataSet("shopping_category_zh", _SURE, accuracy=0.75, is_chinese=True),
 )
 
 
