@@ -19,7 +19,7 @@ _APPEND_TIME = {"message_timestamp_type": "LogAppendTime"}
 
 FULL: Mapping[str, Any] = {"dtype": "float32"}
 # What a careful user would choose on a processor that computes in it.
-CAREFUL: Mapping[str, Any] = {"dtype": "bfloat16"}
+CAREFUL: Mapping[str, Any] = {"dtype": "auto"}
 OURS: Mapping[str, Mapping[str, Any]] = {"streamlabel fp32": FULL, "streamlabel careful": CAREFUL}
 
 # For the fit: the mix begins with the first 660 rows, so these are others.
