@@ -42,3 +42,22 @@ def test_the_readme_quotes_what_delivery_and_the_service_cost() -> None:
     assert f"records: {delivery['memory_growth']:+.1%}" in readme()
     assert f"{throughput['service_over_engine']:.3f} of the engine alone" in readme()
     assert f"{throughput['service_over_naive']:.1f} times a plain aiokafka loop" in readme()
+
+
+def test_the_readme_quotes_the_peers_and_the_limit() -> None:
+    peers, roofline = figures("peers"), figures("roofline")
+    for name in ("faststream_batch", "quix_apply", "confluent_loop", "infinity_served"):
+        mix, short = peers[f"{name}_mix_texts_per_s"], peers[f"{name}_short_texts_per_s"]
+        assert f"| {mix:.0f} | {short:.0f} |" in readme()
+    assert (
+        f"{peers['fp32_over_frameworks']:.1f} times the best framework and"
+        f" {peers['fp32_over_servers']:.1f} times the model server"
+    ) in readme()
+    assert f"label of fp32 on {peers['careful_same_labels']:.2%}" in readme()
+    assert f"{roofline['float32_16_share']:.0%} at 16 tokens" in readme()
+
+
+def test_the_readme_quotes_the_quality_of_what_is_trained() -> None:
+    quality = figures("quality")
+    assert f"accuracy {quality['sms_spam_accuracy']:.3f} on text messages" in readme()
+    assert f"broken in at most {quality['worst_broken_promise_share']:.1%}" in readme()
