@@ -134,14 +134,9 @@ class MemorySource:
 
 
 def _received(stored: SourceRecord, now_s: float) -> SourceRecord:
+    position, key, value, headers = stored.position, stored.key, stored.value, stored.headers
     return SourceRecord(
-        stored.position,
-        stored.key,
-        stored.value,
-        stored.headers,
-        stored.timestamp_ms,
-        now_s,
-        undecodable=stored.undecodable,
+        position, key, value, headers, stored.timestamp_ms, now_s, undecodable=stored.undecodable
     )
 
 
