@@ -21,7 +21,7 @@ _ROWS: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """y = x W^T + b as torch does it, in the type of x."""
+    """y = x W^T + b as torch does it; x (..., in) of any type, y of W's."""
 
     weight: "Tensor"  # (out, in)
     bias: "Tensor"  # (out,)
@@ -30,7 +30,7 @@ class Plain:
         """Return (..., out); with ``gelu``, torch's word for an approximation, its GELU."""
         import torch
 
-        y = torch.nn.functional.linear(x, self.weight, self.bias)
+        y = torch.nn.functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
         return y if gelu is None else torch.ops.aten.gelu_(y, approximate=gelu)
 
 
@@ -56,10 +56,15 @@ Linear = Plain | LaidOut
 
 
 def laid_out(weight: "Tensor", bias: "Tensor", kind: "dtype") -> Linear:
-    """Return the product in this type, the fast way where this build of torch has it."""
+    """Return the product in this type, the fast way where torch and the processor have it."""
     import torch
 
     weight, bias = weight.to(kind), bias.to(kind)
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    try:
+        layout = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)  # noqa: SLF001 see above
+        product = LaidOut(layout, bias)
+        with torch.inference_mode():
+            product(torch.zeros(1, weight.shape[1]))
+    except (AttributeError, RuntimeError):  # not in this build, or not on this processor
         return Plain(weight, bias)
-    return LaidOut(torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS), bias)  # noqa: SLF001
+    return product

@@ -94,5 +94,6 @@ def test_a_laid_out_weight_gives_the_plain_product(gelu: str | None, rows: int) 
 
 def test_without_the_operator_the_product_is_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.ops, "mkldnn", object())
-    kind = products.laid_out(torch.ones(2, 3), torch.zeros(2), torch.float32)
-    assert isinstance(kind, products.Plain)
+    product = products.laid_out(torch.ones(2, 3), torch.zeros(2), torch.bfloat16)
+    assert isinstance(product, products.Plain)
+    assert product(torch.ones(1, 3)).tolist() == [[3.0, 3.0]]
