@@ -49,8 +49,8 @@ class EncoderSettings(Section):
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = Field(
         "float32",
         description="Of the products; probabilities are always computed in float32. auto: bfloat16"
-        " where the device is fast in it and a test at start finds every probability within 0.02"
-        " of float32.",
+        " where the device is fast in it and a test at start says that every probability stays"
+        " within 0.02 of float32's.",
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; default: all cores.")
     problem_type: Literal["auto", "single_label", "multi_label"] = Field(

@@ -174,21 +174,22 @@ def load(settings: EncoderSettings) -> EncoderClassifier:
         rows = load_rows(checkpoint, settings, max_tokens)
         device = choose_device(settings.device)
         threads = limit_threads(settings.threads)
-        forward, dtype = load_forward(checkpoint, settings, device, rows, labels)
+        forward, way = load_forward(checkpoint, settings, device, rows, labels)
         is_packed = isinstance(forward, PackedBert)
         streams = min(threads, _MAX_STREAMS) if is_packed else 1
         info = ModelInfo(
             name=checkpoint.name,
             backend="encoder",
             device=device.name,
-            dtype=dtype,
+            dtype=way.dtype,
             digest=digest.result(),
             max_tokens=max_tokens,
             pads=not is_packed,
             batch_tokens=_CPU_BATCH_TOKENS if device.kind == "cpu" else _ACCELERATOR_BATCH_TOKENS,
             versions=device.versions | library_versions("transformers", "tokenizers"),
             details={"forward": "packed" if is_packed else "padded"}
-            | ({"threads": str(threads), "streams": str(streams)} if device.kind == "cpu" else {}),
+            | ({"threads": str(threads), "streams": str(streams)} if device.kind == "cpu" else {})
+            | ({"exact_layers": str(way.exact_layers)} if is_packed else {}),
         )
     return EncoderClassifier(
         labels=labels,

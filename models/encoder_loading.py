@@ -1,12 +1,15 @@
 """Loads the two halves of an encoder, rows and model, and proves that they fit each other."""
 
+from collections.abc import Sequence
+
 from streamlabel.config.model import EncoderSettings
 from streamlabel.errors import InferenceError, ModelLoadError
 from streamlabel.models.checkpoint import Checkpoint
 from streamlabel.models.devices import Device, device_errors
+from streamlabel.models.fit_settings import fastest_precision
 from streamlabel.models.labels import LabelSet
 from streamlabel.models.packed_weights import load_packed
-from streamlabel.models.precision import choose_precision, probe_rows
+from streamlabel.models.precision import Precision, choose_precision, probe_rows
 from streamlabel.models.pretrained import load_padded, load_tokenizer
 from streamlabel.models.rows import Forward, RowBuilder, read_rows
 from streamlabel.models.tokenizer_file import read_tokenizer
@@ -22,20 +25,31 @@ def load_forward(
     device: Device,
     rows: RowBuilder,
     labels: LabelSet,
-) -> tuple[Forward, str]:
-    """Return the model, proved, and the type it computes in."""
+) -> tuple[Forward, Precision]:
+    """Return the model, proved, and the way it computes."""
 
-    def proved(dtype: str) -> Forward:
-        packed = load_packed(checkpoint, device, dtype=dtype)
-        forward = packed or load_padded(checkpoint, device, dtype=dtype)
+    def proved(way: Precision) -> Forward:
+        packed = load_packed(checkpoint, device, way)
+        forward = packed or load_padded(checkpoint, device, dtype=way.dtype)
         _prove(forward, rows, labels, device)
         return forward
 
     if settings.dtype != "auto":
-        return proved(settings.dtype), settings.dtype
-    vocabulary = rows.tokenizer.vocabulary
-    probes = probe_rows(vocabulary, rows.before, rows.after)
-    return choose_precision(proved, device, probes, labels.problem_type)
+        # Nothing is tested: the first layer, which costs most precision, stays exact.
+        is_half = settings.dtype != "float32"
+        wanted = Precision(settings.dtype, exact_layers=int(is_half and device.kind == "cpu"))
+        return proved(wanted), wanted
+    probes = probe_rows(rows.tokenizer.vocabulary, rows.before, rows.after)
+    return choose_precision(proved, faster_ways(device), probes, labels.problem_type)
+
+
+def faster_ways(device: Device) -> Sequence[Precision]:
+    """Return the ways to compute faster than in float32 on this device, the fastest first."""
+    if device.kind != "cpu":
+        return (Precision("bfloat16"),)
+    if fastest_precision() != "bfloat16":
+        return ()
+    return (Precision("bfloat16"), Precision("bfloat16", exact_layers=1))
 
 
 def load_rows(checkpoint: Checkpoint, settings: EncoderSettings, max_tokens: int) -> RowBuilder:

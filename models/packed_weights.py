@@ -7,6 +7,7 @@ from streamlabel.errors import ModelLoadError
 from streamlabel.models.checkpoint import Checkpoint
 from streamlabel.models.devices import Device
 from streamlabel.models.packed import Bert, Layer, Norm, PackedBert
+from streamlabel.models.precision import Precision
 from streamlabel.models.products import Linear, Plain, laid_out
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ __all__ = ["load_packed"]
 GELU: Final = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 
 
-def load_packed(checkpoint: Checkpoint, device: Device, *, dtype: str) -> PackedBert | None:
+def load_packed(checkpoint: Checkpoint, device: Device, way: Precision) -> PackedBert | None:
     """Return the model if it is a plain BERT on the CPU, else None: transformers can do the rest.
 
     Reads the weights itself, because importing transformers takes longer than loading a model.
@@ -27,11 +28,10 @@ def load_packed(checkpoint: Checkpoint, device: Device, *, dtype: str) -> Packed
     """
     if device.kind != "cpu" or not _is_plain_bert(checkpoint.config):
         return None
-    import torch
 
     tensors = _read_tensors(checkpoint)
     try:
-        return PackedBert(_assemble(checkpoint.config, tensors, getattr(torch, dtype)))
+        return PackedBert(_assemble(checkpoint.config, tensors, way))
     except (KeyError, RuntimeError):
         # A weight is missing or has another shape: transformers knows the older names, and if
         # it does not find them either, its loader here says what is missing.
@@ -67,10 +67,11 @@ def _read_tensors(checkpoint: Checkpoint) -> dict[str, "torch.Tensor"]:
 
 
 def _assemble(
-    config: Mapping[str, object], tensors: Mapping[str, "torch.Tensor"], wanted: "torch.dtype"
+    config: Mapping[str, object], tensors: Mapping[str, "torch.Tensor"], way: Precision
 ) -> Bert:
     import torch
 
+    wanted: torch.dtype = getattr(torch, way.dtype)
     epsilon = float(str(config.get("layer_norm_eps", 1e-12)))
     count = int(str(config["num_hidden_layers"]))
     sums = torch.float32 if wanted == torch.bfloat16 else wanted
@@ -93,9 +94,9 @@ def _assemble(
         name = f"bert.encoder.layer.{number}"
         query, *key_value = (f"{name}.attention.self.{part}" for part in ("query", "key", "value"))
         is_last = number == count - 1
-        # The embeddings have the widest range of values: rounding them costs as much precision as
-        # all other layers together (MiniLM).
-        kind = sums if number == 0 else wanted
+        # The embeddings have the widest range of values: rounding them can cost as much precision
+        # as all other layers together.
+        kind = sums if number < way.exact_layers else wanted
         products = ((query,), tuple(key_value)) if is_last else ((query, *key_value),)
         return Layer(
             qkv=tuple(linear(*names, kind=kind) for names in products),

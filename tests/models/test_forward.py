@@ -15,6 +15,7 @@ from streamlabel.models.checkpoint import Checkpoint, open_checkpoint
 from streamlabel.models.devices import Device
 from streamlabel.models.packed_weights import load_packed
 from streamlabel.models.padded import PaddedForward
+from streamlabel.models.precision import EXACT
 from streamlabel.models.pretrained import load_padded, load_tokenizer
 from streamlabel.models.rows import Forward
 from streamlabel.models.tokenizer_file import read_tokenizer
@@ -29,7 +30,7 @@ LENGTHS = [2, 2, 5, 64, 3, 5, 5, 17, 40, 64, *range(2, 65), *[33] * 40]
 
 
 def packed(checkpoint: Checkpoint) -> Forward:
-    forward = load_packed(checkpoint, CPU, dtype="float32")
+    forward = load_packed(checkpoint, CPU, EXACT)
     assert forward is not None
     return forward
 
@@ -77,9 +78,9 @@ def test_what_is_not_a_plain_bert_is_left_to_transformers(
 ) -> None:
     model = opened(build_model(tmp_path))
     other = Checkpoint(model.folder, model.name, model.config | changes, model.tokenizer_config)
-    assert load_packed(other, CPU, dtype="float32") is None
-    assert load_packed(model, Device("cuda:0", {}), dtype="float32") is None
-    assert load_packed(model, CPU, dtype="float32") is not None
+    assert load_packed(other, CPU, EXACT) is None
+    assert load_packed(model, Device("cuda:0", {}), EXACT) is None
+    assert load_packed(model, CPU, EXACT) is not None
 
 
 def test_weights_under_older_names_are_left_to_transformers(tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_weights_under_older_names_are_left_to_transformers(tmp_path: Path) -> N
     rows = [np.array([2, 9, 3], dtype=np.int32)]
     before = packed(opened(folder)).logits(rows)
     save_file(old, folder / "model.safetensors", metadata={"format": "pt"})
-    assert load_packed(opened(folder), CPU, dtype="float32") is None
+    assert load_packed(opened(folder), CPU, EXACT) is None
     assert padded(opened(folder)).logits(rows) == pytest.approx(before, abs=1e-5)
 
 

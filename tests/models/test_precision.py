@@ -8,17 +8,25 @@ import pytest
 import torch
 
 from streamlabel.config.model import EncoderSettings
-from streamlabel.models import encoder, precision, products
+from streamlabel.models import encoder, encoder_loading, products
 from streamlabel.models.base import Prediction, PreparedText
 from streamlabel.models.devices import Device
 from streamlabel.models.fit_settings import fastest_precision
-from streamlabel.models.precision import CAREFUL_DIFFERENCE, choose_precision, probe_rows
+from streamlabel.models.labels import ProblemType
+from streamlabel.models.precision import (
+    CAREFUL_DIFFERENCE,
+    EXACT,
+    Precision,
+    choose_precision,
+    probe_rows,
+    worst_difference,
+)
 from streamlabel.models.rows import Forward, Rows
+from streamlabel.models.scores import probabilities
 from tests.models.tiny import build_minilm
 
 pytestmark = pytest.mark.model
 
-CPU = Device("cpu", {})
 ROWS = probe_rows(1000, (2,), (3,))
 
 
@@ -33,30 +41,69 @@ class Constant:
         return np.array([self._logits] * len(rows), dtype=np.float32)
 
 
-def choose(
-    monkeypatch: pytest.MonkeyPatch, fast: Forward, *, fastest: str, device: Device = CPU
-) -> tuple[Forward, str]:
-    monkeypatch.setattr(precision, "fastest_precision", lambda: fastest)
-    models: dict[str, Forward] = {"float32": Constant(1.0, 0.0), "bfloat16": fast}
-    return choose_precision(models.__getitem__, device, ROWS, "single_label")
+HALF, MIXED = Precision("bfloat16"), Precision("bfloat16", exact_layers=1)
 
 
-def test_a_close_answer_is_enough_for_the_faster_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = Constant(1.05, 0.0)  # a probability moves by 0.01
-    assert choose(monkeypatch, fast, fastest="bfloat16") == (fast, "bfloat16")
+def choose(**models: Forward) -> tuple[Forward, Precision]:
+    ways = {"exact": EXACT, "half": HALF, "mixed": MIXED}
+    load = {ways[name]: model for name, model in models.items()}
+    faster = [way for way in load if way != EXACT]
+    return choose_precision(load.__getitem__, faster, ROWS, "single_label")
+
+
+def test_a_close_answer_is_enough_for_the_faster_way() -> None:
+    fast = Constant(1.05, 0.0)  # a probability in doubt moves by 0.0125
+    found = choose(exact=Constant(1.0, 0.0), half=fast, mixed=Constant(1.0, 0.0))
+    assert found == (fast, HALF)
+
+
+def test_what_is_too_far_off_gives_way_to_the_next_closer_one() -> None:
+    mixed = Constant(1.01, 0.0)
+    assert choose(exact=Constant(1.0, 0.0), half=Constant(1.08, 0.0), mixed=mixed)[0] is mixed
 
 
 @pytest.mark.parametrize("logit", [1.2, float("nan")])
-def test_an_answer_too_far_off_keeps_float32(monkeypatch: pytest.MonkeyPatch, logit: float) -> None:
-    _, dtype = choose(monkeypatch, Constant(logit, 0.0), fastest="bfloat16")
-    assert dtype == "float32"
+def test_if_all_are_too_far_off_float32_stays(logit: float) -> None:
+    exact = Constant(1.0, 0.0)
+    assert choose(exact=exact, half=Constant(logit, 0.0)) == (exact, EXACT)
 
 
-def test_a_cpu_that_is_slow_in_bfloat16_stays_with_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    same = Constant(1.0, 0.0)
-    assert choose(monkeypatch, same, fastest="float32")[1] == "float32"
-    cuda = Device("cuda:0", {})
-    assert choose(monkeypatch, same, fastest="float32", device=cuda)[1] == "bfloat16"
+def test_without_a_faster_way_float32_stays() -> None:
+    exact = Constant(1.0, 0.0)
+    assert choose(exact=exact) == (exact, EXACT)
+
+
+def test_certain_answers_do_not_hide_how_far_logits_moved() -> None:
+    certain, moved = np.array([[20.0, 0.0]]), np.array([[20.4, 0.0]])
+    apart = probabilities(certain, "single_label") - probabilities(moved, "single_label")
+    assert np.abs(apart).max() < 1e-6
+    assert worst_difference(certain, moved, "single_label") == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("problem_type", ["single_label", "multi_label"])
+def test_no_probability_differs_more_than_the_logits_allow(problem_type: ProblemType) -> None:
+    rng = np.random.default_rng(3)
+    one = rng.normal(0, 3, (500, 4))
+    other = one + rng.normal(0, 0.2, one.shape)
+    moved = np.abs(probabilities(one, problem_type) - probabilities(other, problem_type)).max()
+    assert 0.01 < moved <= worst_difference(one, other, problem_type)
+
+
+def test_a_common_shift_of_all_logits_is_no_difference_between_labels() -> None:
+    one = np.array([[1.0, 2.0]])
+    assert worst_difference(one, one + 5, "single_label") == 0
+    assert worst_difference(one, one + 4, "multi_label") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "fastest", "ways"),
+    [("cpu", "float32", 0), ("cpu", "bfloat16", 2), ("cuda", "float32", 1)],
+)
+def test_ways_are_tried_that_are_fast_on_the_device(
+    monkeypatch: pytest.MonkeyPatch, kind: str, fastest: str, ways: int
+) -> None:
+    monkeypatch.setattr(encoder_loading, "fastest_precision", lambda: fastest)
+    assert len(encoder_loading.faster_ways(Device(kind, {}))) == ways
 
 
 def test_minilm_in_the_type_of_this_machine_answers_as_in_float32(tmp_path: Path) -> None:
