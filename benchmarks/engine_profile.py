@@ -1,0 +1,57 @@
+"""Where the encoder's time goes: each kind of operator's share, by torch's own profiler."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from streamlabel.config.model import EncoderSettings
+from streamlabel.models.checkpoint import open_checkpoint
+from streamlabel.models.devices import choose_device
+from streamlabel.models.packed_weights import load_packed
+from streamlabel.models.precision import Precision
+from streamlabel.models.rows import Forward, Rows
+
+__all__ = ["KINDS", "profile"]
+
+_BATCHES = 20
+
+_OPERATORS: Mapping[str, str] = {
+    "mkldnn::_linear_pointwise": "products, with GELU",
+    "aten::addmm": "products, with GELU",
+    "aten::_scaled_dot_product_flash_attention_for_cpu": "attention",
+    "aten::native_layer_norm": "normalisation",
+    "aten::index": "embeddings",
+    "aten::add": "embeddings",
+    "aten::add_": "sums and change of type",
+    "aten::copy_": "sums and change of type",
+    "aten::cat": "joining groups",
+}
+_REST = "rest"
+
+KINDS: Sequence[str] = (*dict.fromkeys(_OPERATORS.values()), _REST)
+
+
+def profile(model: Path, way: Precision, batch: Rows) -> dict[str, float]:
+    """Return each kind's share of the time of computing ``batch`` on one thread, in [0, 1]."""
+    settings = EncoderSettings(path=str(model), device="cpu")
+    forward = load_packed(open_checkpoint(settings), choose_device("cpu"), way)
+    if forward is None:
+        raise SystemExit(f"{model} is not a plain BERT")
+    with ThreadPoolExecutor(1) as thread:  # the number of OpenMP's threads is the thread's own
+        return thread.submit(_profile, forward, batch).result()
+
+
+def _profile(forward: Forward, batch: Rows) -> dict[str, float]:
+    import torch
+    from torch.profiler import ProfilerActivity
+
+    torch.set_num_threads(1)
+    forward.logits(batch)
+    with torch.profiler.profile(activities=[ProfilerActivity.CPU]) as seen:
+        for _ in range(_BATCHES):
+            forward.logits(batch)
+    spent = dict.fromkeys(KINDS, 0.0)
+    for operator in seen.key_averages():
+        spent[_OPERATORS.get(operator.key, _REST)] += operator.self_cpu_time_total
+    whole = sum(spent.values())
+    return {kind: time / whole for kind, time in spent.items()}
