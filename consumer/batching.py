@@ -20,6 +20,10 @@ from streamlabel.models.values import value
 
 __all__ = ["Batch", "MicroBatcher"]
 
+# Full batches that are enough to wait. Among many, a model that pads finds texts of like lengths.
+_AHEAD_BATCHES = 2
+_AHEAD_PADDED_BATCHES = 16
+
 T = TypeVar("T")
 
 
@@ -91,6 +95,12 @@ class MicroBatcher(Generic[T]):
         self._waiting_tokens += tokens * rows
         if self._pads:
             insort(self._by_length, (tokens, number))
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether so much waits that more texts would not make the next batches any better."""
+        batches = _AHEAD_PADDED_BATCHES if self._pads else _AHEAD_BATCHES
+        return self._waiting_tokens >= batches * self.max_tokens
 
     @property
     def deadline_s(self) -> float | None:

@@ -48,6 +48,9 @@ _POLL_S = 0.25
 _LAST_POLL_S = 1.0
 # Records of one poll: enough to be cheap, few enough that decoding them blocks the loop < 10 ms.
 _POLL_ITEMS = 500
+# While full batches wait for the device, texts that come one by one are read many at once: that
+# leaves the cores, and the brokers, to what is computed.
+_UNHURRIED_POLL_S = 0.5
 # While the in-flight limit is reached the reader polls for nothing this often.
 _KEEPALIVE_S = 30.0
 # At a drain a failed commit is tried again this often.
@@ -135,6 +138,8 @@ class Pipeline:
         self._decoded: deque[_Item] = deque()
         self._has_decoded = asyncio.Event()
         self._has_prepared = asyncio.Event()
+        self._is_hungry = asyncio.Event()
+        self._is_hungry.set()
         self._draining = asyncio.Event()
         metrics.set("token_budget", self._batcher.max_tokens)
 
@@ -144,6 +149,7 @@ class Pipeline:
             _log.info("drain_started", in_flight=self.in_flight.items)
             self._draining.set()
             self._has_prepared.set()
+            self._is_hungry.set()
 
     async def run(self) -> None:
         """Run until drained.
@@ -223,6 +229,8 @@ class Pipeline:
             for topic, count in topics.items():
                 self._metrics.increment("records_consumed", count, topic=topic)
             self._has_decoded.set()
+            if not self._is_hungry.is_set():
+                await wait_all([self._is_hungry], _UNHURRIED_POLL_S, self._clock)
 
     def _admit(self, record: SourceRecord) -> bool:
         """Take a record in; return whether it is ours."""
@@ -263,6 +271,8 @@ class Pipeline:
                 elif not item.lane.closed:
                     item.prepared = result
                     self._batcher.add(item, tokens=result.tokens, rows=result.rows, now_s=now_s)
+            if self._batcher.is_ahead:
+                self._is_hungry.clear()
             self._has_prepared.set()
 
     def _take_decoded(self, max_items: int) -> list[_Item]:
@@ -286,6 +296,8 @@ class Pipeline:
                 linger_s = None if deadline_s is None else deadline_s - began_s
                 await wait_all([self._has_prepared], linger_s, self._clock)
                 continue
+            if not self._batcher.is_ahead:
+                self._is_hungry.set()
             prepared = [item.prepared for item in batch.items if item.prepared is not None]
             results = await self._inference.run(self._classifier.classify, prepared)
             self._conclude_batch(batch, results, began_s)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -19,6 +20,15 @@ from tests.doubles import settle
 from tests.flow.rig import Rig, ScriptedClassifier, rig
 
 P0, P1 = TopicPartition("texts", 0), TopicPartition("texts", 1)
+
+FOUR_TOKENS = {"batching": {"max_batch_tokens": 4}}
+
+
+def packing() -> ScriptedClassifier:
+    """Return a model that does not pad."""
+    model = ScriptedClassifier()
+    model.info = replace(model.info, pads=False)
+    return model
 
 
 async def test_every_record_has_exactly_one_outcome() -> None:
@@ -313,6 +323,45 @@ async def test_the_in_flight_limit_stops_reading_and_keeps_membership() -> None:
         r.classifier.open.set()
         await r.drain()
         assert r.committed() == len(r.sources("labels"))
+
+
+async def two_full_batches_wait(r: Rig) -> None:
+    """Let the device be busy, and the poll that was under way be over."""
+    r.classifier.open.clear()
+    await r.send(*["0.9 a"] * 6)  # of two tokens each
+    await r.send("0.9 a")
+    assert r.pipeline.in_flight.items == 7
+
+
+async def test_texts_are_read_many_at_once_while_full_batches_wait() -> None:
+    async with rig(settings=FOUR_TOKENS, classifier=packing()) as r:
+        await two_full_batches_wait(r)
+        polls = r.source.faults.calls["poll"]
+        for _ in range(4):
+            await r.send("0.9 a")
+            await r.clock.advance(0.1)
+        assert r.source.faults.calls["poll"] == polls
+        assert r.pipeline.in_flight.items == 7
+        await r.clock.advance(0.2)
+        assert r.source.faults.calls["poll"] == polls + 1
+        assert r.pipeline.in_flight.items == 11
+        await r.send("0.9 a")
+        r.classifier.open.set()  # the device takes what waits: there is no time to lose
+        await settle()
+        assert r.sources("labels") == list(range(12))
+
+
+async def test_a_drain_does_not_wait_for_an_unhurried_poll() -> None:
+    async with rig(settings=FOUR_TOKENS, classifier=packing()) as r:
+        await two_full_batches_wait(r)
+        began_s = r.clock.now_s()
+        r.pipeline.drain()
+        await settle()
+        r.classifier.open.set()
+        await settle()
+        assert r.task.done()
+        assert r.clock.now_s() == began_s
+        assert r.committed() == 7
 
 
 async def test_out_of_memory_lowers_the_budget_and_loses_nothing() -> None:
