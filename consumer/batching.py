@@ -97,6 +97,11 @@ class MicroBatcher(Generic[T]):
             insort(self._by_length, (tokens, number))
 
     @property
+    def is_full(self) -> bool:
+        """Whether a whole batch waits."""
+        return len(self._entries) >= self._max_items or self._waiting_tokens >= self.max_tokens
+
+    @property
     def is_ahead(self) -> bool:
         """Whether so much waits that more texts would not make the next batches any better."""
         batches = _AHEAD_PADDED_BATCHES if self._pads else _AHEAD_BATCHES
@@ -112,7 +117,7 @@ class MicroBatcher(Generic[T]):
     def take(self, now_s: float) -> Batch[T] | None:
         """Return the next batch for a free worker, or None to wait until ``deadline_s``."""
         deadline_s = self.deadline_s
-        if deadline_s is None or (now_s < deadline_s and not self._is_full()):
+        if deadline_s is None or (now_s < deadline_s and not self.is_full):
             return None
         numbers, longest_tokens = self._similar() if self._pads else self._oldest()
         taken = [self._entries.pop(number) for number in numbers]
@@ -137,9 +142,6 @@ class MicroBatcher(Generic[T]):
                 self._by_length = sorted((entry.tokens, n) for n, entry in kept.items())
             self._waiting_tokens = sum(entry.tokens * entry.rows for entry in kept.values())
         return dropped
-
-    def _is_full(self) -> bool:
-        return len(self._entries) >= self._max_items or self._waiting_tokens >= self.max_tokens
 
     def _oldest(self) -> tuple[list[int], int]:
         """Return who comes next in arrival order, and the length of the longest row."""

@@ -48,9 +48,10 @@ _POLL_S = 0.25
 _LAST_POLL_S = 1.0
 # Records of one poll: enough to be cheap, few enough that decoding them blocks the loop < 10 ms.
 _POLL_ITEMS = 500
-# While full batches wait for the device, texts that come one by one are read many at once: that
-# leaves the cores, and the brokers, to what is computed.
-_UNHURRIED_POLL_S = 0.5
+# While the device is busy, texts that come one by one are read many at once, which leaves the
+# cores, and the brokers, to what is computed: so often while it is, and while full batches wait.
+_BUSY_POLL_S = 0.1
+_AHEAD_POLL_S = 0.5
 # While the in-flight limit is reached the reader polls for nothing this often.
 _KEEPALIVE_S = 30.0
 # At a drain a failed commit is tried again this often.
@@ -138,8 +139,8 @@ class Pipeline:
         self._decoded: deque[_Item] = deque()
         self._has_decoded = asyncio.Event()
         self._has_prepared = asyncio.Event()
+        self._running = 0  # batches that the model has
         self._is_hungry = asyncio.Event()
-        self._is_hungry.set()
         self._draining = asyncio.Event()
         metrics.set("token_budget", self._batcher.max_tokens)
 
@@ -229,8 +230,14 @@ class Pipeline:
             for topic, count in topics.items():
                 self._metrics.increment("records_consumed", count, topic=topic)
             self._has_decoded.set()
-            if not self._is_hungry.is_set():
-                await wait_all([self._is_hungry], _UNHURRIED_POLL_S, self._clock)
+            await self._while_the_device_is_busy()
+
+    async def _while_the_device_is_busy(self) -> None:
+        """Wait for the next poll, until the device may want more at the latest."""
+        if self._is_device_busy:
+            self._is_hungry.clear()
+            longest_s = _AHEAD_POLL_S if self._batcher.is_ahead else _BUSY_POLL_S
+            await wait_all([self._is_hungry], longest_s, self._clock)
 
     def _admit(self, record: SourceRecord) -> bool:
         """Take a record in; return whether it is ours."""
@@ -271,8 +278,6 @@ class Pipeline:
                 elif not item.lane.closed:
                     item.prepared = result
                     self._batcher.add(item, tokens=result.tokens, rows=result.rows, now_s=now_s)
-            if self._batcher.is_ahead:
-                self._is_hungry.clear()
             self._has_prepared.set()
 
     def _take_decoded(self, max_items: int) -> list[_Item]:
@@ -288,19 +293,34 @@ class Pipeline:
     async def _classify(self) -> None:
         while True:
             began_s = self._clock.now_s()
-            linger_is_over = self._draining.is_set()
-            batch = self._batcher.take(float("inf") if linger_is_over else began_s)
+            batch = self._next_batch(began_s)
             if batch is None:
                 self._has_prepared.clear()
-                deadline_s = self._batcher.deadline_s
+                deadline_s = None if self._is_device_busy else self._batcher.deadline_s
                 linger_s = None if deadline_s is None else deadline_s - began_s
                 await wait_all([self._has_prepared], linger_s, self._clock)
                 continue
             if not self._batcher.is_ahead:
                 self._is_hungry.set()
             prepared = [item.prepared for item in batch.items if item.prepared is not None]
+            self._running += 1
             results = await self._inference.run(self._classifier.classify, prepared)
+            self._running -= 1
+            self._is_hungry.set()
             self._conclude_batch(batch, results, began_s)
+
+    @property
+    def _is_device_busy(self) -> bool:
+        return self._running >= self._classifier.max_in_flight - self._classifier.info.queued
+
+    def _next_batch(self, now_s: float) -> Batch[_Item] | None:
+        """Return the next batch for a free device; one that queues for a busy one has to be full.
+
+        What is queued grows no more, and texts cost less in large batches.
+        """
+        if self._is_device_busy and not self._batcher.is_full:
+            return None
+        return self._batcher.take(float("inf") if self._draining.is_set() else now_s)
 
     def _conclude_batch(
         self, batch: Batch[_Item], results: list[Prediction | RecordError], began_s: float

@@ -78,6 +78,7 @@ class ModelInfo:
         pads: rows of a batch are padded to the longest; False: packed, or scheduled token by token.
         batch_tokens: tokens of a batch that suit the device; what ``batching.max_batch_tokens``
             is when it is not set.
+        queued: of the batches it wants at the same time, how many only queue for the device.
         prompt_version: LLM: hash of the rendered prompt and the label tokens.
         versions: library versions that matter for the numbers.
         details: anything else worth a line in ``streamlabel check``.
@@ -91,6 +92,7 @@ class ModelInfo:
     max_tokens: int | None = None
     pads: bool = True
     batch_tokens: int = 4096
+    queued: int = 0
     prompt_version: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)

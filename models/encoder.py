@@ -33,6 +33,9 @@ __all__ = ["EncoderClassifier", "load"]
 _CPU_BATCH_TOKENS = 1024
 _ACCELERATOR_BATCH_TOKENS = 16_384
 
+# While the service hears of a result and sends the next batch, the device has this one.
+_QUEUED = 1
+
 # Batches computed side by side on a CPU; on a machine of many cores they share caches and memory.
 _MAX_STREAMS = 8
 
@@ -87,7 +90,7 @@ class EncoderClassifier:
     @property
     def max_in_flight(self) -> int:
         """One batch per stream, and one queued: no stream waits for the event loop."""
-        return self._streams + 1
+        return self._streams + _QUEUED
 
     async def prepare(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
         """Tokenise; see ``models.base.Classifier``."""
@@ -186,6 +189,7 @@ def load(settings: EncoderSettings) -> EncoderClassifier:
             max_tokens=max_tokens,
             pads=not is_packed,
             batch_tokens=_CPU_BATCH_TOKENS if device.kind == "cpu" else _ACCELERATOR_BATCH_TOKENS,
+            queued=_QUEUED,
             versions=device.versions | library_versions("transformers", "tokenizers"),
             details={"forward": "packed" if is_packed else "padded"}
             | ({"threads": str(threads), "streams": str(streams)} if device.kind == "cpu" else {})

@@ -57,6 +57,16 @@ def test_the_readme_quotes_the_peers_and_the_limit() -> None:
     assert f"{roofline['float32_16_share']:.0%} at 16 tokens" in readme()
 
 
+def test_the_readme_quotes_latency_and_scale() -> None:
+    latency, scale = figures("latency"), figures("scale")
+    for load in ("10", "50", "80", "95"):
+        p50, p99 = latency[f"p50_ms_at_{load}"], latency[f"p99_ms_at_{load}"]
+        assert f"| {load}% | {p50:.0f} ms | {p99:.0f} ms |" in readme()
+    assert f"at 80% {latency['p99_at_80_over_batch']:.2f} times one full batch" in readme()
+    assert f"first label: {latency['start_to_first_label_s']:.1f} s" in readme()
+    assert f"32 processes {scale['scale_efficiency_32']:.0%} of 32 times" in readme()
+
+
 def test_the_readme_quotes_the_quality_of_what_is_trained() -> None:
     quality = figures("quality")
     assert f"accuracy {quality['sms_spam_accuracy']:.3f} on text messages" in readme()

@@ -24,10 +24,10 @@ P0, P1 = TopicPartition("texts", 0), TopicPartition("texts", 1)
 FOUR_TOKENS = {"batching": {"max_batch_tokens": 4}}
 
 
-def packing() -> ScriptedClassifier:
+def packing(*, max_in_flight: int = 1, queued: int = 0) -> ScriptedClassifier:
     """Return a model that does not pad."""
-    model = ScriptedClassifier()
-    model.info = replace(model.info, pads=False)
+    model = ScriptedClassifier(max_in_flight=max_in_flight)
+    model.info = replace(model.info, pads=False, queued=queued)
     return model
 
 
@@ -351,6 +351,53 @@ async def test_texts_are_read_many_at_once_while_full_batches_wait() -> None:
         assert r.sources("labels") == list(range(12))
 
 
+async def test_a_busy_device_is_read_for_ten_times_a_second() -> None:
+    async with rig() as r:
+        r.classifier.open.clear()
+        await r.send("0.9 on the device")
+        polls = r.source.faults.calls["poll"]
+        for _ in range(5):
+            await r.send("0.9 a")
+            await r.clock.advance(0.05)
+        assert r.source.faults.calls["poll"] == polls + 2
+        r.classifier.open.set()
+        await settle()
+        assert r.sources("labels") == list(range(6))
+
+
+async def test_what_queues_for_a_busy_device_is_a_full_batch() -> None:
+    model = packing(max_in_flight=2, queued=1)
+    async with rig(settings=FOUR_TOKENS, classifier=model) as r:
+        r.classifier.open.clear()
+        await r.send("0.9 a")
+        await r.send("0.9 a")
+        await r.clock.advance(0.1)
+        assert len(r.classifier.batches) == 1  # the second text waits for company
+        await r.send("0.9 a")
+        await r.clock.advance(0.1)
+        assert [len(batch) for batch in r.classifier.batches] == [1, 2]
+        await r.send("0.9 a")
+        r.classifier.open.set()
+        await r.drain()
+        assert r.sources("labels") == list(range(4))
+
+
+@pytest.mark.parametrize("linger_s", [0.0, 0.05])
+async def test_a_text_that_does_not_fill_a_batch_goes_when_the_device_is_free(
+    linger_s: float,
+) -> None:
+    settings = {"batching": {"max_batch_tokens": 4, "linger_s": linger_s}}
+    async with rig(settings=settings, classifier=packing(max_in_flight=2, queued=1)) as r:
+        r.classifier.open.clear()
+        await r.send("0.9 a", "0.9 a")
+        await r.send("0.9 a")
+        await r.clock.advance(1)
+        assert len(r.classifier.batches) == 1
+        r.classifier.open.set()
+        await r.clock.advance(0.1)
+        assert r.sources("labels") == [0, 1, 2]
+
+
 async def test_a_drain_does_not_wait_for_an_unhurried_poll() -> None:
     async with rig(settings=FOUR_TOKENS, classifier=packing()) as r:
         await two_full_batches_wait(r)
@@ -403,6 +450,7 @@ async def test_dead_letters_between_good_records_do_not_trip_the_guard() -> None
         for i in range(20):
             await r.send_raw(b"not json")
             await r.send(f"0.9 t{i}")
+        await r.clock.advance(0.2)
         r.classifier.open.set()
         await r.drain()
         assert len(r.sources("dead-letters")) == 20
