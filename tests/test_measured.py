@@ -71,3 +71,39 @@ def test_the_readme_quotes_the_quality_of_what_is_trained() -> None:
     quality = figures("quality")
     assert f"accuracy {quality['sms_spam_accuracy']:.3f} on text messages" in readme()
     assert f"broken in at most {quality['worst_broken_promise_share']:.1%}" in readme()
+
+
+def test_the_page_on_performance_quotes_every_target() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text()
+    forms = {
+        "peers": {
+            "fp32_over_frameworks": ".2f",
+            "fp32_over_servers": ".2f",
+            "careful_over_frameworks": ".2f",
+            "careful_over_servers": ".2f",
+            "short_fp32_over_best": ".2f",
+            "careful_same_labels": ".2%",
+            "careful_largest_difference": ".4f",
+        },
+        "roofline": {"useful_share": ".2f"},
+        "throughput": {
+            "service_over_engine": ".3f",
+            "loop_longest_ms": ".1f",
+            "device_waits_share": ".1%",
+        },
+        "latency": {
+            "p99_at_10_over_single": ".2f",
+            "p99_at_80_over_batch": ".2f",
+            "naive_p99_over_ours": ".2f",
+            "burst_over_capacity": ".2f",
+            "start_to_first_label_s": ".2f",
+        },
+        "delivery": {"alo_over_bare": ".2f", "memory_growth": "+.1%"},
+        "scale": {"null_two_over_one": ".2f", "scale_efficiency_32": ".2f"},
+    }
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    for name, wanted in forms.items():
+        of_it = [row for row in rows if f"(`{name}`)" in row]
+        assert len(of_it) == len(wanted)
+        for row, (figure, form) in zip(of_it, wanted.items(), strict=True):
+            assert f" {format(figures(name)[figure], form)} |" in row
