@@ -2,7 +2,7 @@
 
 The time of arrival is the one that was due, and it is the record's own timestamp: a sender that is
 late counts as waiting. Published is when the broker appended the output, by its own clock, which
-is this machine's. Records and outputs find each other by key.
+is this machine's. Records and outputs find each other by key, or by the id that is the same.
 """
 
 import json
@@ -91,7 +91,8 @@ def collect(reader: Consumer, count: int) -> list[Published]:
             if message.error() is not None:
                 raise SystemExit(str(message.error()))
             place = (message.topic(), message.partition())
-            key = (message.key() or b"").decode()
+            # Not every peer passes the key on, but each that does not has the id in its output.
+            key = (message.key() or b"").decode() or str(json.loads(message.value())["id"])
             found.append(Published(key, message.timestamp()[1] / 1000, place, message.offset()))
     return found
 
