@@ -98,6 +98,7 @@ def test_the_page_on_performance_quotes_every_target() -> None:
             "burst_over_capacity": ".2f",
             "start_to_first_label_s": ".2f",
         },
+        "peers_latency": {"best_peer_p99_over_ours": ".2f"},
         "delivery": {"alo_over_bare": ".2f", "memory_growth": "+.1%"},
         "scale": {"null_two_over_one": ".2f", "scale_efficiency_32": ".2f"},
     }
