@@ -16,7 +16,7 @@ from streamlabel.models.tokenizer_file import read_tokenizer
 from streamlabel.models.tokens import TextTokenizer, special_tokens
 from streamlabel.models.windows import LongTextPolicy
 
-__all__ = ["load_forward", "load_rows"]
+__all__ = ["faster_ways", "load_forward", "load_rows"]
 
 
 def load_forward(
