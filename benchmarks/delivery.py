@@ -1,9 +1,9 @@
-"""What delivery costs: the service with a null model against a bare aiokafka loop.
+"""The cost of delivery: the service with the null model against a bare aiokafka loop.
 
-The model is a fixed function of the text, so only Kafka, parsing, batching, the worker's process
-border, encoding and committing are left. All contenders drain the same backlog; a rate is the
-records between the first and the last output, by the outputs' own timestamps, so start-up does
-not count. Outputs of the bare loop have the size of the service's.
+The model is a fixed function of the text, so only Kafka, parsing, batching, the communication with
+the worker process, encoding and committing are measured. All contenders drain the same backlog; the
+rate is that of the records between the first and the last output, by the outputs' own timestamps,
+so start-up is not included. Outputs of the bare loop have the same size as those of the service.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from confluent_kafka import Consumer, Producer
 from benchmarks import results_file
 from benchmarks.backlog import fill
 from benchmarks.kafka_to_kafka import Contender, service
-from tests.kafka_broker import Cluster
+from testing.kafka_broker import Cluster
 
 _PARTITIONS = 4
 _PACED_PER_S = 1000
@@ -38,7 +38,7 @@ _GROWTH_FROM = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """One backlog, drained.
+    """The results of draining a backlog.
 
     Attributes:
         records_per_s: between the first and the last output.
@@ -71,7 +71,7 @@ def bare_loop(cluster: Cluster, size_bytes: int) -> Contender:
 
 
 def drain(cluster: Cluster, contender: Contender, records: int) -> Drained:
-    """Write a backlog, run the contender over it, read what it wrote."""
+    """Write a backlog, run the contender, read its outputs."""
     fill(cluster, contender.input_topic, texts(records), partitions=_PARTITIONS)
     reader = _reader(cluster, contender.output_topics, "read_committed")
     seen, size_bytes, first_ms, last_ms = 0, 0, sys.maxsize, 0
@@ -97,7 +97,7 @@ def drain(cluster: Cluster, contender: Contender, records: int) -> Drained:
 
 
 def latency_ms(cluster: Cluster, contender: Contender) -> tuple[float, float]:
-    """Return p50 and p99 from sent to visible for ``read_committed``, at 1,000 records a second."""
+    """Return p50 and p99 from sending to visibility for ``read_committed``, at 1,000 records/s."""
     reader = _reader(cluster, contender.output_topics, "read_committed")
     waits: list[float] = []
     total = _PACED_PER_S * _PACED_S
@@ -136,7 +136,7 @@ def _pace(cluster: Cluster, topic: str, total: int) -> None:
 
 
 def texts(count: int) -> Iterator[bytes]:
-    """Yield this many records of one usual length."""
+    """Yield this many records of equal, typical length."""
     return map(_value, range(count))
 
 
@@ -200,7 +200,8 @@ def main() -> None:
                 for guarantee in ("at_least_once", "exactly_once"):
                     ours = null_service(cluster, folder, f"{guarantee}{number}", guarantee)
                     runs[guarantee].append(drain(cluster, ours, options.records))
-            # The first round is for the broker: a young JVM is up to three times as slow.
+            # The first round warms up the broker: a freshly started JVM is up to three times
+            # slower.
             runs = {name: of_name[1:] for name, of_name in runs.items()}
             for guarantee in ("at_least_once", "exactly_once"):
                 ours = null_service(cluster, folder, f"paced-{guarantee}", guarantee)

@@ -1,4 +1,4 @@
-"""The encoder alone, offline, in a process of its own as the service's worker has one."""
+"""The encoder alone, offline, in a separate process like the service's worker."""
 
 import asyncio
 import sys
@@ -6,19 +6,19 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import texts
 from streamlabel.config.model import EncoderSettings
 from streamlabel.config.settings import BatchingSettings
-from streamlabel.consumer.batching import Batch, MicroBatcher
+from streamlabel.consumer.batching.micro_batcher import Batch, MicroBatcher
 from streamlabel.errors import InferenceError
-from streamlabel.models.base import Classifier, PreparedText
+from streamlabel.models.core.classifier import Classifier, PreparedText
+from testing import texts
 
 __all__ = ["batches", "compute", "engine_alone"]
 
 
 async def engine_alone(model: Path, mix: Sequence[str]) -> float:
-    """Return texts/s of the encoder in this process, tokenising included, loading left out."""
-    from streamlabel.models import encoder
+    """Return texts/s of the encoder in this process, including tokenising, without loading."""
+    from streamlabel.models.encoder import classifier as encoder
 
     classifier = encoder.load(EncoderSettings(path=str(model), device="cpu"))
     try:
@@ -33,12 +33,12 @@ async def engine_alone(model: Path, mix: Sequence[str]) -> float:
 def batches(
     classifier: Classifier, texts: Sequence[PreparedText | InferenceError]
 ) -> Iterator[Batch[PreparedText]]:
-    """Yield the batches that the service's batcher makes when all texts wait."""
+    """Yield the batches that the service's batcher forms when all texts are waiting."""
     limits = BatchingSettings()
     batcher: MicroBatcher[PreparedText] = MicroBatcher(
-        max_tokens=limits.max_batch_tokens or classifier.info.batch_tokens,
+        max_tokens=limits.max_batch_tokens or classifier.hints.batch_tokens,
         max_items=limits.max_batch_items,
-        pads=classifier.info.pads,
+        pads=classifier.hints.pads,
     )
     for prepared in texts:
         if isinstance(prepared, InferenceError):
@@ -49,13 +49,13 @@ def batches(
 
 
 async def compute(classifier: Classifier, waiting: Iterator[Batch[PreparedText]]) -> None:
-    """Compute all batches with every stream that the classifier has."""
+    """Compute all batches with all streams of the classifier."""
 
     async def stream() -> None:
         for batch in waiting:
             await classifier.classify(batch.items)
 
-    await asyncio.gather(*(stream() for _ in range(classifier.max_in_flight)))
+    await asyncio.gather(*(stream() for _ in range(classifier.hints.max_in_flight)))
 
 
 async def _classify(classifier: Classifier, mix: Sequence[str]) -> None:

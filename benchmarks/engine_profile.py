@@ -1,15 +1,15 @@
-"""Where the encoder's time goes: each kind of operator's share, by torch's own profiler."""
+"""The encoder's time by kind of operator, from torch's profiler."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from streamlabel.config.model import EncoderSettings
-from streamlabel.models.checkpoint import open_checkpoint
-from streamlabel.models.devices import choose_device
-from streamlabel.models.packed_weights import load_packed
-from streamlabel.models.precision import Precision
-from streamlabel.models.rows import Forward, Rows
+from streamlabel.models.devices.device import choose_device
+from streamlabel.models.encoder.packed_weights import load_packed
+from streamlabel.models.encoder.precision import Precision
+from streamlabel.models.files.checkpoint import open_checkpoint
+from streamlabel.models.tokens.rows import Forward, Rows
 
 __all__ = ["KINDS", "profile"]
 
@@ -32,12 +32,12 @@ KINDS: Sequence[str] = (*dict.fromkeys(_OPERATORS.values()), _REST)
 
 
 def profile(model: Path, way: Precision, batch: Rows) -> dict[str, float]:
-    """Return each kind's share of the time of computing ``batch`` on one thread, in [0, 1]."""
+    """Return the fraction of time of each kind for ``batch`` on one thread, in [0, 1]."""
     settings = EncoderSettings(path=str(model), device="cpu")
     forward = load_packed(open_checkpoint(settings), choose_device("cpu"), way)
     if forward is None:
         raise SystemExit(f"{model} is not a plain BERT")
-    with ThreadPoolExecutor(1) as thread:  # the number of OpenMP's threads is the thread's own
+    with ThreadPoolExecutor(1) as thread:  # the number of OpenMP threads is set per thread
         return thread.submit(_profile, forward, batch).result()
 
 

@@ -1,6 +1,6 @@
-"""How long the engine takes alone: one text at a time, one full batch, and all streams at once.
+"""Times of the engine alone: one text at a time, one full batch, and all streams at once.
 
-In a process of its own, as the service's worker is one.
+Runs in a separate process, like the service's worker.
 
     python -m benchmarks.engine_times MODEL_FOLDER
 """
@@ -15,26 +15,26 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks import texts
 from benchmarks.engine_alone import batches, compute
 from streamlabel.config.model import EncoderSettings
-from streamlabel.models.base import Classifier
+from streamlabel.models.core.classifier import Classifier
+from testing import texts
 
 __all__ = ["EngineTimes", "engine_times"]
 
-_FULL = 0.9  # a batch with at least this share of the budget's tokens
+_FULL = 0.9  # a batch with at least this fraction of the token budget
 
 
 @dataclass(frozen=True, slots=True)
 class EngineTimes:
-    """What the engine takes with nothing else to do.
+    """Times of the engine on an otherwise idle machine.
 
     Attributes:
         single_s: seconds per text of the mix, one at a time, tokenising included.
         full_batch_s: median seconds of a batch that fills the token budget, one at a time.
         full_batch_texts: median texts of such a batch.
-        tokens_per_s: of all texts, all streams at work, tokenising left out.
-        streams: batches it computes side by side.
+        tokens_per_s: of all texts, with all streams busy, without tokenising.
+        streams: batches that it computes concurrently.
     """
 
     single_s: list[float]
@@ -45,14 +45,14 @@ class EngineTimes:
 
 
 def engine_times(model: Path, *, limit: int | None = None) -> EngineTimes:
-    """Measure in a fresh process; ``limit``: only so many texts of the mix, for trying out."""
+    """Measure in a fresh process; ``limit``: use only this many texts, for a trial run."""
     command = (sys.executable, "-m", "benchmarks.engine_times", str(model), str(limit or ""))
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return EngineTimes(**json.loads(done.stdout.splitlines()[-1]))
 
 
 async def _measure(model: Path, mix: Sequence[str]) -> EngineTimes:
-    from streamlabel.models import encoder
+    from streamlabel.models.encoder import classifier as encoder
 
     classifier = encoder.load(EncoderSettings(path=str(model), device="cpu"))
     try:
@@ -60,7 +60,7 @@ async def _measure(model: Path, mix: Sequence[str]) -> EngineTimes:
         tokens_per_s = await _all_streams(classifier, mix)
         single_s = [await _single(classifier, text) for text in mix]
         full_batch_s, full_batch_texts = await _full_batch(classifier, mix)
-        streams = int(classifier.info.details["streams"])
+        streams = int(classifier.identity.details["streams"])
     finally:
         await classifier.close()
     return EngineTimes(single_s, full_batch_s, full_batch_texts, tokens_per_s, streams)
@@ -76,7 +76,7 @@ async def _single(classifier: Classifier, text: str) -> float:
 async def _full_batch(classifier: Classifier, mix: Sequence[str]) -> tuple[float, float]:
     seconds, sizes = [], []
     for batch in batches(classifier, await classifier.prepare(mix)):
-        if batch.padded_tokens < _FULL * classifier.info.batch_tokens:
+        if batch.padded_tokens < _FULL * classifier.hints.batch_tokens:
             continue
         began_s = time.perf_counter()
         await classifier.classify(batch.items)

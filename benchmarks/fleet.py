@@ -1,4 +1,4 @@
-"""Some processes of one consumer group, and what draining a backlog costs them and the broker."""
+"""The CPU cost of draining a backlog with several processes of one consumer group."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from confluent_kafka import ConsumerGroupState
 
 from benchmarks.backlog import ends, fill, wait_for, written
 from benchmarks.kafka_to_kafka import Contender
-from tests.kafka_broker import Cluster, LocalCluster, wait_until
+from testing.kafka_broker import Cluster, LocalCluster, wait_until
 
 __all__ = ["Drained", "drain"]
 
@@ -22,14 +22,14 @@ _JOIN_LIMIT_S = 300.0  # 32 processes on two cores
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """One backlog, drained by some processes.
+    """The results of draining a backlog with several processes.
 
     Attributes:
         records_per_s: of the outputs that were published after the last input had been written.
         output_bytes: mean of the outputs' values.
         seconds: from the first input written to the last output seen.
         cores: of the machine.
-        busy_cores: at work on average, everything on the machine included.
+        busy_cores: average number of busy cores, for everything on the machine.
         service_cores, worker_cores, broker_cores: CPU seconds per second of those processes.
     """
 
@@ -45,7 +45,7 @@ class Drained:
     broker_cores: float
 
     def us_per_record(self, cores: float) -> float:
-        """Return microseconds of CPU time a record for one of the shares."""
+        """Return microseconds of CPU time per record for one of the process groups."""
         return 1e6 * cores * self.seconds / self.records
 
 
@@ -58,7 +58,7 @@ def drain(
     processes: int,
     partitions: int,
 ) -> Drained:
-    """Start the processes, wait until they share the partitions, write a backlog, watch it."""
+    """Start the processes, wait for their assignment, write a backlog and measure the drain."""
     with _fleet(contender, processes) as services:
         wait_until(
             lambda: _has_joined(cluster, group, processes, partitions),
@@ -106,8 +106,8 @@ def _fleet(contender: Contender, count: int) -> Iterator[list[psutil.Process]]:
 
 
 def _has_joined(cluster: Cluster, group: str, members: int, partitions: int) -> bool:
-    """Say whether the group is at rest and has this many members that share everything."""
-    admin = cluster.admin()  # a name of its own: dropping the client drops its requests
+    """Return whether the group is stable and these members have all partitions."""
+    admin = cluster.admin()  # keeps a reference: deleting the client cancels its requests
     found = admin.describe_consumer_groups([group])[group].result(30)
     shares = [len(member.assignment.topic_partitions) for member in found.members]
     return (

@@ -1,4 +1,4 @@
-"""The arithmetic of a fleet: processes, partitions, cores, memory and bytes for a rate of texts."""
+"""Computes the size of a fleet: processes, partitions, cores, memory and bytes for a rate."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -12,17 +12,17 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one process, one record and one broker were measured to do.
+    """Measured figures of one process, one record and one broker.
 
     Attributes:
         per_process: texts/s of one service process with its model.
-        process_cores: cores it had.
-        process_mib: most resident memory, worker included.
-        consumer_per_s: records/s that one consumer process moves without any model.
-        consumer_us, broker_us: CPU time a record; the broker's without replicas.
-        broker_full_us: the broker's when its requests are full, as without any model.
-        input_bytes, output_bytes: of a record's value.
-        members: of the largest group that was measured.
+        process_cores: cores of that process.
+        process_mib: peak resident memory, worker included.
+        consumer_per_s: records/s of one consumer process with the null model.
+        consumer_us, broker_us: CPU time per record; the broker's without replicas.
+        broker_full_us: the broker's with full requests, as with the null model.
+        input_bytes, output_bytes: size of a record's value.
+        members: of the largest measured group.
     """
 
     per_process: float
@@ -39,14 +39,14 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the fleet is for.
+    """The requirements of the fleet.
 
     Attributes:
-        load: share of its capacity at which a process works; latency grows beyond, see
+        load: fraction of its capacity at which a process works; latency grows above it, see
             benchmarks/results/latency.md.
-        headroom: more than texts_per_s by this share, for peaks and for processes that are down.
-        partitions: of the input topics together; None: two a process.
-        replication: copies of every record.
+        headroom: fraction by which the fleet exceeds texts_per_s, for peaks and failed processes.
+        partitions: of all input topics together; None: two per process.
+        replication: number of copies of every record.
     """
 
     texts_per_s: float = float(_MILLION)
@@ -58,17 +58,18 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The answer; cores and bytes are those of ``peak_per_s``.
+    """The size of the fleet; cores and bytes are those at ``peak_per_s``.
 
     Attributes:
-        peak_per_s: texts/s that must be possible.
+        peak_per_s: required texts/s with headroom.
         is_limited_by_model: False: the consumer process is slower than the model.
-        busiest: partitions of the busiest process over the average; 1 is even.
-        groups: topics with a group each, so that no group is larger than one that was measured.
-        in_flight_gib: texts held by all processes at most, in values of the average size.
+        busiest: partitions of the busiest process / average; 1 means evenly distributed.
+        groups: number of topics, each with its own group, so that no group is larger than the
+            largest measured one.
+        in_flight_gib: maximum texts in flight of all processes, with values of average size.
         produced_mb_s: written by clients: inputs and outputs.
         stored_mb_s: the same with replicas.
-        sent_mb_s: leaves the brokers: to replicas, to the fleet, to one reader of outputs.
+        sent_mb_s: sent by the brokers: to replicas, to the fleet, to one reader of outputs.
     """
 
     peak_per_s: float
@@ -89,10 +90,10 @@ class Fleet:
 
 
 def fleet(found: Measured, wanted: Wanted) -> Fleet:
-    """Return how large the fleet must be.
+    """Return the required size of the fleet.
 
     Raises:
-        ValueError: fewer partitions than processes; some would have nothing to do.
+        ValueError: there are fewer partitions than processes, so some would be idle.
     """
     peak_per_s = wanted.texts_per_s * (1 + wanted.headroom)
     per_process = min(found.per_process, found.consumer_per_s)
@@ -118,7 +119,7 @@ def fleet(found: Measured, wanted: Wanted) -> Fleet:
         in_flight_gib=processes * items * found.input_bytes / 2**30,
         produced_mb_s=produced,
         stored_mb_s=produced * wanted.replication,
-        # To the other replicas, and once more to who reads it: the fleet, or a reader of outputs.
+        # To the other replicas, and once to the consumer: the fleet, or a reader of outputs.
         sent_mb_s=produced * wanted.replication,
     )
 
@@ -128,10 +129,10 @@ def _n(cores: float) -> str:
 
 
 def bottleneck(answer: Fleet) -> str:
-    """Return what is used up first: whose work needs most of the cores."""
+    """Return the component that needs the largest part of the cores."""
     model_cores = answer.process_cores - answer.consumer_cores
     if not answer.is_limited_by_model:
-        return "the consumer process: the model would take more than it can bring"
+        return "the consumer process, which is slower than the model"
     parts = {
         "the model": model_cores,
         "the consumer processes": answer.consumer_cores,
@@ -142,7 +143,7 @@ def bottleneck(answer: Fleet) -> str:
 
 
 def table(found: Measured, wanted: Wanted) -> str:
-    """Return the answer as a Markdown table, with what it was made of."""
+    """Return the result and its inputs as a Markdown table."""
     answer = fleet(found, wanted)
     rows = (
         ("texts/s wanted", f"{wanted.texts_per_s:,.0f}"),

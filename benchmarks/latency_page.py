@@ -16,28 +16,28 @@ LOADS = (0.1, 0.5, 0.8, 0.95)  # shares of the capacity
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One rate of arrival: seconds waited per record, and which text of the mix each was."""
+    """One arrival rate: the latency of each record in seconds, and the index of its text."""
 
     per_s: float
     waits_s: list[float]
     drawn: list[int]
 
     def ms(self, share: float) -> float:
-        """Return this quantile of the waits."""
+        """Return this quantile of the latencies."""
         return 1000 * quantile(self.waits_s, share)
 
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """All that was measured.
+    """All measurements.
 
     Attributes:
-        seconds: sent at each load.
-        capacity: texts/s of the service that drains the mix.
+        seconds: duration of each load.
+        capacity: texts/s of the service draining the mix.
         ours: the service, by LOADS; null, plain: the null model and the plain loop at the first.
         single_s: seconds of the engine alone for one text, for the texts sent at the first load.
         full_batch_s: seconds of the engine alone for one batch of the whole token budget.
-        burst_capacity: texts/s of the service that drains every fourth record of the burst.
+        burst_capacity: texts/s of the service draining every fourth record of the burst.
     """
 
     seconds: float
@@ -55,7 +55,7 @@ class Latencies:
 
 
 def figures(found: Latencies) -> dict[str, float]:
-    """Return what the issue asks for and what it was made of."""
+    """Return the target figures and their inputs."""
     at = dict(zip(LOADS, found.ours, strict=True))
     without_broker_ms = at[0.1].ms(0.99) - found.null.ms(0.99)
     single_p99_ms = 1000 * quantile(found.single_s, 0.99)
@@ -152,9 +152,9 @@ def _against_the_engine(named: dict[str, float], found: Latencies) -> str:
     return (
         "The engine alone takes one text at a time, tokenising included, in"
         f" {named['single_p50_ms']:.1f} ms (median) and {named['single_p99_ms']:.0f} ms (p99) over"
-        " the very texts that were sent at the lowest load: the mix has long ones, so p99 is"
-        " compared with p99. The broker's share is the p99 of the null model. (p99 at 10 % - the"
-        f" broker's share) / p99 alone = {named['p99_at_10_over_single']:.2f} (target 2); over the"
+        " the same texts as at the lowest load: the mix has long ones, so p99 is compared with p99."
+        " The time in the broker is the p99 of the null model. (p99 at 10 % - time in the broker) /"
+        f" p99 alone = {named['p99_at_10_over_single']:.2f} (target 2); divided by the"
         f" median alone it is {named['p99_at_10_over_single_median']:.1f}. A batch that fills the"
         f" token budget ({found.full_batch_texts:.0f} texts) takes the engine alone"
         f" {named['full_batch_ms']:.0f} ms: p99 at 80 % is {named['p99_at_80_over_batch']:.2f} of"

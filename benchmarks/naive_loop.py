@@ -1,4 +1,4 @@
-"""The loop people write first: aiokafka, a transformers pipeline, batches of 32 as they arrive."""
+"""A plain loop: aiokafka, a transformers pipeline, batches of 32 in order of arrival."""
 
 import asyncio
 import json

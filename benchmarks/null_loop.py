@@ -1,7 +1,7 @@
-"""A bare aiokafka loop that does the service's work on the wire and nothing else.
+"""A bare aiokafka loop that only reads, parses, sends and commits, like the service.
 
-Reads, parses the same JSON, sends outputs of the same size, commits: what a careful user writes
-with ``send`` and one ``gather`` a batch. The baseline of ``benchmarks.delivery``.
+It parses the same JSON and sends outputs of the same size, with ``send`` and one ``gather`` per
+batch. The baseline of ``benchmarks.delivery``.
 """
 
 import asyncio
@@ -48,4 +48,5 @@ async def main(bootstrap: str, topic: str, output: str, size_bytes: int) -> None
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:4], int(sys.argv[4])))
+    servers, source, target, size = sys.argv[1:]
+    asyncio.run(main(servers, source, target, int(size)))

@@ -1,8 +1,8 @@
-"""Records sent at times that do not wait for the service, and when each output was published.
+"""Sends records at given times, independent of the service, and records when outputs appear.
 
-The time of arrival is the one that was due, and it is the record's own timestamp: a sender that is
-late counts as waiting. Published is when the broker appended the output, by its own clock, which
-is this machine's. Records and outputs find each other by key, or by the id that is the same.
+The arrival time is the scheduled time, which is also the record's timestamp, so a late sender
+counts as latency. The publication time is when the broker appended the output, by its clock, which
+is that of this machine. Records and outputs are matched by key, or by id.
 """
 
 import json
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, Producer
 
-from tests.kafka_broker import Cluster
+from testing.kafka_broker import Cluster
 
 __all__ = ["Arrival", "Published", "collect", "poisson", "quantile", "send", "waits_s", "warm_up"]
 
@@ -27,8 +27,8 @@ class Arrival:
     """One record to send.
 
     Attributes:
-        at_s: when it is due, seconds after the first may be.
-        key: unique over a run; its outputs have it.
+        at_s: scheduled time, in seconds after the start.
+        key: unique in a run, and copied to the outputs.
     """
 
     at_s: float
@@ -38,7 +38,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One output: when the broker appended it (epoch seconds), and where it stands."""
+    """One output: when the broker appended it (epoch seconds), and its position."""
 
     key: str
     at_s: float
@@ -49,7 +49,7 @@ class Published:
 def poisson(
     chosen: Sequence[str], *, per_s: float, rng: random.Random, prefix: str
 ) -> list[Arrival]:
-    """Return these texts as a Poisson stream of this rate."""
+    """Return these texts as a Poisson process with this rate."""
     at_s = 0.0
     arrivals = []
     for number, text in enumerate(chosen):
@@ -59,7 +59,7 @@ def poisson(
 
 
 def send(cluster: Cluster, topic: str, arrivals: Iterable[Arrival]) -> dict[str, float]:
-    """Send each record when it is due; return key -> epoch seconds at which it was due."""
+    """Send each record at its scheduled time; return key -> scheduled time in epoch seconds."""
     producer = Producer({"bootstrap.servers": cluster.bootstrap, "linger.ms": 0})
     due_s: dict[str, float] = {}
     began_s = time.time_ns() / 1e9
@@ -81,7 +81,7 @@ def send(cluster: Cluster, topic: str, arrivals: Iterable[Arrival]) -> dict[str,
 
 
 def collect(reader: Consumer, count: int) -> list[Published]:
-    """Return this many outputs as they stand in their partitions."""
+    """Return this many outputs, in the order of their partitions."""
     found: list[Published] = []
     deadline_s = time.monotonic() + _LIMIT_S
     while len(found) < count:
@@ -91,27 +91,27 @@ def collect(reader: Consumer, count: int) -> list[Published]:
             if message.error() is not None:
                 raise SystemExit(str(message.error()))
             place = (message.topic(), message.partition())
-            # Not every peer passes the key on, but each that does not has the id in its output.
+            # Peers that do not copy the key have the id in their output.
             key = (message.key() or b"").decode() or str(json.loads(message.value())["id"])
             found.append(Published(key, message.timestamp()[1] / 1000, place, message.offset()))
     return found
 
 
 def warm_up(cluster: Cluster, topic: str, reader: Consumer, chosen: Sequence[str]) -> None:
-    """Have the contender classify a few texts and wait for them."""
+    """Let the contender classify a few texts, and wait for the outputs."""
     few = [Arrival(0.0, f"warm-up-{n}", text) for n, text in enumerate(chosen[:_WARM_UP_TEXTS])]
     send(cluster, topic, few)
     collect(reader, len(few))
 
 
 def waits_s(due_s: Mapping[str, float], published: Sequence[Published]) -> dict[str, float]:
-    """Return key -> seconds from due to published; every record must have one output."""
+    """Return key -> seconds from scheduled to published; every record must have one output."""
     if sorted(due_s) != sorted(output.key for output in published):
-        raise SystemExit("outputs and records do not pair")
+        raise SystemExit("outputs do not match the records")
     return {output.key: output.at_s - due_s[output.key] for output in published}
 
 
 def quantile(values: Iterable[float], share: float) -> float:
-    """Return the value that this share of them does not exceed."""
+    """Return the quantile ``share`` of the values, which is one of them."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

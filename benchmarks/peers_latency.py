@@ -1,7 +1,8 @@
-"""How long a text takes in the peers and in our service, at a load that all of them can take.
+"""Latency of a text in the peers and in our service, at a load that all of them can sustain.
 
-Poisson arrivals of the heavy-tailed mix, the same texts at the same times for each, one after the
-other: from the time at which a record was due to when the broker appended its output.
+Poisson arrivals of the heavy-tailed mix, with the same texts and times for each contender, one
+contender after the other. The latency is from the scheduled time of a record to the append time of
+its output.
 """
 
 import argparse
@@ -12,12 +13,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import results_file, texts
+from benchmarks import results_file
 from benchmarks.kafka_to_kafka import Contender, outputs, running
 from benchmarks.kafka_to_kafka import warm_up as warm_up_broker
 from benchmarks.open_loop import collect, poisson, quantile, send, waits_s, warm_up
 from benchmarks.peers.contenders import OURS, PEERS, fitted_model, our_contender
-from tests.kafka_broker import Cluster
+from testing import texts
+from testing.kafka_broker import Cluster
 
 _SEED = 7
 _FP32 = next(iter(OURS))
@@ -26,7 +28,7 @@ _FP32 = next(iter(OURS))
 def measure(
     cluster: Cluster, contender: Contender, mix: Sequence[str], *, per_s: float, seconds: float
 ) -> list[float]:
-    """Return the seconds that each text took, of the same texts whoever the contender is."""
+    """Return the latency of each text in seconds; all contenders get the same texts."""
     rng = random.Random(_SEED)
     arrivals = poisson(
         rng.choices(mix, k=round(per_s * seconds)), per_s=per_s, rng=rng, prefix="text"

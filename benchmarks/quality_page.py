@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from benchmarks.quality_models import Answered, DataSet
 from benchmarks.quality_promises import Kept
 from benchmarks.quality_tuning import Tuned
-from streamlabel.models.evaluation import Evaluation
+from streamlabel.quality.evaluation import Evaluation
 
 __all__ = ["Found", "page", "row"]
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Everything that was measured.
+    """All measurements.
 
     Attributes:
-        halves: means over the halvings, by data set.
-        trials: by kind and target.
-        splits: by data set and target.
-        split_count: halvings in each.
+        halves: means over the random halvings, by data set.
+        trials: results of simulations, by kind and target.
+        splits: results on random halvings, by data set and target.
+        split_count: number of halvings in each.
     """
 
     chosen: Sequence[DataSet]

@@ -1,20 +1,20 @@
-"""Whether calibration and promises hold: on simulated data with known truth, and on real splits."""
+"""Whether calibration and target errors hold: on simulated data with known truth, and on splits."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from benchmarks.quality_models import Answered
-from streamlabel.models.bounds import lower_bound
-from streamlabel.models.calibration import Calibration
-from streamlabel.models.calibration_error import calibration_error
-from streamlabel.models.calibration_fit import (
+from streamlabel.models.calibration.binomial_bounds import lower_bound
+from streamlabel.models.calibration.calibration import Calibration
+from streamlabel.models.calibration.calibration_error import calibration_error
+from streamlabel.models.calibration.calibration_fit import (
     calibrated,
     fit_calibration,
     negative_log_likelihood,
 )
-from streamlabel.models.promise import keep_promise
-from streamlabel.models.thresholds import Choices
+from streamlabel.models.calibration.risk_control import control_risk
+from streamlabel.models.calibration.thresholds import Choices
 
 __all__ = ["Halves", "Kept", "held_out_calibration", "simulated", "splits"]
 
@@ -40,12 +40,12 @@ class Halves:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """How a promise did over many trials.
+    """Results of risk control over many trials.
 
     Attributes:
-        broken: share of the trials.
-        empty: share in which nothing could be promised.
-        coverage: mean share accepted.
+        broken: fraction of trials in which the target error was exceeded.
+        empty: fraction of trials in which no threshold met the target.
+        coverage: mean fraction of accepted texts.
     """
 
     broken: float
@@ -54,7 +54,7 @@ class Kept:
 
 
 def held_out_calibration(answered: Answered, *, halvings: int) -> list[Halves]:
-    """Return how calibration did on what it had not seen, for as many random halvings."""
+    """Return the effect of calibration on held-out data, for this many random halvings."""
     found = []
     plain = Calibration("single_label")
     for seed in range(halvings):
@@ -80,12 +80,13 @@ def _measured(
 
 
 def simulated(kind: str, *, target: float, items: int, trials: int) -> Kept:
-    """Return how the promise does where the truth is known.
+    """Return the results of risk control on simulated data with known truth.
 
     Args:
-        kind: ``calibrated``; ``too sure``: wrong 2.5 times as often as it says; ``edge``: always
-            just above the target, whatever its confidence: nothing may be accepted.
-        target: of the promise.
+        kind: ``calibrated``; ``too sure``: wrong 2.5 times as often as its confidence implies;
+            ``edge``: error rate just above the target at every confidence, so nothing may be
+            accepted.
+        target: the target error.
         items: labelled texts in each trial.
         trials: how many.
     """
@@ -95,7 +96,7 @@ def simulated(kind: str, *, target: float, items: int, trials: int) -> Kept:
     coverage = 0.0
     for _ in range(trials):
         sample, _ = _drawn(rng, items, kind, target)
-        accepted = population.accepted(keep_promise(sample, target=target).thresholds)
+        accepted = population.accepted(control_risk(sample, target=target).thresholds)
         coverage += accepted.mean() / trials
         empty += not accepted.any()
         broken += bool(accepted.any() and truth[accepted].mean() > target)
@@ -117,7 +118,7 @@ def _drawn(
 
 
 def splits(answered: Answered, *, target: float, count: int) -> Kept:
-    """Return how a promise made on one half of dev does on the other, over random splits.
+    """Return whether a target error chosen on one half of dev holds on the other, in random splits.
 
     Broken: the other half's error is significantly above the target (95 % lower bound).
     """
@@ -132,7 +133,7 @@ def splits(answered: Answered, *, target: float, count: int) -> Kept:
             _choices(calibrated(calibration, scores[part]), truth[part], answered.labels.names)
             for part in (here, there)
         )
-        accepted = held.accepted(keep_promise(made, target=target).thresholds)
+        accepted = held.accepted(control_risk(made, target=target).thresholds)
         errors, items = int((held.is_wrong & accepted).sum()), int(accepted.sum())
         coverage += accepted.mean() / count
         empty += items == 0

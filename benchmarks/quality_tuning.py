@@ -1,7 +1,8 @@
-"""One-token tuning of a small language model, whole and as an adapter: do both engines agree?
+"""One-token training of a small language model, whole and as an adapter, on both engines.
 
-A two-layer Qwen2 with weights at random learns sms_spam as a whole; an adapter on it then learns
-ag_news. Dev is answered by transformers and by vLLM, as the service would ask them.
+All weights of a two-layer, randomly initialised Qwen2 are trained on sms_spam; then an adapter is
+trained on ag_news. Dev is classified with transformers and with vLLM, in the same way as in the
+service.
 """
 
 import asyncio
@@ -14,25 +15,27 @@ from typing import Any, Literal
 import torch
 import transformers
 
-from benchmarks import texts
 from streamlabel.config.engines import VllmSettings
 from streamlabel.config.model import GenerativeSettings
 from streamlabel.config.settings import BatchingSettings
 from streamlabel.config.task import TaskSettings
-from streamlabel.models import generative, vllm_engine
-from streamlabel.models.answer_fit import Lora, fit_answers
-from streamlabel.models.base import Classifier
-from streamlabel.models.checkpoint import open_checkpoint
-from streamlabel.models.fit_settings import Example, FitSettings, fastest_precision
-from streamlabel.models.wording import word
+from streamlabel.models.core.classifier import Classifier
+from streamlabel.models.devices.device import fastest_precision
+from streamlabel.models.files.checkpoint import open_checkpoint
+from streamlabel.models.llm import generative
+from streamlabel.models.prompts.phrases import render_phrases
+from streamlabel.models.vllm import classifier as vllm_engine
 from streamlabel.quality.labelled import LabelledText
 from streamlabel.quality.scoring import ask
-from tests.tiny_models import WORDS, build_tokenizer
+from streamlabel.training.answer_fit import Lora, fit_answers
+from streamlabel.training.fit_settings import Example, FitSettings
+from testing import texts
+from testing.tiny_models import WORDS, build_tokenizer
 
 __all__ = ["Tuned", "is_tuned", "tuned"]
 
 _MAX_TOKENS = 320
-# Enough to learn something: it is the engines' agreement that is measured.
+# Enough training data for a meaningful model; the benchmark measures the agreement of the engines.
 _TRAIN_ITEMS = {"full": 1500, "lora": 1000}
 _TASKS = {
     "sms_spam": {
@@ -71,7 +74,7 @@ class Tuned:
         accuracy: on transformers.
         vllm_accuracy: on vLLM.
         same_labels: share of the texts with the same label on both.
-        train_s: of its training.
+        train_s: duration of its training.
     """
 
     method: Literal["full", "lora"]
@@ -84,7 +87,7 @@ class Tuned:
 
 
 def tuned(work: Path, *, limit: int | None) -> list[Tuned]:
-    """Return both; one that an earlier run has finished is used again."""
+    """Return both; results of an earlier run are reused."""
     whole = work / "tuned_full"
     base = work / "tuned_base"
     if not base.is_dir():
@@ -96,7 +99,7 @@ def tuned(work: Path, *, limit: int | None) -> list[Tuned]:
 
 
 def is_tuned(work: Path) -> bool:
-    """Say whether ``tuned`` has nothing to do."""
+    """Return whether the results already exist."""
     return all((work / f"tuned_{method}.json").is_file() for method in ("full", "lora"))
 
 
@@ -165,7 +168,7 @@ def _share(one: Sequence[str], other: Sequence[str]) -> float:
 
 def _random_model(folder: Path, limit: int | None) -> None:
     tasks = [TaskSettings.model_validate(task) for task in _TASKS.values()]
-    said = [word(task, "one_token").system for task in tasks]
+    said = [render_phrases(task, "one_token").system for task in tasks]
     answers = [form for task in tasks for forms in task.forms for form in forms]
     lines = [row["text"] for data in _TASKS for row in texts.read(data, "train")[:limit]]
     partial = folder.with_name(f"{folder.name}.partial")

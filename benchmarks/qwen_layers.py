@@ -1,19 +1,19 @@
-"""Layers of Qwen2.5-0.5B's sizes with random weights: what a step costs is real, answers are not.
+"""Layers with the sizes of Qwen2.5-0.5B and random weights: realistic cost, random answers.
 
-Two of its 24 layers, so that a benchmark on two cores ends; the vocabulary is whole, because
-reading a first token pays for all of it.
+Two of its 24 layers, so that a benchmark on two cores ends in reasonable time; the vocabulary is
+complete, because the logits of a first token are computed over all of it.
 """
 
 import itertools
 from pathlib import Path
 from typing import Any
 
-from benchmarks import texts
-from tests.tiny_models import LINES, WORDS, build_tokenizer
+from testing import texts
+from testing.tiny_models import LINES, WORDS, build_tokenizer
 
 __all__ = ["save", "task"]
 
-# Each a token of its own, so that an instruction of any length can be written.
+# Each word is one token, so that an instruction of any length can be built.
 _SENTENCE = "A notice of a shop that people asked for is not spam a prize that nobody asked for is"
 
 
@@ -44,7 +44,7 @@ def save(folder: Path, *, layers: int = 2) -> Path:
 
 
 def task(*, words: int) -> dict[str, Any]:
-    """Return a task whose instruction has so many words, each of them a token."""
+    """Return a task whose instruction has this many words of one token each."""
     return {
         "instruction": " ".join(itertools.islice(itertools.cycle(_SENTENCE.split()), words)),
         "labels": [

@@ -1,4 +1,4 @@
-"""Where a benchmark's numbers go: one JSON with how they were made, one page to read."""
+"""Writes the results of a benchmark: a JSON file with their provenance, and a page."""
 
 import importlib.metadata
 import json
@@ -31,11 +31,11 @@ def write(
 
     Args:
         name: of the benchmark.
-        command: that made the numbers.
-        figures: name -> value; ratios and what the issue asks for.
-        page: Markdown body; a head with command, commit and machine is put before it.
-        details: anything else worth keeping: rows, settings, repetitions.
-        libraries: distributions whose versions matter.
+        command: that produced the numbers.
+        figures: name -> value; ratios and targets.
+        page: Markdown body; a heading with command, commit and machine is added before it.
+        details: further data: rows, settings, repetitions.
+        libraries: distributions whose versions are recorded.
     """
     RESULTS.mkdir(exist_ok=True)
     record = {
@@ -57,7 +57,7 @@ def write(
 
 
 def hardware() -> dict[str, Any]:
-    """Return what the numbers ran on."""
+    """Return the machine of the measurement."""
     cpu = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -1,9 +1,10 @@
-"""How near the encoder is to what the machine's matrix products can do.
+"""The encoder's FLOP/s compared with the machine's rate of matrix products.
 
-Useful FLOP/s count real tokens only, and only what has to be computed: projections, feed-forward
-and attention of every layer, of the last layer only what its first token needs. The machine's rate
-is the best that torch reaches on the model's own products and on square ones, at the same
-precision, with all cores. Rounds of both are interleaved. A profile says what the rest is lost to.
+Useful FLOP/s count real tokens and necessary operations only: projections, feed-forward and
+attention of every layer, and in the last layer only what its first token needs. The machine's rate
+is the best that torch reaches with the model's own matrix products and with square ones, at the
+same precision, on all cores. Rounds of both are interleaved. A profile shows where the rest of the
+time is spent.
 """
 
 import argparse
@@ -20,12 +21,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import engine_profile, minilm, results_file
+from benchmarks import engine_profile, results_file
 from streamlabel.config.model import EncoderSettings
-from streamlabel.models.base import Classifier, PreparedText
-from streamlabel.models.devices import available_cores
-from streamlabel.models.precision import Precision as Way
-from streamlabel.models.products import Linear, Plain, laid_out
+from streamlabel.models.core.classifier import Classifier, PreparedText
+from streamlabel.models.devices.device import available_cores
+from streamlabel.models.encoder.matrix_products import Linear, Plain, laid_out
+from streamlabel.models.encoder.precision import Precision as Way
+from testing import minilm
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -37,7 +39,7 @@ _SHAPES = ((1024, 384, 1152), (1024, 384, 1536), (1024, 1536, 384), (1024, 1024,
 
 
 def useful_flops(length: int) -> float:
-    """Return the floating-point operations that one row of ``length`` tokens has to cost."""
+    """Return the necessary floating-point operations for one row of ``length`` tokens."""
     token = 2 * _HIDDEN * (3 * _HIDDEN + _HIDDEN + 2 * _WIDE)  # projections, feed-forward
     attention = 4 * length * _HIDDEN  # of one token: scores and weighted values
     whole = length * (token + attention)
@@ -49,7 +51,7 @@ def useful_flops(length: int) -> float:
 def machine_flops(precision: Precision) -> float:
     """Return the best FLOP/s of matrix products.
 
-    One on all cores, or one on each; the weight as it is, or laid out for oneDNN beforehand.
+    One product on all cores, or one on each; with the weight unchanged, or in oneDNN's layout.
     """
     import torch
 
@@ -90,7 +92,7 @@ def machine_flops(precision: Precision) -> float:
 
 
 async def engine_flops(classifier: Classifier, length: int) -> float:
-    """Return the encoder's useful FLOP/s on rows of ``length`` tokens, its queue always full."""
+    """Return the encoder's useful FLOP/s on rows of ``length`` tokens, with a full queue."""
     per_batch = _BATCH_TOKENS // length
     rng = np.random.default_rng(1)
     batches = [list(_rows(rng, length, per_batch)) for _ in range(16)]
@@ -105,7 +107,7 @@ async def engine_flops(classifier: Classifier, length: int) -> float:
             done += per_batch
             turn += 1
 
-    await asyncio.gather(*(stream(number) for number in range(classifier.max_in_flight)))
+    await asyncio.gather(*(stream(number) for number in range(classifier.hints.max_in_flight)))
     return useful_flops(length) * done / (time.perf_counter() - began_s)
 
 
@@ -122,19 +124,19 @@ async def measure(
     model: Path, precision: Precision, rounds: int
 ) -> tuple[list[float], dict[int, list[float]]]:
     """Return the machine's rates and, per length, the engine's, round by round."""
-    from streamlabel.models import encoder
+    from streamlabel.models.encoder import classifier as encoder
 
-    # On this model the test of ``auto`` finds bfloat16 good enough for all layers.
+    # For this model ``auto`` chooses bfloat16 for all layers.
     dtype: Literal["float32", "auto"] = "float32" if precision == "float32" else "auto"
     settings = EncoderSettings(path=str(model), device="cpu", dtype=dtype)
     classifier = await asyncio.to_thread(encoder.load, settings)
-    if (classifier.info.dtype, classifier.info.details["exact_layers"]) != (precision, "0"):
+    if (classifier.identity.dtype, classifier.identity.details["exact_layers"]) != (precision, "0"):
         raise SystemExit(f"this machine does not compute the whole model in {precision}")
     machine: list[float] = []
     engine: dict[int, list[float]] = {length: [] for length in _LENGTHS}
     try:
         for length in _LENGTHS:
-            await engine_flops(classifier, length)  # first use compiles kernels
+            await engine_flops(classifier, length)  # the first call compiles kernels
         for _ in range(rounds):
             machine.append(await asyncio.to_thread(machine_flops, precision))
             for length in _LENGTHS:
@@ -184,7 +186,7 @@ def main() -> None:
             (
                 f"MiniLM on the CPU, medians of {rounds} interleaved rounds.\n",
                 *speed,
-                "\nWhat the time goes to (torch's profiler, one thread, the other core idle):\n",
+                "\nTime by kind of operator (torch's profiler, one thread, the other core idle):\n",
                 *spent,
                 "",
             )

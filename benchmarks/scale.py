@@ -1,9 +1,9 @@
-"""How far processes scale on a real Kafka: with a model that sleeps, and with none.
+"""Scaling of processes on a real Kafka, with a simulated model and with the null model.
 
-The sleeping model takes the batch times that MiniLM was measured to take on this machine, so many
-processes fit on few cores and what is left is everything but the model: consumers, brokers, the
-way between. The null model and the bare loop, one and two processes on four partitions, say what
-the way itself allows.
+The simulated model sleeps for the batch times that were measured for MiniLM on this machine, so
+many processes fit on few cores, and only the rest is measured: consumers, brokers and the
+communication between them. The null model and the bare loop, with one and two processes on four
+partitions, show the limits without a model.
 """
 
 import argparse
@@ -14,21 +14,22 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import delivery, minilm, scale_page, texts
+from benchmarks import delivery, scale_page
 from benchmarks.engine_times import EngineTimes, engine_times
 from benchmarks.fleet import Drained, drain
 from benchmarks.kafka_to_kafka import Contender, service, stamped_by_broker, warm_up
-from tests.kafka_broker import LocalCluster
+from testing import minilm, texts
+from testing.kafka_broker import LocalCluster
 
 _PARTITIONS = 64
 _NULL_PARTITIONS = 4
 _NULL_ROUNDS = 3
 _GUARANTEE = "at_least_once"
-_BATCH_TOKENS = 1024  # what the encoder asks for on a CPU
+_BATCH_TOKENS = 1024  # the encoder's default on a CPU
 
 
 def sleeping(cluster: LocalCluster, folder: Path, times: EngineTimes) -> Contender:
-    """Return the service with a model that sleeps as long as the encoder works."""
+    """Return the service with a model that sleeps for the encoder's computing time."""
     settings = {
         "model": {
             "backend": "fake",
@@ -36,7 +37,7 @@ def sleeping(cluster: LocalCluster, folder: Path, times: EngineTimes) -> Contend
             "max_in_flight": times.streams,
         },
         "batching": {"max_batch_tokens": _BATCH_TOKENS},
-        "logging": {"level": "ERROR"},  # fleets that form warn of rebalances
+        "logging": {"level": "ERROR"},  # starting fleets log warnings about rebalances
     }
     contender = service(cluster, folder, "sleeping", settings, partitions=_PARTITIONS)
     return stamped_by_broker(cluster, contender)
@@ -57,15 +58,15 @@ def fleets(
     seconds: float,
     per_s: float,
 ) -> list[Drained]:
-    """Drain backlogs that take about so many seconds with fleets of these sizes.
+    """Drain backlogs of about this many seconds with fleets of these sizes.
 
-    ``per_s`` is what one process is expected to make; the first fleet corrects it.
+    ``per_s`` is the expected rate of one process; the first fleet corrects it.
     """
     found: list[Drained] = []
     for size in sizes:
         if found:
             per_s = found[0].records_per_s / found[0].processes
-        # No fewer than some batches for every process, or its first and last ones are all there is.
+        # At least several batches per process, because the first and last ones are not typical.
         records = max(round(per_s * seconds * size), size * 100)
         found.append(
             drain(
@@ -83,7 +84,7 @@ def fleets(
 def two_over_one(
     cluster: LocalCluster, folder: Path, records: int
 ) -> dict[str, dict[int, list[Drained]]]:
-    """Return the drains of null model and bare loop by one and by two processes, interleaved."""
+    """Return the drains of null model and bare loop with one and two processes, interleaved."""
     probe = delivery.drain(
         cluster, delivery.null_service(cluster, folder, "probe", _GUARANTEE), 5000
     )
@@ -119,7 +120,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         times = engine_times(minilm.save(folder / "minilm"), limit=options.mix)
-        cluster = LocalCluster.start()  # its processes are watched, so one that is ours
+        cluster = LocalCluster.start()  # its processes are measured, so no external one
         try:
             warm_up(cluster)
             tokens = statistics.mean(2 + len(text) // 4 for text in texts.heavy_tailed_mix())

@@ -13,18 +13,18 @@ __all__ = ["efficiency", "figures", "first_bottleneck", "write"]
 
 Null = Mapping[str, Mapping[int, Sequence[Drained]]]
 
-_SCALES = 0.9  # at least this share of so many times one process: no bottleneck yet
-_BUSY = 0.85  # cores at work for this share of the time are used up: some time is always lost
+_SCALES = 0.9  # efficiency above which there is no bottleneck
+_BUSY = 0.85  # cores are fully used above this utilisation: some time is always lost
 
 
 def efficiency(row: Drained, rows: Sequence[Drained]) -> float:
-    """Return the rate as a share of one process's rate times the processes."""
+    """Return the rate divided by (rate of one process x number of processes)."""
     one = rows[0].records_per_s / rows[0].processes
     return row.records_per_s / (row.processes * one)
 
 
 def first_bottleneck(rows: Sequence[Drained]) -> str:
-    """Say what was used up first, and by whom, from what was measured."""
+    """Return the first exhausted resource and its users, from the measurements."""
     row = _first_short(rows)
     if row is not None:
         share = efficiency(row, rows)
@@ -50,17 +50,17 @@ def first_bottleneck(rows: Sequence[Drained]) -> str:
 
 
 def _first_short(rows: Sequence[Drained]) -> Drained | None:
-    """Return the fleet from which on none scales; one that falls short alone is noise."""
+    """Return the first fleet from which on none scales; a single low value is noise."""
     short = list(itertools.takewhile(lambda row: efficiency(row, rows) < _SCALES, reversed(rows)))
     return short[-1] if short else None
 
 
 def figures(rows: Sequence[Drained], null: Null) -> dict[str, float]:
-    """Return efficiency by size, CPU time a record, and two processes over one."""
+    """Return efficiency by size, CPU time per record, and the ratio of two processes to one."""
     named: dict[str, float] = {
         f"scale_efficiency_{row.processes}": efficiency(row, rows) for row in rows
     }
-    # The largest fleet that scales: what the broker does without records weighs least there.
+    # The largest fleet that scales, in which the broker's idle work has the lowest weight.
     large = [row for row in rows if efficiency(row, rows) >= _SCALES][-1]
     named["service_cpu_us_per_record"] = large.us_per_record(large.service_cores)
     named["worker_cpu_us_per_record"] = large.us_per_record(large.worker_cores)

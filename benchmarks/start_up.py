@@ -1,7 +1,7 @@
-"""From starting the service to its first label, and what the time goes to.
+"""Time from starting the service to its first label, and its parts.
 
-A record already waits in the topic, files are warm, the model is MiniLM in fp32. Times between the
-parts are those of the service's own log lines.
+A record is already in the topic, files are in the page cache, and the model is MiniLM in fp32.
+Parts are delimited by log lines of the service.
 """
 
 import json
@@ -14,11 +14,11 @@ from datetime import datetime
 from pathlib import Path
 
 from benchmarks.kafka_to_kafka import outputs, service, stamped_by_broker
-from tests.kafka_broker import Cluster
+from testing.kafka_broker import Cluster
 
 __all__ = ["PARTS", "Start", "median_parts", "start"]
 
-# Log line that ends a part -> what the part is; "" is the first label itself.
+# Log line at the end of a part -> description; "" is the first label itself.
 PARTS = {
     "http_listening": "Python, imports and settings",
     "worker_started": "worker process, imports and model",
@@ -35,7 +35,7 @@ class Start:
 
     Attributes:
         seconds: from spawning the command to the timestamp that the broker gave the label.
-        parts_s: log line of PARTS -> when it was written, seconds after spawning.
+        parts_s: log line of PARTS -> its time in seconds after spawning.
     """
 
     seconds: float
@@ -43,7 +43,7 @@ class Start:
 
 
 def start(cluster: Cluster, folder: Path, name: str, model: Path) -> Start:
-    """Start the service once with a text waiting; return how long its label took."""
+    """Start the service once with a waiting text; return the time to its label."""
     settings = {
         "model": {"backend": "encoder", "path": str(model), "device": "cpu"},
         "http": {"host": "127.0.0.1", "port": 0},
@@ -68,7 +68,7 @@ def start(cluster: Cluster, folder: Path, name: str, model: Path) -> Start:
 
 
 def median_parts(starts: Sequence[Start]) -> dict[str, float]:
-    """Return part -> median seconds between the line that ends it and the line before."""
+    """Return part -> median seconds between its log line and the previous one."""
     found: dict[str, list[float]] = {}
     for each in starts:
         before_s = 0.0

@@ -1,8 +1,8 @@
-"""Kafka to Kafka against the engine alone, and against the loop people write first.
+"""Kafka to Kafka, compared with the engine alone and with a plain loop.
 
 On a heavy-tailed mix of real texts, MiniLM in fp32, interleaved in one run:
-(a) the engine alone, offline, with the batches that the service's batcher makes of all texts;
-(b) the service, Kafka to Kafka; (c) a plain aiokafka loop with the transformers pipeline.
+(a) the engine alone, offline, with the batches that the service's batcher forms of all texts; (b)
+the service, Kafka to Kafka; (c) a plain aiokafka loop with the transformers pipeline.
 """
 
 import argparse
@@ -15,17 +15,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks import minilm, results_file, texts
+from benchmarks import results_file
 from benchmarks.kafka_to_kafka import Contender, Measured, measure, service, warm_up
-from tests.kafka_broker import Cluster
+from testing import minilm, texts
+from testing.kafka_broker import Cluster
 
-_NAIVE_ROUNDS = 3  # far off and slow: more rounds would tell nothing
-_WATCHED_ROUNDS = 3  # each tells its worst moment, so one is not enough
+_NAIVE_ROUNDS = 3  # slow and far from the others, so a few rounds are sufficient
+_WATCHED_ROUNDS = 3  # each reports a maximum, so one is not enough
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What ``benchmarks.watched_service`` reports; see its ``Watch``."""
+    """The report of ``benchmarks.watched_service``; see its ``Watch``."""
 
     longest_ms: float
     longest_cpu_ms: float
@@ -41,7 +42,7 @@ def engine_alone(model: Path) -> float:
 
 
 def naive(cluster: Cluster, model: Path) -> Contender:
-    """Return the plain loop on topics of its own."""
+    """Return the plain loop on separate topics."""
     source, output = (
         cluster.topic("naive-in", partitions=4),
         cluster.topic("naive-out", partitions=4),
@@ -52,7 +53,7 @@ def naive(cluster: Cluster, model: Path) -> Contender:
 
 
 def watched(cluster: Cluster, contender: Contender, mix: Sequence[str], folder: Path) -> Watched:
-    """Run the service once more and look at its event loop and at its device."""
+    """Run the service once more and measure its event loop and its device."""
     report = folder / "watched.json"
     module = "benchmarks.watched_service"
     command = (sys.executable, "-m", module, str(report), *contender.command[3:])
@@ -117,11 +118,11 @@ def main() -> None:
         f"b / a = {b / a:.3f}, b / c = {b / c:.2f}. All texts are sent at once, so latency is the"
         f" time in the backlog: p50 {figures['service_p50_ms']:.0f} ms,"
         f" p99 {figures['service_p99_ms']:.0f} ms.\n\n"
-        f"In {_WATCHED_ROUNDS} runs of their own, over {backlog_s:.0f} s of backlog each, medians:"
-        f" the longest callback of the event loop took {figures['loop_longest_ms']:.1f} ms by the"
-        f" clock, the longest one computed for {figures['loop_longest_cpu_ms']:.1f} ms (model and"
-        f" broker share the cores); the device had no batch in {figures['device_waits_share']:.1%}"
-        " of the time.\n"
+        f"In {_WATCHED_ROUNDS} separate runs, over {backlog_s:.0f} s of backlog each, medians: the"
+        f" longest callback of the event loop took {figures['loop_longest_ms']:.1f} ms of wall"
+        f" time, and {figures['loop_longest_cpu_ms']:.1f} ms of CPU time (model and broker share"
+        f" the cores); the device had no batch in {figures['device_waits_share']:.1%} of the"
+        " time.\n"
     )
     runs = {
         "engine": alone,

@@ -1,6 +1,6 @@
-"""vLLM's engine alone, offline: all prompts of a run are given to it at once, ready as token ids.
+"""vLLM's engine alone, offline: it gets all prompts of a run at once, as token ids.
 
-A process of its own, as the service's worker has one. Takes one JSON argument, prints one line.
+Runs in a separate process, like the service's worker. Takes one JSON argument, prints one line.
 """
 
 import json
@@ -9,21 +9,21 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import texts
 from streamlabel.config.engines import VllmSettings
 from streamlabel.errors import InferenceError
-from streamlabel.models.label_reads import compile_reads
-from streamlabel.models.prompts import build_prompt
-from streamlabel.models.vllm_answers import FirstTokenReader, Reader
-from streamlabel.models.vllm_modes import OPENERS
-from streamlabel.models.vllm_plan import chat_of, task_of
-from streamlabel.models.vllm_runtime import VllmRuntime
+from streamlabel.models.label_scoring.label_reads import compile_reads
+from streamlabel.models.prompts.build_prompt import build_prompt
+from streamlabel.models.vllm.answers import FirstTokenReader, Reader
+from streamlabel.models.vllm.modes import OPENERS
+from streamlabel.models.vllm.plan import chat_of, task_of
+from streamlabel.models.vllm.runtime import VllmRuntime
+from testing import texts
 
 _WARM_UP = 64
 
 
 def reader_of(settings: VllmSettings, runtime: VllmRuntime) -> FirstTokenReader:
-    """Return another task's reader on an engine that runs already."""
+    """Return the reader of another task on a running engine."""
     _, chat = chat_of(settings)
     task = task_of(settings)
     prompt = build_prompt(
@@ -38,7 +38,7 @@ def reader_of(settings: VllmSettings, runtime: VllmRuntime) -> FirstTokenReader:
 
 
 def measure(reader: Reader, runtime: VllmRuntime, messages: Sequence[str]) -> dict[str, float]:
-    """Return texts/s and the share of prompt tokens that came out of the prefix cache."""
+    """Return texts/s and the fraction of prompt tokens from the prefix cache."""
     prepared = [p for p in reader.prepare(messages) if not isinstance(p, InferenceError)]
     assert len(prepared) == len(messages)
     runtime.call(reader.read(prepared[:_WARM_UP]))
@@ -55,7 +55,7 @@ def measure(reader: Reader, runtime: VllmRuntime, messages: Sequence[str]) -> di
 
 
 def main() -> None:
-    """Start one engine; measure its own task, and every other one of the argument."""
+    """Start one engine; measure its own task and all other tasks of the argument."""
     asked: dict[str, Any] = json.loads(sys.argv[1])
     settings = VllmSettings.model_validate(asked["settings"])
     messages = texts.read("sms_spam", "dev")[: asked["texts"]]

@@ -1,8 +1,8 @@
-"""``streamlabel run`` that notes how long its event loop is held up and how long its device waits.
+"""``streamlabel run`` with measurements of event loop delays and of the device's idle time.
 
 Usage: python -m benchmarks.watched_service REPORT.json run -c CONFIG. Two functions are wrapped
-before the service starts: the one that runs every callback of the loop, and the one that hands a
-batch to the worker. The service itself is the ordinary one.
+before the service starts: the one that runs every callback of the loop, and the one that passes a
+batch to the worker. The service itself is unchanged.
 """
 
 import asyncio
@@ -14,21 +14,22 @@ from pathlib import Path
 from typing import Any
 
 from streamlabel.consumer.pipeline import Pipeline
-from streamlabel.models.base import InferenceError, Prediction, PreparedText
-from streamlabel.models.worker import WorkerClassifier
+from streamlabel.errors import InferenceError
+from streamlabel.models.core.classifier import Prediction, PreparedText
+from streamlabel.models.worker.worker_classifier import WorkerClassifier
 
-_BACKLOG_ITEMS = 200  # so many records in flight: none of them is the reason for waiting
+_BACKLOG_ITEMS = 200  # with this many records in flight, the device is not idle for lack of input
 _WARM_UP_S = 2.0  # from the first batch on
 
 
 class Watch:
-    """What was seen.
+    """The measurements.
 
     Attributes:
-        longest_s: longest callback of the loop, by the clock on the wall.
-        longest_cpu_s: longest one by the time its thread computed.
+        longest_s: longest callback of the loop, in wall time.
+        longest_cpu_s: longest callback in CPU time of its thread.
         waiting_s: time in which a stream of the device had no batch although there was a backlog,
-            as a share of all streams.
+            averaged over all streams.
         backlog_s: time in which there was a backlog.
     """
 
@@ -57,7 +58,7 @@ class Watch:
         async def counted(
             worker: WorkerClassifier, prepared: Sequence[PreparedText]
         ) -> list[Prediction | InferenceError]:
-            streams = max(1, worker.max_in_flight - 1)
+            streams = max(1, worker.hints.max_in_flight - 1)
             self._changed(streams, +1)
             try:
                 return await classify(worker, prepared)

@@ -1,1 +1,1 @@
-"""What an operator may change: settings, where they come from, and examples."""
+"""The settings of the service: types, sources, validation, and example files."""

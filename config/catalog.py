@@ -1,26 +1,33 @@
-"""Every setting there is: its path, type, default and description, read from the models."""
+"""All settings with path, type, default and description, read from the pydantic models."""
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
-from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from streamlabel.config import installed
+from streamlabel.config.annotations import parts_of, type_text
+from streamlabel.config.places import Place, place_in
 from streamlabel.config.section import Section
 from streamlabel.config.settings import Settings
 
 __all__ = [
+    "CHOICES",
     "ENV_PREFIX",
+    "SECTIONS",
     "Entry",
     "Path",
     "annotations_at",
     "entries",
+    "entries_in_use",
     "env_name",
     "parts_of",
+    "paths_in",
     "sections_in",
     "takes_none",
 ]
@@ -29,18 +36,26 @@ ENV_PREFIX = "STREAMLABEL__"
 
 Path = tuple[str, ...]
 
+# Sections that another distribution may provide, and the settings that select it.
+SECTIONS: Final[Mapping[Path, installed.Kind]] = MappingProxyType(
+    {("model",): "back end", ("input", "decoder"): "format"}
+)
+CHOICES: Final[Mapping[Path, installed.Kind]] = MappingProxyType(
+    {("model", "backend"): "back end", ("input", "format"): "format"}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One setting.
 
     Attributes:
-        path: where it stands, for example ``("kafka", "group_id")``.
+        path: its place in the configuration, for example ``("kafka", "group_id")``.
         backend: the model back end that has it; None outside ``model``.
         annotation: its type.
-        default: as in the code; None with ``required``.
+        default: None if ``required``.
         description: what it does.
-        required: it has no default.
+        required: whether it has no default.
     """
 
     path: Path
@@ -58,7 +73,7 @@ class Entry:
     @property
     def type_text(self) -> str:
         """The type as an operator reads it."""
-        return _type_text(self.annotation)
+        return type_text(self.annotation)
 
 
 def env_name(path: Path) -> str:
@@ -67,7 +82,7 @@ def env_name(path: Path) -> str:
 
 
 def sections_in(annotation: Any) -> tuple[type[Section], ...]:  # noqa: ANN401 any type annotation
-    """Return the section an annotation stands for; several for a choice of back ends; or none."""
+    """Return the sections in an annotation: one, several for a choice of back ends, or none."""
     return tuple(
         part
         for part in parts_of(annotation)
@@ -75,15 +90,26 @@ def sections_in(annotation: Any) -> tuple[type[Section], ...]:  # noqa: ANN401 a
     )
 
 
-@cache
 def annotations_at(path: Path) -> tuple[Any, ...]:
     """Return the types that ``path`` may have (one per back end that has it); empty if unknown.
 
-    A key of a mapping (``routing.thresholds.spam``) has the type of the mapping's values, a place
-    in a list (``model.labels.0``) that of its elements.
+    A key of a mapping (``routing.thresholds.spam``) has the type of the mapping's values, an
+    element of a list (``model.labels.0``) that of the list's elements. Back ends and formats of
+    other distributions are included once they are imported.
     """
+    return _annotations_at(path, _from_others())
+
+
+def _from_others() -> tuple[tuple[Path, type[Section]], ...]:
+    return tuple(
+        (path, each.settings) for path, kind in SECTIONS.items() for each in installed.found(kind)
+    )
+
+
+@cache
+def _annotations_at(path: Path, others: tuple[tuple[Path, type[Section]], ...]) -> tuple[Any, ...]:
     found: list[Any] = [Settings]
-    for name in path:
+    for depth, name in enumerate(path, start=1):
         deeper: list[Any] = []
         for annotation in found:
             sections = sections_in(annotation)
@@ -98,25 +124,39 @@ def annotations_at(path: Path) -> tuple[Any, ...]:
                     for part in parts_of(annotation)
                     if get_origin(part) is dict or (get_origin(part) is list and name.isdecimal())
                 ]
-        found = deeper
+        found = deeper + [section for at, section in others if at == path[:depth]]
     return tuple(found)
 
 
 @cache
 def entries() -> tuple[Entry, ...]:
-    """Return every setting in the order of the code, the back ends of ``model`` one by one."""
+    """Return every built-in setting in the order of definition, one back end after the other."""
     return tuple(_entries(Settings, (), None))
 
 
+def entries_in_use() -> tuple[Entry, ...]:
+    """Return every built-in setting, and those of imported back ends and formats of others."""
+    others = (
+        entry
+        for path, section in _from_others()
+        for entry in _entries(section, path, _backend_of(section))
+    )
+    return (*entries(), *others)
+
+
+def _backend_of(section: type[Section]) -> str | None:
+    tag = section.model_fields.get("backend")
+    return str(tag.default) if tag else None
+
+
 def _entries(section: type[Section], path: Path, backend: str | None) -> Iterator[Entry]:
-    # what tells the back ends apart comes first
+    # the discriminator comes first
     fields = sorted(section.model_fields.items(), key=lambda item: item[0] != "backend")
     for name, field in fields:
         here = (*path, name)
-        inner = sections_in(field.annotation)
+        inner = [part for part in sections_in(field.annotation) if part.model_fields]
         for part in inner:
-            tag = part.model_fields.get(str(field.discriminator)) if field.discriminator else None
-            yield from _entries(part, here, str(tag.default) if tag else backend)
+            yield from _entries(part, here, _backend_of(part) or backend)
         if not inner:
             yield Entry(
                 path=here,
@@ -128,6 +168,21 @@ def _entries(section: type[Section], path: Path, backend: str | None) -> Iterato
             )
 
 
+def paths_in(section: Section, above: Path = ()) -> Iterator[tuple[str, str, Place]]:
+    """Yield dotted name, path and kind of every setting with a value that names a file or folder.
+
+    The path of a task file is not included: the content of the file has replaced it.
+    """
+    for name, field in type(section).model_fields.items():
+        here = (*above, name)
+        value = getattr(section, name)
+        place = place_in(_annotation(field))
+        if isinstance(value, Section):
+            yield from paths_in(value, here)
+        elif place is not None and value is not None:
+            yield ".".join(here), str(value), place
+
+
 def _annotation(field: FieldInfo) -> Any:  # noqa: ANN401 any type annotation
     return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
 
@@ -137,65 +192,8 @@ def _default(field: FieldInfo) -> Any:  # noqa: ANN401 any default
     return None if default is PydanticUndefined else default
 
 
-def parts_of(annotation: Any) -> Iterator[Any]:  # noqa: ANN401 any type annotation
-    """Yield what a value may be: the annotation without Annotated, unions and None."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        yield from parts_of(get_args(annotation)[0])
-    elif origin in {Union, types.UnionType}:
-        for part in get_args(annotation):
-            yield from parts_of(part)
-    elif annotation is not types.NoneType:
-        yield annotation
-
-
 def takes_none(annotation: Any) -> bool:  # noqa: ANN401 any type annotation
     """Return True if the setting may be left empty (null)."""
     if get_origin(annotation) in {Annotated, Union, types.UnionType}:
         return any(part is types.NoneType or takes_none(part) for part in get_args(annotation))
     return False
-
-
-_NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false"}
-
-
-def _type_text(annotation: Any) -> str:  # noqa: ANN401 any type annotation
-    texts = []
-    for part in parts_of(annotation):
-        origin, args = get_origin(part), get_args(part)
-        if origin is Literal:
-            texts.append(", ".join(str(arg) for arg in args))
-        elif origin is list:
-            texts.append(f"list of {_type_text(args[0])}")
-        elif origin is dict:
-            texts.append(f"mapping of {_type_text(args[0])} to {_type_text(args[1])}")
-        elif part is SecretStr:
-            texts.append("secret text")
-        elif isinstance(part, type) and issubclass(part, Section):
-            texts.append(f"mappings with {', '.join(part.model_fields)}")
-        else:
-            texts.append(_NAMES.get(part, str(getattr(part, "__name__", part)).lower()))
-    limits = [text for item in _metadata(annotation) for text in _limit_texts(item)]
-    return ", ".join([" or ".join(texts), *limits])
-
-
-def _metadata(annotation: Any) -> Iterator[Any]:  # noqa: ANN401 any type annotation
-    if get_origin(annotation) is Annotated:
-        inner, *metadata = get_args(annotation)
-        yield from _metadata(inner)
-        for item in metadata:
-            yield from item.metadata if isinstance(item, FieldInfo) else (item,)
-    elif get_origin(annotation) in {Union, types.UnionType}:
-        for part in get_args(annotation):
-            yield from _metadata(part)
-
-
-_LIMITS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-
-
-def _limit_texts(constraint: Any) -> list[str]:  # noqa: ANN401 any constraint object
-    return [
-        f"{sign} {getattr(constraint, name)}"
-        for name, sign in _LIMITS.items()
-        if getattr(constraint, name, None) is not None
-    ]

@@ -1,116 +1,158 @@
-"""Models that something else runs: vLLM's engine in the worker process, or a remote endpoint."""
+"""The settings of models on vLLM, which runs in the worker process, and of remote endpoints."""
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
-from streamlabel.config.section import Section
+from streamlabel.config.named_model import NamedModel
+from streamlabel.config.places import FileName
+from streamlabel.config.remote import RemoteSettings
 from streamlabel.config.task import Task
 
 __all__ = ["RemoteSettings", "VllmSettings"]
 
 
-class VllmSettings(Section):
-    """Any model on vLLM's engine, in the worker process: language models and encoders."""
+class VllmSettings(NamedModel):
+    """A language model or an encoder on vLLM, in the worker process."""
 
     backend: Literal["vllm"] = "vllm"
-    path: str = Field(description="Model folder, or hub id.", min_length=1)
-    revision: str | None = Field(None, description="Hub: commit to pin.")
     mode: Literal["one_token", "head", "prompted", "encoder"] = Field(
         "one_token",
-        description="one_token: read the answers' probabilities from the first token; head: the"
-        " same without the vocabulary, faster, but off-label mass is unknown; prompted: the model"
-        " writes scores; encoder: a BERT-type classifier.",
+        description="How the model classifies. one_token: read the probability of each answer at"
+        " the first generated token; head: compute the answers' logits only, which is"
+        " faster but leaves the off-label mass unknown; prompted: the model writes a"
+        " score for every label; encoder: a BERT-type classifier.",
     )
     task: Task | None = Field(
-        None, description="What to ask: a section, or the path of a YAML file. Not for encoder."
+        None,
+        description="The classification task (labels, definitions, instruction): a section, or"
+        " the path of a YAML file. Not used in mode encoder.",
     )
     labels: list[str] | None = Field(
-        None, description="encoder: names in the order of its outputs; default: its id2label."
+        None,
+        description="Mode encoder: label names in the order of the model's outputs. Default:"
+        " id2label of the model's config.json.",
     )
-    adapter: str | None = Field(
-        None, description="one_token, prompted: folder of a LoRA adapter, applied per request."
+    adapter: FileName | None = Field(
+        None,
+        description="Modes one_token and prompted: folder of a LoRA adapter, applied to every"
+        " request.",
     )
-    chat_template: str | None = Field(
-        None, description="Jinja file; default: the template that comes with the tokenizer."
+    chat_template: FileName | None = Field(
+        None, description="Path of a Jinja chat template. Default: the tokenizer's own template."
     )
     device: Literal["auto", "npu", "cuda", "cpu"] = Field(
-        "auto", description="What vLLM must find here; auto: whatever this vLLM was built for."
+        "auto",
+        description="Device that vLLM must use; the service does not start if vLLM finds another"
+        " one. auto: the device that the installed vLLM was built for.",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Of the weights; auto: bfloat16 on npu and cuda, float32 on cpu."
+        "auto",
+        description="Data type of the weights. auto: bfloat16 on npu and cuda, float32 on cpu.",
     )
     fp32_head: bool = Field(
         True,
-        description="Compute the last layer in float32: bfloat16 logits allow few confidences."
-        " Left off where the platform cannot (Ascend).",
+        description="Compute the output layer in float32, because bfloat16 logits are too coarse"
+        " for confidences. Ignored on platforms that do not support it (Ascend).",
     )
     quantization: str | None = Field(
-        None, description="As vLLM names it; default: what the model's config.json says."
+        None,
+        description="Quantization method, by vLLM's name. Default: the one in the model's"
+        " config.json.",
     )
     max_tokens: int = Field(
-        4096, ge=32, description="Longest prompt with its text; the model's own limit lowers it."
+        4096,
+        ge=32,
+        description="Maximum tokens of a prompt, text included. The model's own limit applies if"
+        " it is lower.",
     )
     long_text: Literal["head_tail", "head", "windows", "review"] = Field(
         "head_tail",
-        description="Longer texts keep both ends, or the beginning (an encoder: always); windows:"
-        " an encoder reads overlapping parts; review: cut, and a person looks.",
+        description="What happens to a text over max_tokens. head_tail: keep the beginning and"
+        " the end; head: keep the beginning (mode encoder always does); windows: mode"
+        " encoder reads overlapping windows; review: truncate, and send the record to"
+        " review.",
     )
-    window_stride_tokens: int = Field(64, ge=1, description="encoder: overlap of two windows.")
+    window_stride_tokens: int = Field(
+        64,
+        ge=1,
+        description="Mode encoder, long_text windows: tokens that two neighbouring windows share.",
+    )
     window_pool: Literal["mean", "max"] = Field(
-        "mean", description="encoder: how the windows' logits become one answer."
+        "mean",
+        description="Mode encoder, long_text windows: how the logits of the windows are combined.",
     )
     max_windows: int = Field(
-        64, ge=1, description="encoder: longer texts keep the first ones, flagged truncated."
+        64,
+        ge=1,
+        description="Mode encoder, long_text windows: maximum windows of a text. The rest of a"
+        " longer text is dropped and the output is flagged truncated.",
     )
     max_num_batched_tokens: int | None = Field(
         None,
         ge=32,
-        description="Tokens the engine computes in one step; default: 16384 on cuda, 8192 on npu,"
-        " 4096 on cpu. Raise it first: one-token answers are all prefill.",
+        description="Maximum tokens that the engine computes in one step. Default: 16384 on cuda,"
+        " 8192 on npu, 4096 on cpu. Raise this first to increase throughput:"
+        " one-token answers consist of prefill only.",
     )
     max_num_seqs: int | None = Field(
-        None, ge=1, description="Requests in one step; default: 1024 on cuda, 256 on npu and cpu."
+        None,
+        ge=1,
+        description="Maximum requests in one engine step. Default: 1024 on cuda, 256 on npu and"
+        " cpu.",
     )
     gpu_memory_utilization: float = Field(
-        0.9, gt=0, le=1, description="npu, cuda: share of the device's memory for the engine."
+        0.9,
+        gt=0,
+        le=1,
+        description="Fraction of the device memory that the engine may use (npu and cuda).",
     )
     kv_cache_gib: float | None = Field(
         None,
         gt=0,
-        description="Memory for the prefix cache and running requests; default: 4 on cpu, what"
-        " gpu_memory_utilization leaves elsewhere.",
+        description="GiB for the KV cache: cached prefixes and running requests. Default: 4 on"
+        " cpu; elsewhere the memory that remains under gpu_memory_utilization.",
     )
     block_size: int | None = Field(
         None,
         ge=16,
-        description="Tokens of a cached block; a shared instruction is cached in whole blocks."
-        " default: vLLM's (cuda 16, cpu and npu 128).",
+        description="Tokens in a block of the KV cache; a shared instruction is cached in whole"
+        " blocks. Default: vLLM's (16 on cuda, 128 on cpu and npu).",
     )
     prefix_caching: bool = Field(
-        True, description="Compute the instruction once and share it between texts."
+        True, description="Cache the instruction: compute it once and reuse it for every text."
     )
-    tensor_parallel: int = Field(1, ge=1, description="Devices that share one model.")
+    tensor_parallel: int = Field(
+        1, ge=1, description="Number of devices that the model is split across."
+    )
     enforce_eager: bool = Field(
-        False, description="No compiling, no graphs: starts faster, runs slower."
+        False,
+        description="Disable compilation and graph capture: the engine starts faster and runs"
+        " slower.",
     )
     additional_config: dict[str, Any] = Field(
-        default_factory=dict, description="Passed to the platform (vllm-ascend) as it is."
+        default_factory=dict,
+        description="Options passed unchanged to the vLLM platform plugin (vllm-ascend).",
     )
     max_in_flight: int = Field(
-        8, ge=1, description="Batches given to the engine at the same time; it merges them."
+        8,
+        ge=1,
+        description="Maximum batches submitted to the engine at the same time; the engine merges"
+        " them.",
     )
     request_timeout_s: float = Field(
-        120.0, gt=0, description="A text without an answer for this long is taken back."
+        120.0,
+        gt=0,
+        description="A request without an answer after this time is cancelled and its text fails.",
     )
     canary_interval_s: float = Field(
         30.0,
         gt=0,
-        description="A fixed text is asked this often: no answer, or another one, and the engine"
-        " is replaced.",
+        description="Interval between health checks, which classify a fixed text. If there is no"
+        " answer, or the answer differs from the first one, the engine is restarted.",
     )
     canary_timeout_s: float = Field(
-        60.0, gt=0, description="An engine that does not answer the fixed text within this hangs."
+        60.0, gt=0, description="The engine is restarted if a health check takes longer than this."
     )
 
     @model_validator(mode="after")
@@ -118,17 +160,21 @@ class VllmSettings(Section):
         if self.mode == "encoder":
             wrong = [name for name in ("task", "adapter") if getattr(self, name) is not None]
             if wrong:
-                raise ValueError(f"{wrong[0]}: mode encoder has none; remove it")
+                raise ValueError(f"{wrong[0]}: not supported by mode encoder; remove it")
         elif self.task is None:
-            raise ValueError(f"task: mode {self.mode} needs one; say what to ask")
+            raise ValueError(f"task: required by mode {self.mode}; set it")
         elif self.labels is not None:
-            raise ValueError(f"labels: mode {self.mode} takes those of the task; remove them")
+            raise ValueError(
+                f"labels: mode {self.mode} takes the labels of the task; remove this setting"
+            )
         elif self.long_text == "windows":
-            raise ValueError("long_text: windows are for mode encoder; choose head_tail")
+            raise ValueError("long_text: windows requires mode encoder; choose head_tail")
         if self.mode == "head" and self.adapter is not None:
-            raise ValueError("adapter: mode head has none; merge it into the model")
+            raise ValueError("adapter: not supported by mode head; merge it into the model")
         if self.mode == "head" and self.task is not None and self.task.scoring == "trie":
-            raise ValueError("task.scoring: mode head needs one_token; or set mode one_token")
+            raise ValueError(
+                "task.scoring: mode head supports one_token only; set one_token, or mode one_token"
+            )
         return self
 
     @model_validator(mode="after")
@@ -139,62 +185,3 @@ class VllmSettings(Section):
                 f"max_num_batched_tokens: {tokens} is less than max_num_seqs {seqs}; raise it"
             )
         return self
-
-
-class RemoteSettings(Section):
-    """A model behind an OpenAI-compatible endpoint: vLLM's server, or a hosted one."""
-
-    backend: Literal["remote"] = "remote"
-    base_url: str = Field(
-        description="Up to and including /v1.", min_length=1, pattern=r"^https?://"
-    )
-    model: str = Field(description="As the endpoint names it.", min_length=1)
-    task: Task = Field(description="What to ask: a section, or the path of a YAML file.")
-    api_key: SecretStr | None = Field(None, description="Sent as a bearer token; never logged.")
-    method: Literal["one_token", "prompted"] = Field(
-        "one_token",
-        description="one_token: read the answers from top_logprobs; prompted: the model writes"
-        " scores, for endpoints without log-probabilities.",
-    )
-    top_logprobs: int = Field(
-        20, ge=2, le=128, description="one_token: candidates asked for; most endpoints allow 20."
-    )
-    max_unknown_mass: float = Field(
-        0.01,
-        gt=0,
-        le=0.5,
-        description="one_token: a label outside the candidates is only bounded; where that leaves"
-        " the confidence uncertain by more than this, a person decides.",
-    )
-    guided_json: bool = Field(
-        True, description="prompted: send the JSON Schema of the answer, if the endpoint takes it."
-    )
-    token_limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
-        "max_tokens", description="How the endpoint calls the limit of an answer."
-    )
-    extra_body: dict[str, Any] = Field(
-        default_factory=dict,
-        description="Added to every request, for example {chat_template_kwargs:"
-        " {enable_thinking: false}} for Qwen3 on vLLM.",
-    )
-    max_text_chars: int = Field(
-        20_000, ge=100, description="Longer texts keep both ends of this many characters together."
-    )
-    long_text: Literal["head_tail", "review"] = Field(
-        "head_tail", description="Longer texts: both ends; review: the same, and a person looks."
-    )
-    concurrency: int = Field(32, ge=1, description="Requests at the same time.")
-    max_in_flight: int = Field(4, ge=1, description="Batches at the same time.")
-    request_timeout_s: float = Field(60.0, gt=0, description="Of one try.")
-    max_tries: int = Field(
-        5, ge=1, description="Tries of a text before a fixed one is asked: who is to blame?"
-    )
-    retry_backoff_s: float = Field(
-        0.5, gt=0, description="Wait before the second try; doubles up to 30 s, with jitter."
-    )
-    outage_timeout_s: float = Field(
-        300.0,
-        gt=0,
-        description="An endpoint that fails on everything for this long ends the service; nothing"
-        " is lost. Must be below worker.batch_timeout_s.",
-    )

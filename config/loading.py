@@ -1,13 +1,16 @@
-"""Settings from all their sources, each overriding the one before, validated as a whole."""
+"""Merges the settings of all sources, each overriding the one before, and validates the result."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
 from pydantic import ValidationError
 
-from streamlabel.config.catalog import Path
+from streamlabel.config import installed
+from streamlabel.config.catalog import CHOICES, Path
+from streamlabel.config.named_model import NamedModel
 from streamlabel.config.problems import sentence
 from streamlabel.config.section import Section
 from streamlabel.config.settings import Settings
@@ -37,6 +40,7 @@ class Loaded:
 
 
 _DEFAULT = Origin("default")
+_MODEL_PATH: Path = ("model", "path")
 
 
 def load(
@@ -45,21 +49,18 @@ def load(
     """Return the settings of ``path``, overridden by the environment, overridden by flags.
 
     Args:
-        path: the YAML file; None: the environment and flags say everything.
+        path: the YAML file; None: only the environment and flags are read.
         overrides: dotted path -> text, as after ``--set``; lists and mappings as JSON.
         environ: ``STREAMLABEL__KAFKA__GROUP_ID`` sets ``kafka.group_id``. The files in the folder
             that ``STREAMLABEL_SECRETS_DIR`` names are read as variables, below the environment.
+            ``${NAME}`` in the file is replaced from here, too.
 
     Raises:
-        ConfigError: one sentence per problem, one a line; a secret's value is in none of them.
+        ConfigError: the message has one line per problem, and never the value of a secret.
     """
-    problems: list[str] = []
-    given = [
-        *from_file(path),
-        *from_variables(secret_files(environ), problems, in_files=True),
-        *from_variables(environ, problems, in_files=False),
-        *from_flags(overrides, problems),
-    ]
+    given, problems = _read(path, overrides, environ)
+    if _import_installed(given):  # how values are read depends on the types of their settings
+        given, problems = _read(path, overrides, environ)
     if problems:
         raise ConfigError("\n".join(problems))
     tree, origins = _merge(given)
@@ -68,10 +69,47 @@ def load(
     except ValidationError as error:
         details = error.errors(include_url=False)
     else:
+        _note_folder(settings, origins, path)
         return Loaded(settings, dict(_origins(settings, origins)))
     # outside the handler: pydantic's error holds every input, secrets too, and must not be chained
     lines = [sentence(detail, origin=lambda at: _nearest_origin(at, origins)) for detail in details]
     raise ConfigError("\n".join(dict.fromkeys(lines)))
+
+
+def _read(
+    path: FilePath | None, overrides: Mapping[str, str], environ: Mapping[str, str]
+) -> tuple[list[Given], list[str]]:
+    """Return the values of all sources in ascending precedence, and the problems found."""
+    problems: list[str] = []
+    given = [
+        *from_file(path, environ, problems),
+        *from_variables(secret_files(environ), problems, in_files=True),
+        *from_variables(environ, problems, in_files=False),
+        *from_flags(overrides, problems),
+    ]
+    return given, problems
+
+
+def _import_installed(given: list[Given]) -> bool:
+    """Import the selected back end and format if other distributions provide them."""
+    named = {item.path: item.value for item in given if item.path in CHOICES}
+    imported = False
+    for path, name in named.items():
+        kind = CHOICES[path]
+        if isinstance(name, str) and name in installed.names(kind):
+            # errors are reported when the settings are validated
+            with suppress(ConfigError):
+                installed.find(kind, name)
+                imported = True
+    return imported
+
+
+def _note_folder(settings: Settings, origins: Mapping[Path, Origin], file: FilePath | None) -> None:
+    """If the model's path was taken as a hub id, note where a folder of that name would be."""
+    if isinstance(settings.model, NamedModel) and not FilePath(settings.model.path).is_absolute():
+        is_from_file = origins[_MODEL_PATH].kind == "file" and file is not None
+        base = file.expanduser().absolute().parent if is_from_file and file else FilePath.cwd()
+        settings.model.looked_for(base / settings.model.path)
 
 
 def _merge(given: list[Given]) -> tuple[dict[str, Any], dict[Path, Origin]]:

@@ -1,14 +1,19 @@
-"""Which model classifies, and how: one section per back end, told apart by ``backend``."""
+"""Which model classifies, and how: one section per back end, selected by ``backend``."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidatorFunctionWrapHandler
 
+from streamlabel.config import installed
 from streamlabel.config.engines import RemoteSettings, VllmSettings
+from streamlabel.config.named_model import NamedModel
+from streamlabel.config.places import FileName
 from streamlabel.config.section import Section
 from streamlabel.config.task import Task
+from streamlabel.errors import ConfigError
 
 __all__ = [
+    "BACKENDS",
     "CausalSettings",
     "EncoderSettings",
     "FakeSettings",
@@ -18,130 +23,173 @@ __all__ = [
     "RemoteSettings",
     "VllmSettings",
     "WorkerSettings",
+    "or_installed",
 ]
 
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|npu(:\d+)?)$")]
 
 
 class WorkerSettings(Section):
-    """The process that owns the device."""
+    """The worker process, which runs the model."""
 
-    load_timeout_s: float = Field(600.0, gt=0, description="Loading the model may take this long.")
+    load_timeout_s: float = Field(600.0, gt=0, description="Maximum time to load the model.")
     batch_timeout_s: float = Field(
-        600.0, gt=0, description="A batch without an answer for this long: the worker is killed."
+        600.0,
+        gt=0,
+        description="The worker process is killed and restarted if a batch takes longer than"
+        " this. Time in which the service or the worker was suspended does not count.",
     )
     max_restarts: int = Field(
-        5, ge=0, description="Restarts within restart_window_s before the service gives up."
+        5,
+        ge=0,
+        description="Worker restarts within restart_window_s after which the service stops."
+        " Restarts caused by isolating a single faulty text do not count.",
     )
-    restart_window_s: float = Field(300.0, gt=0, description="See max_restarts.")
+    restart_window_s: float = Field(
+        300.0, gt=0, description="Time window in which restarts are counted, see max_restarts."
+    )
     restart_backoff_s: float = Field(
-        0.5, gt=0, description="Wait before the first restart; doubles up to 30 s."
+        0.5, gt=0, description="Delay before the first restart; doubles up to 30 s."
     )
 
 
-class EncoderSettings(Section):
-    """A BERT-type encoder: any AutoModelForSequenceClassification folder or hub id."""
+class EncoderSettings(NamedModel):
+    """A BERT-type encoder: any AutoModelForSequenceClassification folder or hub model."""
 
     backend: Literal["encoder"] = "encoder"
-    path: str = Field(description="Model folder, or hub id.", min_length=1)
-    revision: str | None = Field(None, description="Hub: commit to pin.")
-    device: Device = Field("auto", description="auto picks npu, then cuda, then cpu.")
+    device: Device = Field(
+        "auto", description="Device to use. auto: the first of npu, cuda and cpu that is available."
+    )
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = Field(
         "float32",
-        description="Of the products; probabilities are always computed in float32. auto: bfloat16"
-        " where the device is fast in it and a test at start says that every probability stays"
-        " within 0.02 of float32's.",
+        description="Data type of matrix products; probabilities are always computed in float32."
+        " auto: bfloat16 if the device supports it and a test at start shows that"
+        " every probability stays within 0.02 of the float32 result.",
     )
-    threads: int | None = Field(None, ge=1, description="CPU threads; default: all cores.")
+    threads: int | None = Field(
+        None, ge=1, description="Number of CPU threads. Default: one per core."
+    )
     problem_type: Literal["auto", "single_label", "multi_label"] = Field(
-        "auto", description="auto reads the model's own problem_type."
+        "auto",
+        description="Whether a text has exactly one label or any number of labels. auto:"
+        " problem_type of the model's config.json.",
     )
     labels: list[str] | None = Field(
-        None, description="Names in the order of the model's outputs; default: its id2label."
+        None,
+        description="Label names in the order of the model's outputs. Default: id2label of the"
+        " model's config.json.",
     )
     max_tokens: int | None = Field(
-        None, ge=8, description="Longest row, special tokens included; default: the model's own."
+        None,
+        ge=8,
+        description="Maximum tokens of a text, special tokens included. Default: the model's own"
+        " limit.",
     )
     long_text: Literal["truncate", "windows", "review"] = Field(
         "truncate",
-        description="Longer texts: cut and flag, read as overlapping windows, or send to review.",
+        description="What happens to a text over max_tokens. truncate: cut it and flag the"
+        " output; windows: classify overlapping windows and combine them; review: cut"
+        " it and send the record to review.",
     )
-    window_stride_tokens: int = Field(64, ge=1, description="Overlap of two windows.")
+    window_stride_tokens: int = Field(
+        64, ge=1, description="long_text windows: tokens that two neighbouring windows share."
+    )
     window_pool: Literal["mean", "max"] = Field(
-        "mean", description="How the windows' logits become one answer."
+        "mean", description="long_text windows: how the logits of the windows are combined."
     )
     max_windows: int = Field(
-        64, ge=1, description="Longer texts keep the first ones and are flagged truncated."
+        64,
+        ge=1,
+        description="long_text windows: maximum windows of a text. The rest of a longer text is"
+        " dropped and the output is flagged truncated.",
     )
 
 
-class CausalSettings(Section):
+class CausalSettings(NamedModel):
     """A language model with a chat template, run by transformers in the worker process."""
 
-    path: str = Field(description="Model folder, or hub id.", min_length=1)
-    task: Task = Field(description="What to ask: a section, or the path of a YAML file.")
-    revision: str | None = Field(None, description="Hub: commit to pin.")
-    adapter: str | None = Field(None, description="Folder of a LoRA adapter (needs peft).")
-    chat_template: str | None = Field(
-        None, description="Jinja file; default: the template that comes with the tokenizer."
+    task: Task = Field(
+        description="The classification task (labels, definitions, instruction): a section, or"
+        " the path of a YAML file."
     )
-    device: Device = Field("auto", description="auto picks npu, then cuda, then cpu.")
+    adapter: FileName | None = Field(None, description="Folder of a LoRA adapter. Requires peft.")
+    chat_template: FileName | None = Field(
+        None, description="Path of a Jinja chat template. Default: the tokenizer's own template."
+    )
+    device: Device = Field(
+        "auto", description="Device to use. auto: the first of npu, cuda and cpu that is available."
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Of the weights; auto: bfloat16 on npu and cuda, float32 on cpu."
+        "auto",
+        description="Data type of the weights. auto: bfloat16 on npu and cuda, float32 on cpu.",
     )
     fp32_head: bool = Field(
         True,
-        description="Compute the last layer in float32: bfloat16 logits allow few confidences."
-        " Costs vocabulary x hidden x 4 bytes where dtype is not float32.",
+        description="Compute the output layer in float32, because bfloat16 logits are too coarse"
+        " for confidences. Takes vocabulary size x hidden size x 4 bytes more memory"
+        " unless dtype is float32.",
     )
-    threads: int | None = Field(None, ge=1, description="CPU threads; default: all cores.")
+    threads: int | None = Field(
+        None, ge=1, description="Number of CPU threads. Default: one per core."
+    )
     max_tokens: int = Field(
-        4096, ge=32, description="Longest prompt with its text; the model's own limit lowers it."
+        4096,
+        ge=32,
+        description="Maximum tokens of a prompt, text included. The model's own limit applies if"
+        " it is lower.",
     )
     long_text: Literal["head_tail", "head", "review"] = Field(
         "head_tail",
-        description="Longer texts keep both ends, or the beginning; review: both ends, and a"
-        " person looks. Only the text is cut, never the instruction.",
-    )
-    reuse_prefix: bool = Field(
-        True, description="Compute the instruction once and share it between texts."
+        description="What happens to a text over max_tokens. head_tail: keep the beginning and"
+        " the end; head: keep the beginning; review: as head_tail, and send the"
+        " record to review. Only the text is cut, never the instruction.",
     )
 
 
 class GenerativeSettings(CausalSettings):
-    """One-token answers: the probabilities of the answers are read from the first token."""
+    """One-token answers: the probability of each answer is read at the first generated token."""
 
     backend: Literal["generative"] = "generative"
+    reuse_prefix: bool = Field(
+        True, description="Cache the instruction: compute it once and reuse it for every text."
+    )
 
 
 class PromptedSettings(CausalSettings):
-    """Prompted scores: the model writes one JSON object with an integer for every class."""
+    """Prompted scores: the model writes a JSON object with an integer score for every label."""
 
     backend: Literal["prompted"] = "prompted"
-    engine: Literal["transformers"] = Field("transformers", description="What runs the model.")
 
 
 class FakeSettings(Section):
-    """No model: a fixed function of the text, for trying out delivery and for load tests."""
+    """No model: labels by a checksum of the text, for load tests and for trying out delivery."""
 
     backend: Literal["fake"] = "fake"
-    labels: list[str] = Field(["a", "b", "c"], min_length=2, description="Names.")
-    batch_s: float = Field(0.0, ge=0, description="Time one batch takes.")
-    token_s: float = Field(0.0, ge=0, description="Time one padded token takes.")
-    fail_on: str | None = Field(
-        None, description="Texts that contain this raise an error, as a poison text would."
-    )
+    labels: list[str] = Field(["a", "b", "c"], min_length=2, description="Label names.")
+    batch_s: float = Field(0.0, ge=0, description="Simulated computing time per batch.")
+    token_s: float = Field(0.0, ge=0, description="Simulated computing time per padded token.")
+    fail_on: str | None = Field(None, description="Texts that contain this string raise an error.")
     crash_on: str | None = Field(
-        None, description="Texts that contain this kill the worker process."
+        None, description="Texts that contain this string crash the worker process."
     )
-    hang_on: str | None = Field(None, description="Texts that contain this are never answered.")
+    lose_device_on: str | None = Field(
+        None,
+        description="Texts that contain this string simulate the loss of the device, as a CUDA"
+        " assertion does.",
+    )
+    hang_on: str | None = Field(
+        None, description="Texts that contain this string hang: they are never answered."
+    )
     reject_on: str | None = Field(
-        None, description="Texts that contain this cannot be prepared; their neighbours can."
+        None, description="Texts that contain this string fail in preparation (tokenization)."
     )
     oom_over_tokens: int | None = Field(
-        None, ge=1, description="More padded tokens in a batch: out of device memory."
+        None,
+        ge=1,
+        description="Batches with more padded tokens than this simulate running out of device"
+        " memory.",
     )
-    max_in_flight: int = Field(1, ge=1, description="Batches it takes at the same time.")
+    max_in_flight: int = Field(1, ge=1, description="Maximum batches in progress at the same time.")
 
 
 ModelSettings = Annotated[
@@ -153,3 +201,33 @@ ModelSettings = Annotated[
     | FakeSettings,
     Field(discriminator="backend"),
 ]
+
+# The names of the built-in back ends.
+BACKENDS: Final[tuple[str, ...]] = tuple(
+    section.model_fields["backend"].default for section in get_args(get_args(ModelSettings)[0])
+)
+
+
+def or_installed(value: Any, ours: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401 any value
+    """Validate the section ``model``: by ``ours``, or by the back end of another distribution.
+
+    Raises:
+        ValueError: that back end is broken, or has the name of a built-in one.
+        ValidationError: a setting is unknown or invalid.
+    """
+    given = isinstance(value, dict)
+    name = value.get("backend") if given else getattr(value, "backend", None)
+    if not isinstance(name, str):
+        return ours(value)
+    try:
+        if name in BACKENDS:
+            installed.refuse_own("back end", name)
+            return ours(value)
+        if name not in installed.names("back end"):
+            return ours(value)
+        section = installed.find("back end", name).settings
+    except ConfigError as error:
+        raise ValueError(f"backend: {error}") from error
+    # A union, so that errors name the back end in the same way as built-in ones.
+    either: Any = Annotated[FakeSettings | section, Field(discriminator="backend")]
+    return TypeAdapter(either).validate_python(value)

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in sentences that name the field and the fix."""
+"""Error messages for an invalid configuration; each names the field and the fix."""
 
 import difflib
 import json
@@ -8,8 +8,16 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic_core import ErrorDetails
 
-from streamlabel.config.catalog import Path, annotations_at, entries, parts_of, sections_in
-from streamlabel.config.settings import Settings
+from streamlabel.config import installed
+from streamlabel.config.catalog import (
+    Path,
+    annotations_at,
+    entries_in_use,
+    parts_of,
+    sections_in,
+)
+from streamlabel.config.masking import mask_credentials, masked
+from streamlabel.config.model import BACKENDS
 
 __all__ = ["is_secret", "nearest_setting", "sentence"]
 
@@ -20,21 +28,21 @@ def is_secret(path: Path) -> bool:
 
 
 def nearest_setting(path: Path, *, backend: str | None = None) -> str:
-    """Return advice about a path that is no setting: the nearest one, or what there is.
+    """Return advice about an unknown setting: the closest name, or the valid names.
 
-    Looks beside the wrong name first, then for the same name anywhere.
+    Compares with the names of the same section first, then with those of all sections.
     """
     *parent, name = path
     valid = _names_in(tuple(parent), backend)
     close = difflib.get_close_matches(_plain(name), valid, n=1)
     if close:
         return f"did you mean {_dotted((*parent, close[0]))}?"
-    by_name = {entry.path[-1]: entry.name for entry in entries()}
+    by_name = {entry.path[-1]: entry.name for entry in entries_in_use()}
     close = difflib.get_close_matches(_plain(name), by_name, n=1, cutoff=0.8)
     if close:
         return f"did you mean {by_name[close[0]]}?"
     if not valid:
-        return f"{'.'.join(parent)} is one value and has no parts"
+        return f"{'.'.join(parent)} is a single value and has no sub-settings"
     return f"{'.'.join(parent) or 'the configuration'} has {', '.join(valid)}"
 
 
@@ -57,7 +65,7 @@ def sentence(error: ErrorDetails, *, origin: Callable[[Path], str]) -> str:
     elif kind == "extra_forbidden":
         text = _unknown_setting(path, backend)
     elif kind == "missing":
-        text = _missing(path)
+        text = _missing(path, backend)
     elif kind == "value_error":
         return _from_validator(path, str(context["error"]), origin)
     else:
@@ -68,7 +76,7 @@ def sentence(error: ErrorDetails, *, origin: Callable[[Path], str]) -> str:
 
 
 def _from_validator(path: Path, message: str, origin: Callable[[Path], str]) -> str:
-    """Our own checks across fields start with the field's name; make it a full path."""
+    """Our own validators start their message with the field's name; make it a full path."""
     names, colon, rest = message.partition(": ")
     if not colon or not any(sections_in(annotation) for annotation in annotations_at(path)):
         return _with_origin(f"{_dotted(path)}: {message}", origin(path))
@@ -79,26 +87,39 @@ def _from_validator(path: Path, message: str, origin: Callable[[Path], str]) -> 
 
 
 def _with_origin(text: str, where: str) -> str:
+    text = mask_credentials(text)  # our own validators may quote a value
     return f"{text} ({where})" if where else text
 
 
+# Back end and path -> why a setting of earlier versions was removed.
+_REMOVED: Mapping[tuple[str | None, Path], str] = {
+    ("prompted", ("model", "engine")): "was removed: transformers is the only engine; delete it",
+}
+
+
 def _unknown_setting(path: Path, backend: str | None) -> str:
+    if removed := _REMOVED.get((backend, path)):
+        return removed
     others = sorted(
-        {str(e.backend) for e in entries() if e.backend and e.path[: len(path)] == path}
+        {str(e.backend) for e in entries_in_use() if e.backend and e.path[: len(path)] == path}
     )
     if backend and others:
-        return f"the back end {backend} has no such setting, only {', '.join(others)}; leave it out"
+        return f"the back end {backend} has no such setting, only {', '.join(others)}; delete it"
     return f"unknown setting; {nearest_setting(path, backend=backend)}"
 
 
-def _missing(path: Path) -> str:
+def _missing(path: Path, backend: str | None) -> str:
     if path == ("model",):
         choices = ", ".join(_backends())
         return (
-            "missing; say which model to use, for example"
+            "missing; choose a model, for example"
             f" model: {{backend: encoder, path: FOLDER}} (back ends: {choices})"
         )
-    descriptions = [entry.description for entry in entries() if entry.path == path]
+    descriptions = [
+        entry.description
+        for entry in entries_in_use()
+        if entry.path == path and (backend is None or entry.backend in {None, backend})
+    ]
     return f"missing; set it: {descriptions[0].rstrip('.')}" if descriptions else "missing; set it"
 
 
@@ -106,18 +127,24 @@ def _unknown_backend(given: str) -> str:
     choices = _backends()
     close = difflib.get_close_matches(given.lower(), choices, n=1)
     shown = json.dumps(given[:40], ensure_ascii=False)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(choices)}"
-    return f"{shown} is no back end; {hint}"
+    if close:
+        return f"{shown} is not a back end; did you mean {close[0]}?"
+    others = installed.names("back end")
+    more = f"; installed: {', '.join(others)}" if others else ""
+    return (
+        f"{shown} is not a back end; available: {', '.join(BACKENDS)}{more};"
+        f" {installed.how_to_register('back end')}"
+    )
 
 
 def _shown(path: Path, value: Any) -> str:  # noqa: ANN401 whatever was given
-    """The value in words; nothing for a secret, and nothing that is not one plain value."""
+    """Return ", is VALUE"; of a mapping or list only the kind, "" for a secret or long value."""
     if isinstance(value, dict | list):
         return f", is a {'mapping' if isinstance(value, dict) else 'list'}"
     in_section = any(sections_in(annotation) for annotation in annotations_at(path))
     if in_section or is_secret(path) or not isinstance(value, str | int | float | None):
         return ""
-    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    text = "nothing" if value is None else json.dumps(masked(value), ensure_ascii=False)
     return f", is {text}" if len(text) <= 80 else ""
 
 
@@ -160,12 +187,12 @@ _WRONG: dict[str, Rendering] = {
 
 
 def _path(loc: tuple[int | str, ...]) -> tuple[Path, str | None]:
-    """Take the back end's name, which pydantic puts into the location, out of it."""
+    """Split pydantic's location into the path and the name of the back end in it, if any."""
     path: Path = ()
     backend = None
     for part in loc:
         at = annotations_at(path)
-        if len({s for annotation in at for s in sections_in(annotation)}) > 1 and not backend:
+        if any(len(sections_in(annotation)) > 1 for annotation in at) and not backend:
             backend = str(part)
         elif part != "[key]":
             path = (*path, str(part))
@@ -190,12 +217,9 @@ def _names_in(path: Path, backend: str | None) -> list[str]:
 
 
 def _backends() -> list[str]:
-    return [
-        str(section.model_fields["backend"].default)
-        for section in sections_in(Settings.model_fields["model"].annotation)
-    ]
+    return [*BACKENDS, *installed.names("back end")]
 
 
 def _plain(name: str) -> str:
-    """Users know Kafka's names: bootstrap.servers is bootstrap_servers."""
+    """Return a name as ours are spelled: users know Kafka's bootstrap.servers."""
     return name.lower().replace(".", "_").replace("-", "_")

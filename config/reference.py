@@ -1,19 +1,23 @@
-"""What is generated from the settings: default.yaml, the reference page and the JSON Schema.
+"""Generates default.yaml, the reference page and the JSON Schema from the settings.
 
 ``python -m streamlabel.config.reference ROOT`` writes them below a source tree;
-``scripts/generate`` calls it, and a test compares.
+``scripts/generate`` calls it, and a test checks that they are up to date.
 """
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, get_origin
+from typing import Any, Literal, Union, get_origin
 
 import yaml
+from pydantic import Field, create_model
 
 from streamlabel.config.catalog import Entry, entries, env_name, parts_of, sections_in
+from streamlabel.config.input_format import FORMATS
+from streamlabel.config.installed import Installed
+from streamlabel.config.kafka import InputSettings
 from streamlabel.config.settings import Settings
 
 __all__ = ["default_yaml", "files", "json_schema", "markdown"]
@@ -30,21 +34,50 @@ def files() -> dict[str, str]:
     }
 
 
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a configuration file, for editors."""
-    schema = Settings.model_json_schema()
+def json_schema(others: Sequence[Installed] = ()) -> dict[str, Any]:
+    """Return the JSON Schema of a configuration file, for editors.
+
+    Args:
+        others: back ends and formats of other distributions.
+    """
+    schema = _with_others(others).model_json_schema() if others else Settings.model_json_schema()
     schema["title"] = "Streamlabel configuration"
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def default_yaml() -> str:
-    """Return a configuration file that says what the code's defaults say, with descriptions.
+def _with_others(others: Sequence[Installed]) -> type[Settings]:
+    """Return a settings class that also accepts these back ends and formats."""
+    fields: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
+    if backends := [each.settings for each in others if each.kind == "back end"]:
+        ours = sections_in(Settings.model_fields["model"].annotation)
+        fields["model"] = (
+            Union[(*ours, *backends)],
+            Field(discriminator="backend", description=Settings.model_fields["model"].description),
+        )
+    if formats := [each for each in others if each.kind == "format"]:
+        named, settings = InputSettings.model_fields["format"], [each.settings for each in formats]
+        inputs["format"] = (
+            Literal[(*FORMATS, *(each.name for each in formats))],
+            Field(FORMATS[0], description=named.description),
+        )
+        inputs["decoder"] = (
+            Union[(*dict.fromkeys(settings), None)],
+            Field(None, description=InputSettings.model_fields["decoder"].description),
+        )
+        section = create_model("InputSettings", __base__=InputSettings, **inputs)
+        fields["input"] = (section, Field(default_factory=section))
+    return create_model("Settings", __base__=Settings, **fields)
 
-    ``model`` has no default: every back end is there, commented out.
+
+def default_yaml() -> str:
+    """Return a configuration file with every default and its description.
+
+    ``model`` has no default: all back ends are included, commented out.
     """
     lines = [
         "# yaml-language-server: $schema=../docs/schemas/config.json",
-        "# Every setting with its default; keep what you change.",
+        "# Every setting with its default; keep only the lines that you change.",
         f"# {_MADE_BY}",
     ]
     for section, backend, group in _sections():
@@ -73,7 +106,7 @@ def markdown() -> str:
         rows = "\n".join(_row(entry) for entry in group)
         parts.append(
             f"## {title}\n\n{_about(section, backend)}\n\n"
-            "| Setting | Type | Default | What it does | Variable |\n"
+            "| Setting | Type | Default | Description | Environment variable |\n"
             f"| --- | --- | --- | --- | --- |\n{rows}\n"
         )
     return "\n".join(parts)
@@ -93,7 +126,7 @@ def _about(section: str, backend: str | None) -> str:
 
 
 def _comment(entry: Entry) -> str:
-    text = entry.description or "Tells the back ends apart."
+    text = entry.description or "The model back end; selects the settings of this section."
     choices = any(get_origin(part) is Literal for part in parts_of(entry.annotation))
     if choices and entry.path[-1] != "backend":
         text += f" One of: {entry.type_text}."
@@ -113,7 +146,7 @@ def _row(entry: Entry) -> str:
         f"`{entry.name}`",
         entry.type_text,
         default,
-        entry.description or "Chooses this back end.",
+        entry.description or "Selects this back end.",
         f"`{env_name(entry.path)}`",
     ]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -124,27 +157,42 @@ _INTRODUCTION = """\
 
 <!-- {made_by} -->
 
-A value comes from the first of these that has it:
+A setting can be given in several places. The first of these that has a value wins:
 
-1. a flag: `--set kafka.group_id=moderation`, repeated as needed; secrets are refused there,
-   because the list of processes shows them;
+1. a flag: `--set kafka.group_id=moderation`, which may be repeated; secrets are refused there
+   because flags are visible in the process list;
 2. an environment variable: `STREAMLABEL__KAFKA__GROUP_ID=moderation`;
-3. a secret file: `STREAMLABEL_SECRETS_DIR` names a folder whose files are named like the
-   variables, such as a mounted Kubernetes secret;
-4. the YAML file of `-c FILE` (or of the variable `STREAMLABEL_CONFIG`);
-5. the default below.
+3. a secret file: `STREAMLABEL_SECRETS_DIR` is a folder whose files are named like the
+   environment variables, such as a mounted Kubernetes secret;
+4. the YAML file given by `-c FILE` or by the environment variable `STREAMLABEL_CONFIG`;
+5. the default in the tables below.
 
-In flags, variables and secret files, lists and mappings are JSON (`'["spam", "ham"]'`), and `null`
-empties a setting that may be empty. One key of a mapping can be set alone:
-`--set routing.thresholds.spam=0.9`.
+In flags, environment variables and secret files, write lists and mappings as JSON
+(`'["spam", "ham"]'`). `null` clears a setting whose default is `null`. A single key of a mapping
+can be set: `--set routing.thresholds.spam=0.9`.
 
-Unknown names are refused in all of them, with the nearest valid name.
-`streamlabel config show -c FILE` prints every value with its source; `streamlabel check -c FILE`
-also tries the broker, the topics and the model. `config/default.yaml` holds every default with its
-description, `config/examples/` complete files, and `streamlabel config schema` prints the JSON
-Schema with which an editor completes names (`docs/schemas/config.json`).
+Unknown names are errors everywhere; the message suggests the closest valid name. So are unknown
+environment variables that begin with `STREAMLABEL_`, except those that Kubernetes sets for a
+service with that name.
 
-The ending of a name is its unit: `_s` seconds, `_ms` milliseconds, `_bytes`, `_tokens`, `_items`.
+Relative paths in the YAML file start at the folder of the file; relative paths in flags,
+environment variables and secret files start at the working directory. Error messages show the
+absolute path.
+
+In the YAML file, `${{NAME}}` is replaced by the value of that environment variable, and
+`${{NAME:-default}}` by the default if the variable is unset or empty; `$${{` is a literal `${{`.
+Using a variable that is unset is an error. The replaced value is parsed like that of an
+environment variable. Nothing is replaced in task files.
+
+Secrets, and credentials in addresses (`https://user:password@host`), are never displayed.
+
+`streamlabel config show -c FILE` prints every value with its source. `streamlabel check -c FILE`
+also checks the brokers, the topics and the model. `config/default.yaml` contains every default
+with its description, `config/examples/` contains complete files, and `streamlabel config schema`
+prints the JSON Schema for completion in editors (`docs/schemas/config.json`).
+
+The suffix of a name is its unit: `_s` seconds, `_ms` milliseconds, `_bytes` bytes, `_tokens`
+tokens, `_items` records or texts.
 """
 
 

@@ -1,12 +1,20 @@
 """Every setting of the service, with its default, unit and reason."""
 
-from typing import Annotated, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
-from streamlabel.config.model import ModelSettings, WorkerSettings
+from streamlabel.config.model import ModelSettings, WorkerSettings, or_installed
+from streamlabel.config.routing import DriftSettings, RoutingSettings
 from streamlabel.config.section import Section
+from streamlabel.config.waits import contradictions
 
 __all__ = [
     "BatchingSettings",
@@ -15,152 +23,166 @@ __all__ = [
     "GuardSettings",
     "HttpSettings",
     "LoggingSettings",
+    "RepeatSettings",
     "RoutingSettings",
     "Settings",
 ]
 
-Threshold = Annotated[float, Field(gt=0, le=1)]
-
 
 class BatchingSettings(Section):
-    """Micro-batches: work-conserving, bounded by what the device pays."""
+    """Micro-batching, and the limits of what is in flight."""
 
     max_batch_tokens: int | None = Field(
         None,
         ge=1,
-        description="Padded tokens (rows x longest row) a batch may have; default: what suits the"
-        " device.",
+        description="Maximum padded tokens of a batch: number of rows x tokens of the longest"
+        " row. Default: depends on the device.",
     )
-    max_batch_items: int = Field(512, ge=1, description="Texts a batch may have.")
+    max_batch_items: int = Field(512, ge=1, description="Maximum texts in a batch.")
     linger_s: float = Field(
-        0.0, ge=0, description="Wait this long for a batch to fill. 0: a free worker never waits."
+        0.0,
+        ge=0,
+        description="How long to wait for a batch to fill. 0: an idle worker takes what is there"
+        " at once.",
     )
     max_in_flight_items: int = Field(
-        2048, ge=1, description="Records read and not yet delivered; at the limit reading pauses."
+        2048,
+        ge=1,
+        description="Maximum records in flight (read and not yet delivered). Reading pauses at"
+        " the limit.",
     )
     max_in_flight_bytes: int = Field(
-        128 * 1024 * 1024, ge=1024, description="The same in bytes of key, value and headers."
+        128 * 1024 * 1024,
+        ge=1024,
+        description="Maximum bytes in flight: key, value and headers of the records. Reading"
+        " pauses at the limit.",
     )
 
 
-class RoutingSettings(Section):
-    """When a label is sure enough."""
+class RepeatSettings(Section):
+    """Identical texts, which are classified once."""
 
-    threshold: Threshold = Field(0.5, description="Least confidence that needs no person.")
-    thresholds: dict[str, Threshold] = Field(
-        default_factory=dict, description="Per label; overrides threshold."
-    )
-    margin: float = Field(
-        0.0, ge=0, lt=1, description="Least distance to the second most probable label."
-    )
-    max_off_label_mass: Threshold = Field(
-        0.5, description="LLM: more probability than this outside the label set goes to review."
-    )
-    review_truncated: bool = Field(
-        False, description="Send texts that the model did not see whole to review."
-    )
-    review: Literal["divert", "copy"] = Field(
-        "divert", description="divert: to review only; copy: to labels and review."
-    )
-    calibration: str | None = Field(
-        None,
-        description="File that `streamlabel calibrate` wrote: probabilities that mean what they say"
-        " and thresholds that keep a promise; thresholds given here override its own.",
-    )
-    audit_share: float = Field(
-        0.0,
+    max_items: int = Field(
+        10_000,
         ge=0,
-        le=1,
-        description="Share of the certain ones that people see too, drawn by a hash of the id.",
+        description="Maximum texts whose results are kept for identical texts that follow; they are"
+        " marked `cached` in the outputs. 0: every text is classified.",
     )
-
-
-class DriftSettings(Section):
-    """Compares the traffic with that of the calibration, window by window."""
-
-    window_items: int = Field(
-        2000, ge=0, description="Results per comparison; needs routing.calibration. 0: no watch."
-    )
-    significance: float = Field(
-        0.001, gt=0, lt=1, description="Chance that a window without drift counts as one."
-    )
-    min_label_shift: float = Field(
-        0.2, ge=0, description="Label mix: population stability index that matters."
-    )
-    min_distance: float = Field(
-        0.1, ge=0, le=1, description="Confidence, length: Kolmogorov-Smirnov distance that matters."
-    )
-    tighten: float = Field(
-        0.0,
+    max_bytes: int = Field(
+        16 * 1024 * 1024,
         ge=0,
-        lt=1,
-        description="At drift thresholds move this part of their way to 1, until a restart. 0: no.",
+        description="Maximum memory for these texts and results. The least recently used ones are"
+        " dropped.",
     )
 
 
 class DeliverySettings(Section):
-    """What is promised about every record, and how long things may take."""
+    """Delivery guarantee and timeouts."""
 
     guarantee: Literal["at_least_once", "exactly_once"] = Field(
         "at_least_once",
-        description="at_least_once: an offset is committed after everything it caused is acked;"
-        " exactly_once: outputs and offset are one transaction, for readers with read_committed.",
+        description="Delivery guarantee. at_least_once: an offset is committed after all outputs"
+        " of its record are acknowledged; exactly_once: outputs and offset are"
+        " written in one transaction, for readers with isolation level"
+        " read_committed.",
     )
     transaction_interval_s: float = Field(
         0.0,
         ge=0,
         le=10,
-        description="exactly_once: least time between two transactions of a partition. Longer"
-        " ones carry more records and cost the brokers less; readers wait for them.",
+        description="exactly_once: minimum time between two transactions of a partition. A longer"
+        " interval puts more records into a transaction, which loads the brokers less"
+        " but delays readers.",
     )
     transaction_timeout_ms: int = Field(
         30_000,
         ge=1_000,
         le=900_000,
-        description="exactly_once: brokers abort a transaction that takes longer; a process that"
-        " died holds up readers for at most this long.",
+        description="exactly_once: the brokers abort a transaction that takes longer than this."
+        " After a process dies, read_committed readers may wait this long, plus up to"
+        " 10 s until the broker checks"
+        " (transaction.abort.timed.out.transaction.cleanup.interval.ms).",
     )
-    commit_interval_s: float = Field(1.0, gt=0, description="Between two offset commits.")
+    commit_interval_s: float = Field(1.0, gt=0, description="Interval between offset commits.")
     drain_timeout_s: float = Field(
-        30.0, gt=0, description="At SIGTERM: finish what is in flight within this, then leave."
+        30.0,
+        gt=0,
+        description="At SIGTERM, time to finish the records in flight before the process ends.",
     )
     revoke_timeout_s: float = Field(
-        15.0, gt=0, description="At a rebalance: finish what is in flight within this."
+        15.0,
+        gt=0,
+        description="At a rebalance, time to finish the records in flight of a revoked partition.",
     )
     delivery_timeout_s: float = Field(
-        600.0, gt=0, description="Brokers that do not answer for this long end the service."
+        600.0,
+        gt=0,
+        description="The service stops if the brokers acknowledge nothing for this long while"
+        " outputs wait.",
     )
 
 
 class GuardSettings(Section):
-    """Stops the service when dead letters say that something is systematically wrong."""
+    """Dead-letter guard: stops the service when too many records become dead letters."""
 
     max_consecutive: int = Field(
-        100, ge=0, description="Dead letters in a row in one partition; 0 turns this off."
+        100,
+        ge=0,
+        description="Consecutive dead letters in one partition that stop the service. 0 turns"
+        " this off.",
     )
     max_ratio: float = Field(
-        0.5, ge=0, le=1, description="Share of dead letters in the window; 1 turns this off."
+        0.5,
+        ge=0,
+        le=1,
+        description="Fraction of dead letters in the window that stops the service. 1 turns this"
+        " off.",
     )
-    window_items: int = Field(1000, ge=10, description="Records the ratio looks at.")
+    window_items: int = Field(
+        1000, ge=10, description="Number of latest records over which max_ratio is computed."
+    )
 
 
 class HttpSettings(Section):
-    """Health and metrics."""
+    """The HTTP server for health probes and metrics."""
 
-    enabled: bool = Field(True, description="Serve /livez, /readyz, /startupz and /metrics.")
-    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104 probes come from outside
-    port: int = Field(8080, ge=0, le=65535, description="0 takes a free one and logs it.")
+    enabled: bool = Field(
+        True, description="Serve /livez, /readyz, /startupz and /metrics over HTTP."
+    )
+    host: str = Field("0.0.0.0", description="IP address to listen on.")  # noqa: S104 probes come from outside
+    port: int = Field(
+        8080, ge=0, le=65535, description="TCP port to listen on. 0: choose a free port and log it."
+    )
     live_after_s: float = Field(
-        900.0, gt=0, description="/livez fails when work waits and nothing was delivered this long."
+        900.0,
+        gt=0,
+        description="/livez fails if records are waiting and none was delivered for this long."
+        " Must exceed the timeouts of loading the model, a batch, a delivery, a drain"
+        " and a rebalance.",
+    )
+    broker_grace_s: float = Field(
+        15.0,
+        ge=0,
+        description="/readyz fails if the brokers have not answered for this long. A change of"
+        " partition leader takes less.",
     )
 
 
 class LoggingSettings(Section):
-    """Logs never hold the text of a record."""
+    """Logging. Log lines never contain the text of a record."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level.")
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Minimum level of the log lines to write."
+    )
     format: Literal["auto", "json", "console"] = Field(
-        "auto", description="auto: console on a terminal, else JSON."
+        "auto", description="Format of the log lines. auto: console on a terminal, JSON otherwise."
+    )
+    period_s: float = Field(
+        10.0,
+        ge=0,
+        description="Interval of the summary line at INFO (records, batches, outcomes by reason,"
+        " times, lag). It is left out if nothing happened. 0 turns it off. At DEBUG"
+        " every batch has its own line.",
     )
 
 
@@ -170,15 +192,24 @@ class Settings(Section):
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     input: InputSettings = Field(default_factory=InputSettings)
     output: OutputSettings = Field(default_factory=OutputSettings)
-    model: ModelSettings = Field(description="Which model; has no default.")
+    # Or a subclass of BackendSettings that another distribution registers.
+    model: SerializeAsAny[ModelSettings] = Field(
+        description="The model and its back end; has no default."
+    )
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     batching: BatchingSettings = Field(default_factory=BatchingSettings)
+    repeats: RepeatSettings = Field(default_factory=RepeatSettings)
     routing: RoutingSettings = Field(default_factory=RoutingSettings)
     drift: DriftSettings = Field(default_factory=DriftSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     guard: GuardSettings = Field(default_factory=GuardSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
+
+    @field_validator("model", mode="wrap")
+    @classmethod
+    def _ours_or_installed(cls, value: Any, ours: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401
+        return or_installed(value, ours)
 
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:
@@ -192,19 +223,14 @@ class Settings(Section):
         for field, topic in topics.items():
             if topic in seen:
                 raise ValueError(
-                    f"{field}: {topic!r} is also {seen[topic]}; every topic needs a name of its own"
+                    f"{field}: {topic!r} is also {seen[topic]}; every topic needs a different name"
                 )
             seen[topic] = field
         return self
 
     @model_validator(mode="after")
-    def _an_outage_ends_before_the_worker_is_killed(self) -> Self:
-        """Else an endpoint that is down would look like a worker that hangs, restart by restart."""
-        model, limit_s = self.model, self.worker.batch_timeout_s
-        if model.backend == "remote" and model.outage_timeout_s >= limit_s:
-            raise ValueError(
-                f"model.outage_timeout_s, worker.batch_timeout_s: {model.outage_timeout_s:g} s must"
-                f" be less than {limit_s:g} s, or the worker is killed before an outage is"
-                " recognised; lower the first or raise the second"
-            )
+    def _waits_fit_into_each_other(self) -> Self:
+        """Refuse nested timeouts of which the outer one would expire before the inner one."""
+        for shorter, longer, why in contradictions(self):
+            raise ValueError(f"{shorter} must be less than {longer}, or {why}")
         return self

@@ -1,9 +1,10 @@
 """Where settings come from: a YAML file, secret files, the environment and flags.
 
 Every source is read in the same way, into (path, value, origin), so that an unknown name is
-refused wherever it stands and ``streamlabel config show`` can say where each value comes from.
-pydantic-settings does neither: it drops unknown environment variables in silence, folds the case of
-labels, and knows no origins.
+refused in every source and ``streamlabel config show`` can print where each value comes from.
+pydantic-settings does neither: it silently drops unknown environment variables, changes labels to
+lower case, and does not record
+origins.
 """
 
 import json
@@ -22,8 +23,10 @@ from streamlabel.config.catalog import (
     sections_in,
     takes_none,
 )
+from streamlabel.config.foreign_names import is_service_link, unknown_names
+from streamlabel.config.interpolation import InterpolationError, interpolated
+from streamlabel.config.places import absolute, place_in
 from streamlabel.config.problems import is_secret, nearest_setting
-from streamlabel.config.settings import Settings
 from streamlabel.errors import ConfigError
 
 __all__ = [
@@ -59,21 +62,70 @@ class Given:
     origin: Origin
 
 
-def from_file(path: FilePath | None) -> Iterator[Given]:
-    """Yield what a YAML file says. Raises ConfigError if it cannot be read."""
+def from_file(
+    path: FilePath | None, environ: Mapping[str, str], problems: list[str]
+) -> Iterator[Given]:
+    """Yield the values of a YAML file, variables replaced; append errors to ``problems``.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
     if path is None:
         return
     document = yaml_file.read(path)
-
-    def origin(at: Path) -> Origin:
-        return Origin("file", f"{path}:{document.lines.get(at, 1)}")
-
+    base = path.expanduser().absolute().parent
     for at, value in _leaves((), document.tree):
-        yield Given(at, value, origin(at))
+        origin = Origin("file", f"{path}:{document.lines.get(at, 1)}")
+        try:
+            filled = _filled(value, environ)
+        except InterpolationError as error:
+            problems.append(f"{'.'.join(at)}: {_unfilled(at, value, error)} ({origin})")
+            continue
+        if filled == value or not isinstance(value, str):
+            yield _located(Given(at, filled, origin), base)
+        else:  # a replaced value is parsed like an environment variable
+            for given in _from_text(at, filled, origin, problems):
+                yield _located(given, base)
+
+
+def _filled(value: Any, environ: Mapping[str, str]) -> Any:  # noqa: ANN401 any value
+    if isinstance(value, str):
+        return interpolated(value, environ)
+    if isinstance(value, list):
+        return [_filled(item, environ) for item in value]
+    if isinstance(value, dict):
+        return {key: _filled(item, environ) for key, item in value.items()}
+    return value
+
+
+def _unfilled(at: Path, value: Any, error: InterpolationError) -> str:  # noqa: ANN401 any value
+    """Return the error message; of a secret, which may contain ``${``, it quotes nothing."""
+    may_be_shown = not is_secret(at) or value == f"${{{error.name}}}"
+    if error.name is not None and may_be_shown:
+        return (
+            f"the variable {error.name} is not set; set it, or write ${{{error.name}:-default}},"
+            " or $${ for a literal ${"
+        )
+    if error.name is not None:
+        return "a variable in it is not set; set it, or write $${ for a literal ${"
+    return "${ without a variable; write ${NAME} or ${NAME:-default}, or $${ for a literal ${"
+
+
+def _located(given: Given, base: FilePath) -> Given:
+    """Make paths absolute; a relative one starts at ``base``."""
+    places = [place for each in annotations_at(given.path) if (place := place_in(each))]
+    if not places:
+        return given
+    if isinstance(given.value, list):
+        found = [absolute(item, places[0], base=base) for item in given.value]
+        return Given(given.path, found, given.origin)
+    if not isinstance(given.value, str) or not given.value:
+        return given
+    return Given(given.path, absolute(given.value, places[0], base=base), given.origin)
 
 
 def secret_files(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return name -> content of the secret files; Kubernetes' own dot files are no secrets."""
+    """Return name -> content of the secret files, without the dot files that Kubernetes adds."""
     folder = environ.get(SECRETS_DIR)
     if not folder:
         return {}
@@ -91,49 +143,40 @@ def secret_files(environ: Mapping[str, str]) -> dict[str, str]:
 def from_variables(
     variables: Mapping[str, str], problems: list[str], *, in_files: bool
 ) -> Iterator[Given]:
-    """Yield what variables, or files named like them, say; add what is wrong to ``problems``."""
+    """Yield the values of variables, or of files named like them; append errors to ``problems``."""
+    problems += unknown_names(variables, where="secret file" if in_files else "variable")
     for name in sorted(variables):
         upper = name.upper()
         if not upper.startswith(ENV_PREFIX):
-            problems += _misspelt_prefix(upper)
             continue
         path = _known_case(tuple(name[len(ENV_PREFIX) :].split("__")))
+        if not annotations_at(path) and is_service_link(name, variables[name]):
+            continue
         kind: Literal["secret file", "environment"] = "environment"
         where = name
         if in_files:
             kind, where = "secret file", f"secret file {name}"
-        yield from _from_text(path, variables[name], Origin(kind, where), problems)
+        for given in _from_text(path, variables[name], Origin(kind, where), problems):
+            yield _located(given, FilePath.cwd())
 
 
 def from_flags(overrides: Mapping[str, str], problems: list[str]) -> Iterator[Given]:
-    """Yield what flags say; add what is wrong, secrets among them, to ``problems``."""
+    """Yield the values of flags; append errors, and refusals of secrets, to ``problems``."""
     for dotted, text in overrides.items():
         path = tuple(dotted.split("."))
         for given in _from_text(path, text, Origin("flag", f"--set {dotted}"), problems):
             if is_secret(given.path):
                 name = ".".join(given.path)
                 problems.append(
-                    f"{name}: a secret in a flag can be read in the list of processes; use the"
+                    f"{name}: secrets in flags are visible in the list of processes; use the"
                     f" variable {env_name(given.path)} or a file in {SECRETS_DIR}"
                 )
             else:
-                yield given
-
-
-def _misspelt_prefix(name: str) -> list[str]:
-    """STREAMLABEL_KAFKA__GROUP_ID would be ignored; Kubernetes' STREAMLABEL_PORT is not meant."""
-    prefix = ENV_PREFIX.removesuffix("_")
-    if not name.startswith(prefix) or "__" not in name:
-        return []
-    section = name.removeprefix(prefix).split("__")[0].lower()
-    if section not in Settings.model_fields:
-        return []
-    right = ENV_PREFIX + name.removeprefix(prefix)
-    return [f"{name}: unknown variable; did you mean {right} (two underscores after the prefix)?"]
+                yield _located(given, FilePath.cwd())
 
 
 def _known_case(path: Path) -> Path:
-    """Variables are upper case, settings lower case; a label in ``thresholds`` keeps its case."""
+    """Return a variable's path in lower case, like settings; keep the case of labels."""
     known: Path = ()
     for part in path:
         parts = [part for annotation in annotations_at(known) for part in parts_of(annotation)]
@@ -143,7 +186,7 @@ def _known_case(path: Path) -> Path:
 
 
 def _from_text(path: Path, text: str, origin: Origin, problems: list[str]) -> Iterator[Given]:
-    """Read text as the setting's type wants it: JSON for lists, mappings and whole sections."""
+    """Parse text by the setting's type: as JSON for lists, mappings and whole sections."""
     annotations = annotations_at(path)
     if not annotations and _is_value(path[:-1]):
         advice = nearest_setting(path)
@@ -182,7 +225,7 @@ def _wants_json(annotation: Any, text: str) -> bool:  # noqa: ANN401 any type an
 
 
 def _leaves(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:  # noqa: ANN401 any value
-    """Take sections apart; an empty section (``kafka:`` and nothing below) says nothing."""
+    """Yield the values in a section; an empty one (``kafka:`` and nothing below) has none."""
     annotations = annotations_at(path)
     is_section = any(sections_in(annotation) for annotation in annotations)
     if is_section and value is None and not any(map(takes_none, annotations)):

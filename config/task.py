@@ -1,4 +1,4 @@
-"""What a language model is asked: label set, definitions, examples and how it answers."""
+"""The task of a language model: label set, definitions, examples and form of the answer."""
 
 from collections import Counter
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from streamlabel.config import yaml_file
+from streamlabel.config.places import Place
 from streamlabel.config.section import Section
 
 __all__ = [
@@ -15,72 +16,87 @@ __all__ = [
     "LabelSettings",
     "Task",
     "TaskSettings",
+    "task_name",
 ]
 
 # Codes are letters because every tokenizer in use has them as single tokens.
 CODES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-# Two characters: a space is put inside a delimiter that a text contains.
+# Two characters at least: a delimiter in a text is escaped by a space inside it.
 Mark = Annotated[str, StringConstraints(strip_whitespace=True, min_length=2, max_length=100)]
 Form = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class LabelSettings(Section):
-    """One class of the task."""
+    """One label of the task."""
 
-    name: Name = Field(description="What every output calls it.")
-    definition: str = Field("", description="One sentence for the model: when is it this class.")
+    name: Name = Field(description="Name of the label in every output.")
+    definition: str = Field(
+        "", description="Definition shown to the model: when this label applies."
+    )
     answers: list[Form] = Field(
         default_factory=list,
-        description="What the model may write for it, first one shown in the prompt; their"
-        " probabilities are summed. Default: the name.",
+        description="Answers that stand for the label; the prompt shows the first one, and their"
+        " probabilities are added. Default: the name.",
     )
 
 
 class ExampleSettings(Section):
-    """One text with its class, shown to the model before the text to classify."""
+    """An example text with its label, shown to the model before the text to classify."""
 
-    text: str = Field(min_length=1, description="The text.")
-    label: Name = Field(description="The name of its class.")
+    text: str = Field(min_length=1, description="Text of the example.")
+    label: Name = Field(description="Name of the example's label.")
 
 
 class DelimiterSettings(Section):
-    """What marks the text in the prompt as data; a text that contains them is defused."""
+    """Delimiters around the text in the prompt. Delimiters inside a text are escaped."""
 
-    open: Mark = Field("<text>", description="Stands before the text.")
-    close: Mark = Field("</text>", description="Stands after the text.")
+    open: Mark = Field("<text>", description="String that precedes the text.")
+    close: Mark = Field("</text>", description="String that follows the text.")
 
 
 class TaskSettings(Section):
-    """A label set with definitions, examples and the instruction; the prompt comes from it."""
+    """A label set with definitions, examples and the instruction for the prompt."""
 
-    name: Name = Field("task", description="Shown in logs and in `streamlabel check`.")
-    language: Literal["en", "zh"] = Field("en", description="Of the built-in sentences.")
+    name: Name = Field(
+        "task", description="Name of the task, shown in logs and by `streamlabel check`."
+    )
+    language: Literal["en", "zh"] = Field(
+        "en", description="Language of the built-in sentences of the prompt."
+    )
     instruction: str = Field(
-        "", description="What to decide. Default: a sentence that says to classify the text."
+        "",
+        description="Instruction for the model. Default: a built-in sentence that asks it to"
+        " classify the text.",
     )
     labels: list[LabelSettings] = Field(
-        min_length=2, description="In the order of every probability list."
+        min_length=2, description="The labels, in the order in which the prompt lists them."
     )
     examples: list[ExampleSettings] = Field(
-        default_factory=list, description="Few-shot examples, in this order."
+        default_factory=list,
+        description="Few-shot examples, in the order in which the prompt shows them.",
     )
     answer_with: Literal["forms", "letters"] = Field(
         "forms",
-        description="forms: the labels' own answers; letters: A, B, C... (up to 26 labels), the"
-        " remedy when answers are no single tokens.",
+        description="What the model answers with. forms: the answers of the labels; letters: A,"
+        " B, C, and so on (up to 26 labels). Use letters if an answer is not a single"
+        " token.",
     )
     answer_prefix: str = Field(
-        "", description="Put into the model's mouth before its answer, for example 'Answer:'."
+        "",
+        description="Text that the model's reply begins with, before its answer, for example"
+        " 'Answer:'.",
     )
     scoring: Literal["one_token", "trie"] = Field(
         "one_token",
-        description="one_token: every answer is one token, one read a text; trie: answers of any"
-        " length, exact, several rows a text.",
+        description="How answers are scored. one_token: every answer must be one token, one"
+        " forward pass per text; trie: exact probabilities of answers of any length,"
+        " several rows per text.",
     )
     delimiters: DelimiterSettings | None = Field(
-        default_factory=DelimiterSettings, description="Around the text; null: none."
+        default_factory=DelimiterSettings,
+        description="Delimiters around the text in the prompt. null: none.",
     )
 
     @model_validator(mode="after")
@@ -88,17 +104,18 @@ class TaskSettings(Section):
         names = [label.name for label in self.labels]
         repeated = [name for name, count in Counter(names).items() if count > 1]
         if repeated:
-            raise ValueError(f"labels: {repeated[0]!r} is there twice; give each its own name")
+            raise ValueError(f"labels: {repeated[0]!r} is listed twice; names must be unique")
         for place, example in enumerate(self.examples):
             if example.label not in names:
                 raise ValueError(
-                    f"examples.{place}.label: {example.label!r} is no label; choose one of"
+                    f"examples.{place}.label: {example.label!r} is not a label; choose one of"
                     f" {', '.join(names)}"
                 )
         if self.answer_with == "letters" and len(names) > len(CODES):
             raise ValueError(
-                f"answer_with: letters serve {len(CODES)} labels, there are {len(names)}; use"
-                " forms, with scoring: trie where they are no single tokens"
+                f"answer_with: letters support up to {len(CODES)} labels, the task has"
+                f" {len(names)}; use"
+                " forms, with scoring: trie if they are not single tokens"
             )
         return self
 
@@ -110,8 +127,8 @@ class TaskSettings(Section):
                 other = owner.setdefault(form, label.name)
                 if other != label.name:
                     raise ValueError(
-                        f"labels: answer {form!r} belongs to {other!r} and to {label.name!r}; an"
-                        " answer must say which label it means"
+                        f"labels: answer {form!r} belongs to both {other!r} and {label.name!r};"
+                        " every answer must identify one label"
                     )
         return self
 
@@ -129,13 +146,24 @@ class TaskSettings(Section):
 
 
 def _read(value: Any) -> Any:  # noqa: ANN401 whatever was given
-    """Return what the YAML file says if ``value`` is a path, else ``value``."""
+    """Return the content of the YAML file if ``value`` is a path, else ``value``."""
     if not isinstance(value, str | Path):
         return value
-    path = Path(value).expanduser()
+    path = Path(value).expanduser().absolute()
     if not path.is_file():
-        raise ValueError(f"no task file {path}; give its path from the working directory")
+        raise ValueError(
+            f"task file {path} does not exist; relative paths start at the folder of the"
+            " configuration file, or at the working directory for environment variables and flags"
+        )
     return yaml_file.read(path).tree
 
 
-Task = Annotated[TaskSettings, BeforeValidator(_read, json_schema_input_type=TaskSettings | str)]
+def task_name(model: object) -> str | None:
+    """Return the name of the task that a model's settings hold; None without a task."""
+    task = getattr(model, "task", None)
+    return task.name if isinstance(task, TaskSettings) else None
+
+
+Task = Annotated[
+    TaskSettings, BeforeValidator(_read, json_schema_input_type=TaskSettings | str), Place()
+]

@@ -1,8 +1,7 @@
-"""Reads one YAML file, and remembers the line of every value.
+"""Parses one YAML file and records the line of every value.
 
-Kept away from ``yaml.safe_load``: that keeps the last of two equal keys in silence, and it reads a
-label named ``no`` as false where it is a key. A message never quotes the file: there may be a
-secret in it.
+``yaml.safe_load`` is not used, because it silently keeps the last of two equal keys and reads a key
+``no``, which may be a label, as false. Messages never quote the file, which may contain secrets.
 """
 
 import re
@@ -16,13 +15,14 @@ from streamlabel.errors import ConfigError
 
 __all__ = ["YamlFile", "read"]
 
-# A configuration has some hundred values; more means an alias that multiplies or contains itself.
+# A configuration has a few hundred values; many more come from an alias that contains itself or
+# expands exponentially.
 _MAX_NODES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class YamlFile:
-    """What a file says.
+    """The content of a file.
 
     Attributes:
         tree: nested mappings with text keys.
@@ -34,11 +34,11 @@ class YamlFile:
 
 
 def read(path: Path) -> YamlFile:
-    """Return what ``path`` says.
+    """Return the content of ``path``.
 
     Raises:
-        ConfigError: it cannot be read, is not YAML (with the line), repeats a key, or is not a
-            mapping.
+        ConfigError: the file cannot be read, is not YAML (with the line), repeats a key, or is not
+            a mapping.
     """
     text = _text(path)
     problem = ""
@@ -101,12 +101,12 @@ class _Reader:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ConfigError(f"{self._path}, line {line}: a key must be plain text")
-            # the text as written: a label named no or 1 is a name
+            # the text as written: a label may be named no or 1
             key = str(key_node.value)
             if key in tree:
                 dotted = ".".join((*path, key))
                 raise ConfigError(
-                    f"{self._path}, line {line}: {dotted} is there twice; keep one of them"
+                    f"{self._path}, line {line}: {dotted} is set twice; keep one of them"
                 )
             self._lines[*path, key] = line
             tree[key] = self._value(value_node, (*path, key))
@@ -115,7 +115,7 @@ class _Reader:
 
 def _sentence(path: Path, error: yaml.YAMLError) -> str:
     if not isinstance(error, yaml.MarkedYAMLError):
-        return f"{path}: not YAML; it holds a character that YAML does not allow"
+        return f"{path}: not YAML; it contains a character that YAML does not allow"
     mark = error.problem_mark or error.context_mark
     line = f", line {mark.line + 1}" if mark else ""
     # names of aliases and tags may be the start of an unquoted password

@@ -1,89 +1,86 @@
-"""The one loop: records in, outcomes out, offsets committed behind them.
+"""The one loop: records in, outcomes out, then their offsets committed.
 
-    read -> decode -> prepare -> batch -> classify -> outcome -> lane (order) -> deliver -> commit
+    read -> decode -> plan -> model -> plan -> outcome -> deliver in order -> commit
 
-Four kinds of task run in one TaskGroup: a reader, a preparer, ``max_in_flight`` classifiers and a
-committer; each assigned partition adds a lane. What happens to a record is in ``_admit``,
-``_prepare``, ``_classify`` and ``_conclude``, in that order. Every record that was read holds a
-slot in its lane until its outputs are acknowledged; only then may its offset be committed.
+A record passes ``_admit``, ``_start``, ``_take_results`` and ``_conclude``, in that order. The plan
+decides which deployments are asked about a record, and which result becomes its outcome: a cascade
+is another plan (see ``plans.plan``). Each deployment has a
+``ModelRunner``, which forms batches, classifies and decides. Every record that was read holds a
+slot in its partition's delivery until its outputs are acknowledged; only then may its offset be
+committed.
+
+A reader, a committer and the runners are tasks of one TaskGroup; each assigned partition adds the
+task of its delivery.
 """
 
 import asyncio
-from collections import Counter, deque
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import structlog
 
 from streamlabel.config.settings import Settings
-from streamlabel.consumer.assignment import Assignment
-from streamlabel.consumer.batching import Batch, MicroBatcher
-from streamlabel.consumer.causes import first_cause
-from streamlabel.consumer.counting import count_batch, count_outcomes
-from streamlabel.consumer.decoding import Decoder
-from streamlabel.consumer.drift_watch import DriftWatch
-from streamlabel.consumer.guard import DeadLetterGuard
-from streamlabel.consumer.in_flight import InFlight
-from streamlabel.consumer.inference import Inference
-from streamlabel.consumer.lane import Lane
-from streamlabel.consumer.normalising import normaliser
-from streamlabel.consumer.offsets import Release, Slot
-from streamlabel.consumer.outcomes import Composer, Outcome, Timings
-from streamlabel.consumer.ports import Clock, Metrics, RecordSink, RecordSource
-from streamlabel.consumer.records import SourceRecord, TextRecord, TopicPartition
-from streamlabel.consumer.starting import finished_before
-from streamlabel.consumer.waiting import wait_all
-from streamlabel.errors import (
-    BrokerError,
-    DecodeError,
-    DrainTimeoutError,
-    RecordError,
-)
-from streamlabel.models.base import Classifier, Prediction, PreparedText
+from streamlabel.consumer.batching.in_flight import InFlight
+from streamlabel.consumer.batching.model_runner import ModelRunner
+from streamlabel.consumer.core.causes import first_cause
+from streamlabel.consumer.core.ports import Clock, Metrics, RecordSink, RecordSource
+from streamlabel.consumer.core.records import SourceRecord, TopicPartition
+from streamlabel.consumer.core.starting import finished_before
+from streamlabel.consumer.core.waiting import wait_all
+from streamlabel.consumer.decode.installed_format import open_decoder
+from streamlabel.consumer.delivery.assignment import Assignment
+from streamlabel.consumer.delivery.deliverer import Deliverer, delivery_pace
+from streamlabel.consumer.delivery.offset_tracker import Release, Slot
+from streamlabel.consumer.delivery.pace import Pace
+from streamlabel.consumer.delivery.partition_delivery import PartitionDelivery
+from streamlabel.consumer.observability.counting import count_outcomes
+from streamlabel.consumer.observability.drift_watch import DriftWatch
+from streamlabel.consumer.output.formats import ValueDecoder
+from streamlabel.consumer.output.outcome import Outcome, OutcomeBuilder
+from streamlabel.consumer.plans.deployment import Deployment
+from streamlabel.consumer.plans.job import Classified, Job, Result
+from streamlabel.consumer.plans.plan import Ask, Done, Plan
+from streamlabel.consumer.routing.dead_letter_guard import DeadLetterGuard
+from streamlabel.errors import BrokerError, DecodeError, DrainTimeoutError
 
 __all__ = ["Pipeline"]
 
-# How long a poll waits for the first record: also how long a drain waits for the reader.
+# How long a poll waits for the first record; a drain waits as long for the reader.
 _POLL_S = 0.25
-# At a drain the poll under way may take this long; during a rebalance it would take for ever.
+# At a drain the current poll may take this long; during a rebalance it could take for ever.
 _LAST_POLL_S = 1.0
 # Records of one poll: enough to be cheap, few enough that decoding them blocks the loop < 10 ms.
 _POLL_ITEMS = 500
-# While the device is busy, texts that come one by one are read many at once, which leaves the
-# cores, and the brokers, to what is computed: so often while it is, and while full batches wait.
+# Maximum interval of polls while every device is busy, and while full batches wait: texts that
+# arrive one by one are then read in larger groups, which costs service and broker fewer CPU cycles.
 _BUSY_POLL_S = 0.1
 _AHEAD_POLL_S = 0.5
-# While the in-flight limit is reached the reader polls for nothing this often.
+# While the in-flight limit is reached, or a format fetches, the reader polls for zero records at
+# this interval, to remain a member of the group.
 _KEEPALIVE_S = 30.0
-# At a drain a failed commit is tried again this often.
+# At a drain a failed commit is retried at this interval.
 _COMMIT_RETRY_S = 0.5
-# After an error the last commit gets this long: the broker may be the one who does not answer.
+# Time limit of the last commit after an error: the broker may be unreachable.
 _LAST_COMMIT_S = 5.0
-# Texts prepared in one call, in items and characters: the answer should come within milliseconds.
-_PREPARE_ITEMS = 256
-# And in the first call after a pause, when the device has nothing to do meanwhile.
-_FIRST_ITEMS = 32
-_PREPARE_CHARACTERS = 1_000_000
 
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True, eq=False)
-class _Item:
-    """A text on its way; its lane says whether anyone still wants the answer."""
-
-    record: TextRecord
-    lane: Lane
-    slot: Slot[Outcome]
-    prepared: PreparedText | None = None
-
-
 class Pipeline:
-    """Reads, classifies and delivers until told to drain.
+    """Reads records, has the plan's deployments classify them, and delivers, until it is drained.
+
+    Args:
+        plan: decides which deployments classify a record.
+        deployments: all deployments that the plan may name.
+        decoder: of the input; by default the one that ``settings.input`` selects.
+        drift: drift monitors by the id of the deployment they watch.
 
     Attributes:
         in_flight: the records read and not yet delivered.
-        assignment: the partitions owned.
-        last_progress_s: when something was last delivered, or nothing was waiting.
+        assignment: the assigned partitions.
+        last_progress_s: when something was last delivered, or nothing was waiting, or failure
+            isolation made a step.
     """
 
     def __init__(
@@ -91,37 +88,44 @@ class Pipeline:
         *,
         source: RecordSource,
         sink: RecordSink,
-        classifier: Classifier,
-        composer: Composer,
+        plan: Plan,
+        deployments: Sequence[Deployment],
         settings: Settings,
         clock: Clock,
         metrics: Metrics,
         start_timeout_s: float | None = None,
-        drift: DriftWatch | None = None,
+        decoder: ValueDecoder | None = None,
+        drift: Mapping[str, DriftWatch] | None = None,
     ) -> None:
-        self._drift = drift
+        self._drift = drift or {}
         self._start_timeout_s = start_timeout_s
         self._source = source
         self._sink = sink
-        self._classifier = classifier
-        self._composer = composer
+        self._plan = plan
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._decoder = Decoder(settings.input)
-        self._as_the_model_reads = normaliser(settings.input.normalise)
+        self._decoder: ValueDecoder = decoder or open_decoder(settings.input)
+        self._outcome_builder = OutcomeBuilder(topics=settings.output, limit_bytes=sink.limit_bytes)
         self._guard = DeadLetterGuard(
             max_consecutive=settings.guard.max_consecutive,
             max_ratio=settings.guard.max_ratio,
             window_items=settings.guard.window_items,
         )
-        self._batcher: MicroBatcher[_Item] = MicroBatcher(
-            max_tokens=settings.batching.max_batch_tokens or classifier.info.batch_tokens,
-            max_items=settings.batching.max_batch_items,
-            linger_s=settings.batching.linger_s,
-            pads=classifier.info.pads,
-        )
-        self._inference = Inference(on_memory_error=self._lower_budget, metrics=metrics)
+        self._max_in_flight = sum(d.classifier.hints.max_in_flight for d in deployments)
+        self._wants_work = asyncio.Event()
+        self._runners = {
+            deployment.id: ModelRunner(
+                deployment,
+                settings=settings,
+                on_results=self._take_results,
+                on_step=self._made_progress,
+                wants_work=self._wants_work,
+                clock=clock,
+                metrics=metrics,
+            )
+            for deployment in deployments
+        }
         self.in_flight = InFlight(
             max_items=settings.batching.max_in_flight_items,
             max_bytes=settings.batching.max_in_flight_bytes,
@@ -129,34 +133,39 @@ class Pipeline:
         self.assignment = Assignment(
             source=source,
             sink=sink,
-            open_lane=self._open_lane,
+            open_delivery=self._open_delivery,
             on_dropped=self._on_dropped,
             settings=settings.delivery,
             clock=clock,
             metrics=metrics,
         )
         self.last_progress_s = clock.now_s()
-        self._decoded: deque[_Item] = deque()
-        self._has_decoded = asyncio.Event()
-        self._has_prepared = asyncio.Event()
-        self._running = 0  # batches that the model has
-        self._is_hungry = asyncio.Event()
+        # A partition that is assigned again continues at its earlier pace.
+        self._paces = defaultdict[TopicPartition, Pace](partial(delivery_pace, settings.delivery))
         self._draining = asyncio.Event()
-        metrics.set("token_budget", self._batcher.max_tokens)
+
+    def use(self, deployment: Deployment) -> None:
+        """Replace the deployment with the same id: same model, another policy.
+
+        Later results are decided by the new policy.
+        """
+        self._runners[deployment.id].use(deployment)
 
     def drain(self) -> None:
-        """Take no more records, finish what is in flight, then let ``run`` return."""
+        """Read no more records, finish what is in flight, then let ``run`` return."""
         if not self._draining.is_set():
             _log.info("drain_started", in_flight=self.in_flight.items)
             self._draining.set()
-            self._has_prepared.set()
-            self._is_hungry.set()
+            self._wants_work.set()
+            for runner in self._runners.values():
+                runner.drain()
 
     async def run(self) -> None:
         """Run until drained.
 
         Raises:
-            StreamlabelError: what stops the service; what was delivered before is committed.
+            StreamlabelError: the error that stops the service; what was delivered before is
+                committed.
         """
         tried_the_last_commit = False
         try:
@@ -165,19 +174,22 @@ class Pipeline:
                 if not await finished_before(self._draining, joining):
                     self.assignment.stop()
                     return
+                _log.info(
+                    "pipeline_started",
+                    max_in_flight=self._max_in_flight,
+                    longest_batch_s=self._settings.worker.batch_timeout_s,
+                )
                 reader = group.create_task(self._read())
-                stages = [group.create_task(self._prepare())]
-                stages.append(group.create_task(self._commit_regularly()))
-                for _ in range(self._classifier.max_in_flight):
-                    stages += [group.create_task(self._classify())]
+                running = [group.create_task(runner.run()) for runner in self._runners.values()]
+                running.append(group.create_task(self._commit_regularly()))
                 await self._draining.wait()
                 deadline_s = self._clock.now_s() + self._settings.delivery.drain_timeout_s
                 await self._finish_in_flight(reader, deadline_s)
                 tried_the_last_commit = True
                 await self._commit_the_last(deadline_s)
                 self.assignment.stop()
-                for stage in stages:
-                    stage.cancel()
+                for task in running:
+                    task.cancel()
         except BaseExceptionGroup as errors:
             raise first_cause(errors) from errors
         finally:
@@ -189,10 +201,11 @@ class Pipeline:
         read_no_more = asyncio.Event()
         reader.add_done_callback(lambda _: read_no_more.set())
         if not await wait_all([read_no_more], _LAST_POLL_S, self._clock):
-            reader.cancel()  # it waits for the group, and what it would bring is not wanted
+            reader.cancel()  # blocked by a rebalance; its records are not needed
         left_s = max(0.0, deadline_s - self._clock.now_s())
         if not await wait_all([self.in_flight.is_empty], left_s, self._clock):
             raise DrainTimeoutError(self.in_flight.items)
+        await self.assignment.settle(max(0.0, deadline_s - self._clock.now_s()))
 
     async def _commit_the_last(self, deadline_s: float) -> None:
         while not await self.assignment.commit():
@@ -204,7 +217,7 @@ class Pipeline:
             await self._clock.sleep(_COMMIT_RETRY_S)
 
     async def _commit_after_an_error(self) -> None:
-        """What was delivered by then need not be done again."""
+        """Try one last commit, so that delivered records are not processed again."""
         try:
             async with asyncio.timeout(_LAST_COMMIT_S):
                 await self.assignment.commit()
@@ -216,7 +229,7 @@ class Pipeline:
             await self._clock.sleep(self._settings.delivery.commit_interval_s)
             await self.assignment.commit()
 
-    # A record's way, in order.
+    # The steps of a record, in order.
 
     async def _read(self) -> None:
         while not self._draining.is_set():
@@ -226,154 +239,152 @@ class Pipeline:
                 continue
             room = min(self.in_flight.room_items, _POLL_ITEMS)
             records = await self._source.poll(max_items=room, timeout_s=_POLL_S)
-            topics = Counter(record.position.topic for record in records if self._admit(record))
-            for topic, count in topics.items():
-                self._metrics.increment("records_consumed", count, topic=topic)
-            self._has_decoded.set()
-            await self._while_the_device_is_busy()
+            # A snapshot: a partition that is revoked and assigned again while a format fetches has
+            # another delivery, for which these records are read again.
+            positions = self._source.positions()
+            deliveries: dict[tuple[str, int], PartitionDelivery] = dict(
+                self.assignment.deliveries.items()
+            )
+            if records:
+                await self._prefetch(records)
+            self._admit(records, deliveries)
+            for partition, position in positions.items():
+                delivery = deliveries.get(partition)
+                if delivery is not None and not delivery.closed:
+                    delivery.passed(position)
+            await self._while_all_devices_are_busy()
 
-    async def _while_the_device_is_busy(self) -> None:
-        """Wait for the next poll, until the device may want more at the latest."""
-        if self._is_device_busy:
-            self._is_hungry.clear()
-            longest_s = _AHEAD_POLL_S if self._batcher.is_ahead else _BUSY_POLL_S
-            await wait_all([self._is_hungry], longest_s, self._clock)
+    async def _prefetch(self, records: Sequence[SourceRecord]) -> None:
+        """Let the formats fetch what decoding and encoding need; this may take any time."""
+        while True:
+            try:
+                async with asyncio.timeout(_KEEPALIVE_S):
+                    await self._decoder.prefetch(records)
+                    for runner in self._runners.values():
+                        await runner.deployment.encoder.prefetch()
+            except TimeoutError:
+                _log.warning("format_waits", records=len(records))
+                await self._source.poll(max_items=0, timeout_s=0)
+            else:
+                return
 
-    def _admit(self, record: SourceRecord) -> bool:
-        """Take a record in; return whether it is ours."""
-        lane = self.assignment.lane(record.position.topic_partition)
-        if lane is None:
-            return False  # revoked between poll and here; its new owner reads it
-        slot = lane.started(record)
-        if self.in_flight.items == 0:
-            self.last_progress_s = self._clock.now_s()
-        self.in_flight.add(slot.size_bytes)
+    def _admit(
+        self,
+        records: Sequence[SourceRecord],
+        deliveries: Mapping[tuple[str, int], PartitionDelivery],
+    ) -> None:
+        """Admit the records of partitions that are still ours; new owners read the others."""
+        by_partition: dict[tuple[str, int], list[SourceRecord]] = {}
+        for record in records:
+            by_partition.setdefault(record.position[:2], []).append(record)
+        for partition, group in by_partition.items():
+            delivery = deliveries.get(partition)
+            if delivery is None or delivery.closed:
+                continue
+            if self.in_flight.items == 0:
+                self.last_progress_s = self._clock.now_s()
+            slots = delivery.started(group)
+            self.in_flight.add(len(group), sum(slot.size_bytes for slot in slots))
+            self._metrics.increment("records_consumed", len(group), topic=partition[0])
+            for record, slot in zip(group, slots, strict=True):
+                self._start(record, delivery, slot)
+
+    def _start(
+        self, record: SourceRecord, delivery: PartitionDelivery, slot: Slot[Outcome]
+    ) -> None:
+        """Decode a record, and submit its text to the deployments that the plan names."""
         try:
             text = self._decoder.decode(record)
         except DecodeError as error:
             if error.reason == "empty_text" and self._settings.input.empty_text == "skip":
-                lane.finished(slot, self._composer.skipped(record, error.reason))
+                delivery.finished(slot, self._outcome_builder.skipped(record, error.reason))
             else:
-                lane.finished(slot, self._composer.dead(record, error))
+                delivery.finished(slot, self._outcome_builder.dead(record, error))
         else:
-            self._decoded.append(_Item(text, lane, slot))
-        return True
+            self._ask(Job(text, delivery, slot), self._plan.start(text))
 
-    async def _prepare(self) -> None:
-        max_items = _FIRST_ITEMS
-        while True:
-            items = self._take_decoded(max_items)
-            if not items:
-                self._has_decoded.clear()
-                await self._has_decoded.wait()
-                max_items = _FIRST_ITEMS
-                continue
-            max_items = _PREPARE_ITEMS
-            texts = [self._as_the_model_reads(item.record.text) for item in items]
-            results = await self._inference.run(self._classifier.prepare, texts)
-            now_s = self._clock.now_s()
-            for item, result in zip(items, results, strict=True):
-                if isinstance(result, RecordError):
-                    self._conclude(item, self._composer.dead(item.record.source, result))
-                elif not item.lane.closed:
-                    item.prepared = result
-                    self._batcher.add(item, tokens=result.tokens, rows=result.rows, now_s=now_s)
-            self._has_prepared.set()
+    def _ask(self, job: Job, asks: Sequence[Ask]) -> None:
+        for ask in asks:
+            self._runners[ask.deployment].submit(job)
 
-    def _take_decoded(self, max_items: int) -> list[_Item]:
-        items: list[_Item] = []
-        characters = 0
-        while self._decoded and len(items) < max_items and characters < _PREPARE_CHARACTERS:
-            item = self._decoded.popleft()
-            if not item.lane.closed:
-                items.append(item)
-                characters += len(item.record.text)
-        return items
-
-    async def _classify(self) -> None:
-        while True:
-            began_s = self._clock.now_s()
-            batch = self._next_batch(began_s)
-            if batch is None:
-                self._has_prepared.clear()
-                deadline_s = None if self._is_device_busy else self._batcher.deadline_s
-                linger_s = None if deadline_s is None else deadline_s - began_s
-                await wait_all([self._has_prepared], linger_s, self._clock)
-                continue
-            if not self._batcher.is_ahead:
-                self._is_hungry.set()
-            prepared = [item.prepared for item in batch.items if item.prepared is not None]
-            self._running += 1
-            results = await self._inference.run(self._classifier.classify, prepared)
-            self._running -= 1
-            self._is_hungry.set()
-            self._conclude_batch(batch, results, began_s)
-
-    @property
-    def _is_device_busy(self) -> bool:
-        return self._running >= self._classifier.max_in_flight - self._classifier.info.queued
-
-    def _next_batch(self, now_s: float) -> Batch[_Item] | None:
-        """Return the next batch for a free device; one that queues for a busy one has to be full.
-
-        What is queued grows no more, and texts cost less in large batches.
-        """
-        if self._is_device_busy and not self._batcher.is_full:
-            return None
-        return self._batcher.take(float("inf") if self._draining.is_set() else now_s)
-
-    def _conclude_batch(
-        self, batch: Batch[_Item], results: list[Prediction | RecordError], began_s: float
-    ) -> None:
-        inference_s = self._clock.now_s() - began_s
-        now_ms = self._clock.epoch_ms()
-        outcomes: list[Outcome] = []
-        for item, result in zip(batch.items, results, strict=True):
-            if isinstance(result, RecordError):
-                outcome = self._composer.dead(item.record.source, result)
+    def _take_results(self, results: Sequence[tuple[Job, Result]]) -> None:
+        """Continue jobs with results of a runner, a batch at a time."""
+        for job, result in results:
+            if job.delivery.closed:
+                continue  # late: its partition was revoked, and its new owner reads the record
+            job.results[result.deployment.id] = result
+            step = self._plan.next(job, result)
+            if isinstance(step, Done):
+                self._conclude(job, step.result)
             else:
-                queue_ms = (began_s - item.record.source.received_at_s) * 1000
-                timings = Timings(now_ms, queue_ms, inference_s * 1000)
-                outcome = self._composer.result(item.record, result, timings)
-            outcomes.append(outcome)
-            self._conclude(item, outcome)
-        if self._drift is not None:
-            lengths = (len(item.record.text) for item in batch.items)
-            self._drift.saw(zip(outcomes, lengths, strict=True))
-        queue_s = began_s - batch.oldest_since_s
-        count_batch(
-            batch, outcomes, queue_s=queue_s, inference_s=inference_s, metrics=self._metrics
-        )
+                self._ask(job, step)
+        watch = self._drift.get(results[0][1].deployment.id)
+        if watch is not None:
+            watch.saw(
+                (result.decision, len(job.record.text))
+                for job, result in results
+                if isinstance(result, Classified)
+            )
 
-    def _conclude(self, item: _Item, outcome: Outcome) -> None:
-        if not item.lane.closed:  # else it is late: its partition is gone, its new owner reads it
-            item.lane.finished(item.slot, outcome)
+    def _conclude(self, job: Job, result: Result) -> None:
+        """Create the outcome of a record; its partition delivers it in input order."""
+        if isinstance(result, Classified):
+            outcome = self._outcome_builder.result(
+                job.record,
+                result.prediction,
+                result.decision,
+                result.timings,
+                encoder=result.deployment.encoder,
+            )
+        else:
+            outcome = self._outcome_builder.dead(job.record.source, result.error)
+        job.delivery.finished(job.slot, outcome)
 
-    # What the stages are told.
+    async def _while_all_devices_are_busy(self) -> None:
+        """Delay the next poll, at most until a device can take more work."""
+        runners = self._runners.values()
+        if all(runner.is_busy for runner in runners):
+            self._wants_work.clear()
+            is_ahead = all(runner.is_ahead for runner in runners)
+            longest_s = _AHEAD_POLL_S if is_ahead else _BUSY_POLL_S
+            await wait_all([self._wants_work], longest_s, self._clock)
 
-    def _open_lane(self, partition: TopicPartition) -> Lane:
-        return Lane(
+    # Assigned and revoked partitions.
+
+    def _open_delivery(self, partition: TopicPartition) -> PartitionDelivery:
+        settings = self._settings.delivery
+        deliverer = Deliverer(
             partition,
             sink=self._sink,
-            composer=self._composer,
+            outcome_builder=self._outcome_builder,
+            settings=settings,
+            clock=self._clock,
+            metrics=self._metrics,
             guard=self._guard,
-            settings=self._settings.delivery,
+            owns=self._source.still_owns,
+            pace=self._paces[partition],
+        )
+        return PartitionDelivery(
+            partition,
+            commits_offsets=self._sink.commits_offsets,
+            deliverer=deliverer,
+            guard=self._guard,
+            settings=settings,
             clock=self._clock,
             metrics=self._metrics,
             on_delivered=self._on_delivered,
         )
 
-    def _on_dropped(self, lane: Lane, items: int, size_bytes: int) -> None:
-        self._batcher.discard(lambda item: item.lane is lane)
-        self._decoded = deque(item for item in self._decoded if item.lane is not lane)
+    def _on_dropped(self, delivery: PartitionDelivery, items: int, size_bytes: int) -> None:
+        del delivery  # it is closed, so its jobs are no longer needed
+        for runner in self._runners.values():
+            runner.forget_unwanted()
         self.in_flight.remove(items, size_bytes)
 
     def _on_delivered(self, release: Release[Outcome]) -> None:
         self.in_flight.remove(len(release.results), release.size_bytes)
-        self.last_progress_s = self._clock.now_s()
+        self._made_progress()
         count_outcomes(release.results, self._clock.epoch_ms(), self._metrics)
 
-    def _lower_budget(self) -> None:
-        self._batcher.max_tokens = max(1, self._batcher.max_tokens // 2)
-        self._metrics.set("token_budget", self._batcher.max_tokens)
-        _log.warning("token_budget_lowered", max_batch_tokens=self._batcher.max_tokens)
+    def _made_progress(self) -> None:
+        self.last_progress_s = self._clock.now_s()

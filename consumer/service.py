@@ -1,42 +1,48 @@
-"""Puts the parts together, starts them in order and stops them in order.
+"""Creates the parts of the service, and starts and stops them in order.
 
-Start: HTTP, then model and broker side by side, then the group. Stop: drain the pipeline (which
+Start: HTTP, then model and broker concurrently, then the group. Stop: drain the pipeline (which
 commits and leaves the group), then the sink, then the worker process, then HTTP.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AsyncExitStack, nullcontext
-from typing import Any
+from functools import partial
 
 import structlog
 from prometheus_client import CollectorRegistry
 
 from streamlabel import __version__
+from streamlabel.config.catalog import paths_in
+from streamlabel.config.places import refuse_missing
 from streamlabel.config.settings import Settings
-from streamlabel.consumer.calibrated import read_calibration
-from streamlabel.consumer.causes import first_cause
-from streamlabel.consumer.clock import SystemClock
-from streamlabel.consumer.drift_watch import watch_drift
-from streamlabel.consumer.health import Health
-from streamlabel.consumer.health_server import HealthServer
-from streamlabel.consumer.kafka import open_ports
-from streamlabel.consumer.lifecycle import DrainOnSignal
-from streamlabel.consumer.outcomes import compose
+from streamlabel.consumer.batching.full_batch import prove_memory
+from streamlabel.consumer.core.causes import first_cause
+from streamlabel.consumer.core.ports import RecordSink, RecordSource
+from streamlabel.consumer.core.signals import DrainOnSignal
+from streamlabel.consumer.core.starting import unless_asked, until_reachable
+from streamlabel.consumer.kafka.open_ports import cause_of_outage, open_ports
+from streamlabel.consumer.observability.connection_watch import watch_connections
+from streamlabel.consumer.observability.drift_watch import watch_drift
+from streamlabel.consumer.observability.health import Health
+from streamlabel.consumer.observability.health_server import HealthServer
+from streamlabel.consumer.observability.period_report import report_periods
+from streamlabel.consumer.observability.telemetry import (
+    PrometheusMetrics,
+    watch_loop_lag,
+    watch_processes,
+)
+from streamlabel.consumer.observability.worker_watch import watch_worker
 from streamlabel.consumer.pipeline import Pipeline
-from streamlabel.consumer.ports import RecordSink, RecordSource
-from streamlabel.consumer.starting import until_reachable
-from streamlabel.consumer.telemetry import PrometheusMetrics, watch_loop_lag
+from streamlabel.consumer.plans.deployment import deploy
+from streamlabel.consumer.plans.single import Single
+from streamlabel.consumer.routing.calibrated_router import read_calibration
+from streamlabel.consumer.state_gauges import observe
 from streamlabel.errors import DeadLetterGuardError
-from streamlabel.models.worker import WorkerClassifier
+from streamlabel.models.core.system_clock import SystemClock
+from streamlabel.models.worker.worker_classifier import WorkerClassifier
 
 __all__ = ["run"]
-
-# Markers of transactions on an idle input stay as a lag that no read removes; more than this is
-# work. They are one for each transaction since the last record, so a few at most.
-_MARKER_LAG = 10
-# How often gauges and the state behind the probes are brought up to date.
-_OBSERVE_S = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -48,13 +54,13 @@ async def run(
     stop: asyncio.Event | None = None,
     configure_worker: Callable[[], None] | None = None,
 ) -> None:
-    """Serve until a signal (or ``stop``) asks for the drain.
+    """Run until a signal (or ``stop``) starts the drain.
 
     Args:
-        settings: everything an operator may change.
+        settings: the whole configuration.
         start_timeout_s: how long to wait for a broker at start; None: for ever.
-        stop: drains when set; for callers that own the signals. None: SIGTERM and SIGINT do.
-        configure_worker: called first thing in the worker process (logging); must pickle.
+        stop: drains when set; for callers that handle signals. None: SIGTERM and SIGINT do.
+        configure_worker: called first in the worker process (logging); must be picklable.
 
     Raises:
         StreamlabelError: why the service could not start or had to stop; see its ``exit_code``.
@@ -75,63 +81,84 @@ class _Service:
         self._clock = SystemClock()
         self._registry = CollectorRegistry()
         self._metrics = PrometheusMetrics(self._registry, build={"version": __version__})
-        self._health = Health(live_after_s=settings.http.live_after_s)
+        self._worker: WorkerClassifier | None = None
+        self._health = Health(
+            live_after_s=settings.http.live_after_s, broker_grace_s=settings.http.broker_grace_s
+        )
 
     async def run(self, configure_worker: Callable[[], None] | None) -> None:
-        settings, clock = self._settings, self._clock
+        source, sink = open_ports(self._settings, self._clock)
+        watching = watch_connections(
+            (source, sink),
+            clock=self._clock,
+            metrics=self._metrics,
+            seen=self._health.brokers,
+            cause=partial(cause_of_outage, self._settings.kafka),
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                # before anything else, so that an outage during the start is visible, too
+                watcher = group.create_task(watching)
+                await self._run(source, sink, configure_worker)
+                watcher.cancel()
+        except BaseExceptionGroup as errors:
+            raise first_cause(errors) from errors
+
+    async def _run(
+        self,
+        source: RecordSource,
+        sink: RecordSink,
+        configure_worker: Callable[[], None] | None,
+    ) -> None:
+        settings, clock, registry = self._settings, self._clock, self._registry
+        await asyncio.to_thread(refuse_missing, paths_in(settings))
         calibration = await asyncio.to_thread(read_calibration, settings.routing)
         async with AsyncExitStack() as stack:
             if settings.http.enabled:
-                server = HealthServer(self._health, self._registry, clock, settings=settings.http)
+                await asyncio.to_thread(
+                    watch_processes, registry, worker=lambda: getattr(self._worker, "pid", None)
+                )
+                server = HealthServer(self._health, registry, clock, settings=settings.http)
                 await stack.enter_async_context(server)
-            source, sink = open_ports(settings, clock)
             stack.push_async_callback(sink.stop)
-            classifier = await self._unless_asked(self._start(sink, configure_worker))
+            classifier = await unless_asked(self._asked, self._start(sink, configure_worker))
             if classifier is None:
                 self._health.drain_started()
                 return
+            self._worker = classifier
             stack.push_async_callback(classifier.close)
-            self._health.model_loaded()
-            info = classifier.info
-            self._metrics.describe_build(
-                {"version": __version__, "model": info.name, "device": info.device}
+            deployment = deploy(
+                settings, classifier, limit_bytes=sink.limit_bytes, calibration=calibration
             )
-            composer = compose(settings, classifier, sink, calibration=calibration)
+            pipeline: Pipeline  # created below; the watch tightens its thresholds
             drift = await asyncio.to_thread(
                 watch_drift,
                 calibration,
                 settings.drift,
                 metrics=self._metrics,
-                tighten=composer.tighten,
+                tighten=lambda step: pipeline.use(deployment.tightened(step)),
             )
             pipeline = Pipeline(
                 source=source,
                 sink=sink,
-                classifier=classifier,
-                composer=composer,
+                plan=Single(deployment.id),
+                deployments=[deployment],
                 settings=settings,
                 clock=clock,
                 metrics=self._metrics,
                 start_timeout_s=self._start_timeout_s,
-                drift=drift,
+                drift={} if drift is None else {deployment.id: drift},
             )
             await self._serve(pipeline, classifier, source)
 
     async def _start(
         self, sink: RecordSink, configure_worker: Callable[[], None] | None
     ) -> WorkerClassifier:
-        """Connect and load the model side by side; both must succeed."""
+        """Connect and load the model concurrently; both must succeed."""
         connecting = asyncio.ensure_future(
             until_reachable(sink.start, timeout_s=self._start_timeout_s, clock=self._clock)
         )
-        loading = asyncio.ensure_future(
-            WorkerClassifier.start(
-                self._settings.model,
-                self._settings.worker,
-                configure_logging=configure_worker,
-                on_restart=self._worker_restarted,
-            )
-        )
+        loading = asyncio.ensure_future(self._load(configure_worker))
         try:
             await asyncio.gather(loading, connecting)
         except BaseException:
@@ -143,19 +170,28 @@ class _Service:
             raise
         return loading.result()
 
-    async def _unless_asked(
-        self, starting: Coroutine[Any, Any, WorkerClassifier]
-    ) -> WorkerClassifier | None:
-        """Return what ``starting`` does, or None if a stop is asked for before it is there."""
-        start = asyncio.ensure_future(starting)
-        stop = asyncio.ensure_future(self._asked.wait())
+    async def _load(self, configure_worker: Callable[[], None] | None) -> WorkerClassifier:
+        """Load the model and report it at once, whether brokers answer or not."""
+        classifier = await WorkerClassifier.start(
+            self._settings.model,
+            self._settings.worker,
+            configure_logging=configure_worker,
+            # at once: the next check of ``watch_worker`` may be two seconds later
+            on_loss=lambda _why: self._show_worker(up=False),
+            on_restart=self._worker_restarted,
+        )
         try:
-            await asyncio.wait((start, stop), return_when=asyncio.FIRST_COMPLETED)
-            return start.result() if start.done() else None
-        finally:
-            stop.cancel()
-            start.cancel()
-            await asyncio.gather(start, stop, return_exceptions=True)
+            await prove_memory(classifier, self._settings.batching)
+        except BaseException:
+            await classifier.close()
+            raise
+        self._health.model_loaded()
+        self._show_worker(up=classifier.is_up)
+        model = classifier.identity
+        self._metrics.describe_build(
+            {"version": __version__, "model": model.name, "device": model.device}
+        )
+        return classifier
 
     async def _serve(
         self, pipeline: Pipeline, classifier: WorkerClassifier, source: RecordSource
@@ -164,7 +200,25 @@ class _Service:
             async with asyncio.TaskGroup() as group:
                 watchers = [
                     group.create_task(self._drain_when_asked(pipeline)),
-                    group.create_task(self._observe(pipeline, classifier, source)),
+                    group.create_task(
+                        observe(
+                            pipeline,
+                            source,
+                            health=self._health,
+                            metrics=self._metrics,
+                            clock=self._clock,
+                        )
+                    ),
+                    group.create_task(
+                        watch_worker(classifier, clock=self._clock, seen=self._show_worker)
+                    ),
+                    group.create_task(
+                        report_periods(
+                            self._registry,
+                            period_s=self._settings.logging.period_s,
+                            clock=self._clock,
+                        )
+                    ),
                     group.create_task(
                         watch_loop_lag(self._clock, self._metrics, seen=self._health.loop_lagged)
                     ),
@@ -180,34 +234,16 @@ class _Service:
         finally:
             self._health.left()
 
+    def _show_worker(self, *, up: bool) -> None:
+        self._health.worker_changed(up=up)
+        self._metrics.set("worker_up", float(up))
+
     async def _drain_when_asked(self, pipeline: Pipeline) -> None:
         await self._asked.wait()
         self._health.drain_started()
         pipeline.drain()
 
-    async def _observe(
-        self, pipeline: Pipeline, classifier: WorkerClassifier, source: RecordSource
-    ) -> None:
-        """Bring gauges and the state behind the probes up to date, until cancelled."""
-        metrics, health = self._metrics, self._health
-        while True:
-            now_s = self._clock.now_s()
-            lag = source.lag() if pipeline.assignment.has_joined else {}
-            metrics.forget("consumer_lag_records")  # of partitions that went away
-            for (topic, partition), records in lag.items():
-                metrics.set("consumer_lag_records", records, topic=topic, partition=str(partition))
-            is_behind = any(records > _MARKER_LAG for records in lag.values())
-            health.work(waiting=pipeline.in_flight.items > 0 or is_behind, now_s=now_s)
-            health.progressed(pipeline.last_progress_s)
-            health.worker_changed(up=classifier.is_up)
-            if pipeline.assignment.has_joined:
-                health.assigned(len(pipeline.assignment))
-            metrics.set("in_flight_records", pipeline.in_flight.items)
-            metrics.set("in_flight_bytes", pipeline.in_flight.size_bytes)
-            metrics.set("seconds_since_progress", health.stalled_s(now_s))
-            metrics.set("worker_up", float(classifier.is_up))
-            await self._clock.sleep(_OBSERVE_S)
-
     def _worker_restarted(self, why: str) -> None:
+        self._show_worker(up=True)
         self._metrics.increment("worker_restarts")
         _log.warning("worker_restarted", why=why)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# CANN's libraries are found through variables that its own script sets; then become the service.
+# Set the variables through which CANN's libraries are found, then run the service.
 set -eo pipefail # not -u: CANN's script reads variables that may be unset
 driver=/usr/local/Ascend/driver/lib64
 export LD_LIBRARY_PATH="$driver/driver:$driver/common:$driver:${LD_LIBRARY_PATH:-}"

@@ -9,7 +9,10 @@ from streamlabel.commands.config import show_schema, show_settings
 from streamlabel.commands.demo import demo
 from streamlabel.commands.dlq_list import list_dead_letters
 from streamlabel.commands.dlq_replay import replay_dead_letters
+from streamlabel.commands.dlq_show import show_dead_letter
 from streamlabel.commands.evaluate import evaluate
+from streamlabel.commands.health import health
+from streamlabel.commands.init import init
 from streamlabel.commands.produce import produce
 from streamlabel.commands.program import Program
 from streamlabel.commands.run import run
@@ -17,32 +20,34 @@ from streamlabel.commands.tail import tail
 from streamlabel.commands.thresholds import thresholds
 from streamlabel.commands.train import train_encoder
 from streamlabel.commands.train_llm import train_llm
-from streamlabel.commands.version import version
+from streamlabel.commands.version import Version, version
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     cls=Program,
     name="streamlabel",
-    help="Classify texts on Kafka: a label and a confidence out, people review the rest.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
+config_app = typer.Typer(no_args_is_help=True, help="Inspect the configuration.")
 config_app.command("show")(show_settings)
 config_app.command("schema")(show_schema)
-dlq_app = typer.Typer(no_args_is_help=True, help="Look at dead letters, and replay them.")
+dlq_app = typer.Typer(no_args_is_help=True, help="Inspect and replay dead letters.")
 dlq_app.command("list")(list_dead_letters)
+dlq_app.command("show")(show_dead_letter)
 dlq_app.command("replay")(replay_dead_letters)
 
-train_app = typer.Typer(no_args_is_help=True, help="Make a model from labelled texts.")
+train_app = typer.Typer(no_args_is_help=True, help="Train a model on labelled texts.")
 train_app.command("encoder")(train_encoder)
 train_app.command("llm")(train_llm)
 
+app.command()(init)
 app.command()(run)
 app.command()(check)
+app.command()(health)
 app.command()(classify)
 app.command()(produce)
 app.command()(tail)
@@ -54,6 +59,11 @@ app.command()(demo)
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(config_app, name="config")
 app.command()(version)
+
+
+@app.callback()
+def streamlabel(*, show_version: Version = False) -> None:
+    """Classify texts from Kafka: write labels with confidences, send uncertain ones to review."""
 
 
 def main() -> None:

@@ -3,21 +3,25 @@
 StreamlabelError
 ├── ConfigError                 refuse to start; name the field and the fix
 ├── RecordError                 this record only: dead letter, count, go on
-│   └── DecodeError             the value is not what the input format promises
+│   └── DecodeError             the value does not have the input format
 ├── ModelError
 │   ├── ModelLoadError          refuse to start
 │   ├── InferenceError          retry once, then split the batch down to the one bad record
 │   ├── DeviceMemoryError       split at once and lower the token budget
-│   └── WorkerError             the worker process died or hung: restarted, batch retried
-│       └── WorkerGaveUpError   it died too often: drain and exit non-zero
+│   └── WorkerError             the worker process is lost: restarted, batch retried
+│       ├── WorkerHungError     it ran, but did not answer before its deadline
+│       ├── WorkerStoppedError  it was stopped from outside; not caused by the batch
+│       ├── DeviceLostError     its device context is lost: all further calls fail
+│       └── WorkerGaveUpError   it was lost too often: drain and exit non-zero
 ├── BrokerError                 retriable: back off within the deadline; else drain, exit non-zero
 │   ├── OutputRefusedError      the broker refuses these outputs and would refuse them again
+│   ├── PartlyDeliveredError    some outputs are acknowledged, the others must be sent again
 │   └── PartitionLostError      exactly once: drop the partition's work, then restart the partition
-├── DeadLetterGuardError        too many dead letters: something is systematically wrong; stop
+├── DeadLetterGuardError        too many dead letters indicate a systematic fault: stop
 └── DrainTimeoutError           the drain deadline passed; nothing unfinished was committed
 
-Errors cross process borders (the worker pickles them), so each one is built from
-positional arguments that ``args`` keeps.
+Errors cross process boundaries (the worker pickles them), so each one is built from positional
+arguments, which ``args`` keeps.
 """
 
 from collections.abc import Collection, Mapping
@@ -27,6 +31,7 @@ __all__ = [
     "ConfigError",
     "DeadLetterGuardError",
     "DecodeError",
+    "DeviceLostError",
     "DeviceMemoryError",
     "DrainTimeoutError",
     "InferenceError",
@@ -34,10 +39,13 @@ __all__ = [
     "ModelLoadError",
     "OutputRefusedError",
     "PartitionLostError",
+    "PartlyDeliveredError",
     "RecordError",
     "StreamlabelError",
     "WorkerError",
     "WorkerGaveUpError",
+    "WorkerHungError",
+    "WorkerStoppedError",
 ]
 
 
@@ -48,7 +56,7 @@ class StreamlabelError(Exception):
 
 
 class ConfigError(StreamlabelError):
-    """The configuration cannot work. The message names the field and what to change."""
+    """The configuration is invalid. The message names the field and what to change."""
 
     exit_code = 2
 
@@ -57,21 +65,23 @@ class RecordError(StreamlabelError):
     """This one record cannot be classified; it becomes a dead letter and the stream goes on.
 
     Attributes:
-        reason: a word of the closed set in ``consumer.records.DeadLetterReason``.
-        message: what is wrong, never the text of the record.
+        reason: a word of the closed set in ``consumer.core.records.DeadLetterReason``.
+        message: the fault, never the text of the record.
+        attempts: number of attempts.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(reason, message)
+    def __init__(self, reason: str, message: str, attempts: int = 1) -> None:
+        super().__init__(reason, message, attempts)
         self.reason = reason
         self.message = message
+        self.attempts = attempts
 
     def __str__(self) -> str:
         return self.message
 
 
 class DecodeError(RecordError):
-    """The record's value is not what the configured input format promises."""
+    """The record's value does not have the configured input format."""
 
 
 class ModelError(StreamlabelError):
@@ -87,7 +97,11 @@ class ModelLoadError(ModelError):
 
 
 class InferenceError(ModelError):
-    """The model raised on its input. Retried once, then the batch is split in halves."""
+    """The model raised on its input. Retried once, then the batch is split in halves.
+
+    Its message becomes that of the dead letter, so it describes the failure without quoting the
+    text.
+    """
 
 
 class DeviceMemoryError(ModelError):
@@ -95,15 +109,43 @@ class DeviceMemoryError(ModelError):
 
 
 class WorkerError(ModelError):
-    """The worker process died or missed its deadline. It is restarted and the batch retried."""
+    """The worker process ended or missed its deadline. It is restarted and the batch retried.
+
+    Attributes:
+        message: how it ended.
+        loss: number of the loss, so that it can be excluded from ``worker.max_restarts``; 0: none.
+    """
+
+    def __init__(self, message: str, loss: int = 0) -> None:
+        super().__init__(message, loss)
+        self.message = message
+        self.loss = loss
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class WorkerHungError(WorkerError):
+    """The worker ran for the whole deadline and did not answer."""
+
+
+class WorkerStoppedError(WorkerError):
+    """The worker was stopped from outside for so long that it was replaced."""
+
+
+class DeviceLostError(WorkerError):
+    """The device context is lost: all further calls of this process fail.
+
+    A back end raises it; its process then ends and is replaced.
+    """
 
 
 class WorkerGaveUpError(WorkerError):
-    """The worker died too often in the restart window. Nothing unpublished was committed."""
+    """The worker was lost too often in the restart window. Nothing unpublished was committed."""
 
 
 class BrokerError(StreamlabelError):
-    """Kafka refused or could not be reached.
+    """Kafka refused a request or could not be reached.
 
     Attributes:
         retriable: True if the same call may succeed later.
@@ -121,25 +163,40 @@ class BrokerError(StreamlabelError):
 
 
 class OutputRefusedError(BrokerError):
-    """The broker refuses some outputs for good (too large).
+    """The broker refuses some outputs permanently: their topic accepts none like them.
 
     Attributes:
-        refused: index into the outputs handed to ``deliver`` -> why.
-        written: indexes of those that are acknowledged; none of a topic behind a refused one.
+        refused: index into the outputs of ``deliver`` -> the reason.
+        written: indexes of those that are acknowledged; in each topic only those before a refused
+            one.
     """
 
-    def __init__(self, refused: Mapping[int, str], written: Collection[int] = ()) -> None:
+    def __init__(self, refused: Mapping[int, RecordError], written: Collection[int] = ()) -> None:
         super().__init__(f"{len(refused)} output(s) refused: {next(iter(refused.values()))}")
         self.args = (refused, written)
         self.refused = refused
         self.written = frozenset(written)
 
 
+class PartlyDeliveredError(BrokerError):
+    """A delivery failed midway. Call again with exactly the outputs that are not in ``written``.
+
+    Attributes:
+        written: indexes into the outputs of ``deliver`` that are acknowledged; of each topic the
+            first ones.
+    """
+
+    def __init__(self, message: str, written: Collection[int]) -> None:
+        super().__init__(message, True)
+        self.args = (message, written)
+        self.written = frozenset(written)
+
+
 class PartitionLostError(BrokerError):
     """A transaction for this input partition failed, or a newer owner fenced us.
 
-    What was delivered is known only to the committed offset: forget all in-flight records of the
-    partition and call ``RecordSource.restart``. Calling ``deliver`` again would double records.
+    Only the committed offset shows what was delivered: drop all in-flight records of the partition
+    and call ``RecordSource.restart``. Calling ``deliver`` again would duplicate records.
 
     Attributes:
         topic: of the input partition.
@@ -156,7 +213,7 @@ class PartitionLostError(BrokerError):
 
 
 class DeadLetterGuardError(StreamlabelError):
-    """Too large a share, or too long a run, of records became dead letters."""
+    """Too large a fraction of records, or too many in a row, became dead letters."""
 
     exit_code = 5
 
@@ -165,7 +222,7 @@ class DrainTimeoutError(StreamlabelError):
     """In-flight records were not finished within the drain deadline.
 
     Attributes:
-        in_flight: how many were left; none of them is committed.
+        in_flight: number of unfinished records; none of them is committed.
     """
 
     exit_code = 6

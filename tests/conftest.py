@@ -1,4 +1,4 @@
-"""What holds for every test: the event loop is not blocked, global set-ups do not leak."""
+"""Checks for every test: the event loop is not blocked, global configuration does not leak."""
 
 import inspect
 import logging
@@ -12,19 +12,24 @@ import pytest
 import structlog
 from blockbuster import blockbuster_ctx
 
+# Before the first import of a module with values: they are frozen in the tests, and in the
+# processes that tests start. See ``streamlabel.models.core.values``.
+os.environ["STREAMLABEL_TEST_FROZEN_VALUES"] = "1"
+
+from streamlabel.config import installed
 from tests.requirements import REQUIRE_ALL
 
 pytest_plugins = ["tests.kafka_fixtures", "tests.model_fixtures"]
 
-# Code of these may not block a running event loop. Frames of pytest, aiokafka or uvicorn alone
-# are none of our business; theirs called from ours are.
+# Code of these packages must not block a running event loop. Blocking calls of pytest, aiokafka or
+# uvicorn are ignored, unless our code has called them.
 _OURS = ["streamlabel", "streamlabel.consumer", "streamlabel.models", "streamlabel.config"]
 
 _SHOWN = ("aiokafka", "pydantic", "torch", "transformers", "confluent-kafka", "vllm", "hypothesis")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the way out of the blocking check; let processes that tests start be interrupted."""
+    """Register the marker may_block; make processes that tests start interruptible."""
     config.addinivalue_line(
         "markers", "may_block(reason): this async test may block the event loop, and why."
     )
@@ -33,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> list[str]:
-    """Name the versions and switches that a failure may depend on."""
+    """Report the versions and environment variables that a failure may depend on."""
     shown = ", ".join(f"{name} {_version(name)}" for name in _SHOWN)
     switches = ("KAFKA_HOME", "STREAMLABEL_TEST_BOOTSTRAP", "STREAMLABEL_DATA", REQUIRE_ALL)
     found = ", ".join(f"{name}={os.environ.get(name, '-')}" for name in switches)
@@ -56,6 +61,8 @@ def loop_is_not_blocked(request: pytest.FixtureRequest) -> Iterator[None]:
     if marker is not None or not _is_async(request):
         yield
         return
+    for kind in installed.GROUPS:
+        installed.names(kind)  # read once per process; programs do so before they start their loop
     with blockbuster_ctx(_OURS):
         yield
 
@@ -69,14 +76,14 @@ def _is_async(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(autouse=True)
 def logging_is_left_as_found() -> Iterator[None]:
-    """Undo ``configure_logging``: handlers, level, structlog's set-up, captured warnings."""
+    """Undo ``configure_logging``: handlers, level, structlog's configuration, captured warnings."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
     if structlog.is_configured():
         structlog.reset_defaults()
         logging.captureWarnings(capture=False)
-        # pytest has put its own handlers of this phase there; only ours go
+        # pytest has added its own handlers for this phase; remove only ours
         ours = [handler for handler in root.handlers if handler not in handlers]
         for handler in ours:
             if type(handler).__module__.startswith("streamlabel."):

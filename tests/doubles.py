@@ -6,18 +6,18 @@ from collections import defaultdict
 from collections.abc import Iterable
 from itertools import count
 
-from streamlabel.consumer.metric_names import CounterName, GaugeName, HistogramName
-from streamlabel.consumer.records import TopicPartition
+from streamlabel.consumer.core.metric_names import CounterName, GaugeName, HistogramName
+from streamlabel.consumer.core.records import TopicPartition
 
 __all__ = ["ManualClock", "RecordingListener", "RecordingMetrics", "settle"]
 
-# How often the loop may go round after a wake-up until everything that follows from it has run.
-# Every await that has nothing to wait for takes one round; chains in the pipeline are shorter.
+# Iterations of the event loop after a wake-up until all resulting tasks have run. Every await that
+# does not wait takes one iteration; chains in the pipeline are shorter.
 _ROUNDS = 50
 
 
 class ManualClock:
-    """Time that stands still until the test moves it; implements ``Clock``."""
+    """Time that only the test advances; implements ``Clock``."""
 
     def __init__(self, *, now_s: float = 1000.0, epoch_ms: int = 1_700_000_000_000) -> None:
         self._now_s = now_s
@@ -26,7 +26,7 @@ class ManualClock:
         self._order = count()
 
     def now_s(self) -> float:
-        """The time the test has reached."""
+        """The current time of the test."""
         return self._now_s
 
     def epoch_ms(self) -> int:
@@ -34,7 +34,7 @@ class ManualClock:
         return int(self._epoch_offset_ms + self._now_s * 1000)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until the test has moved time this far; 0 only lets others run."""
+        """Wait until the test has advanced time this far; 0 only lets other tasks run."""
         if seconds <= 0:
             await asyncio.sleep(0)
             return
@@ -44,17 +44,17 @@ class ManualClock:
 
     @property
     def sleeping(self) -> int:
-        """How many tasks are asleep."""
+        """Number of sleeping tasks."""
         return sum(not woken.done() for _, _, woken in self._sleepers)
 
     @property
     def next_wake_s(self) -> float | None:
-        """When the next sleeper wakes."""
+        """Time at which the next sleeping task wakes up."""
         self._forget_cancelled()
         return self._sleepers[0][0] if self._sleepers else None
 
     async def advance(self, seconds: float) -> None:
-        """Move time, stopping at each sleeper on the way so that it runs at its own instant."""
+        """Advance time, and stop at each sleeping task so that it runs at its own time."""
         end_s = self._now_s + seconds
         await settle()
         while (wake_s := self.next_wake_s) is not None and wake_s <= end_s:
@@ -73,13 +73,13 @@ class ManualClock:
 
 
 async def settle() -> None:
-    """Let everything run that can run without time passing."""
+    """Let all tasks run that can run without advancing time."""
     for _ in range(_ROUNDS):
         await asyncio.sleep(0)
 
 
 class RecordingMetrics:
-    """Keeps what was counted; implements ``Metrics``.
+    """Stores all metrics; implements ``Metrics``.
 
     Attributes:
         counters: (name, sorted labels) -> sum.
@@ -117,7 +117,7 @@ class RecordingMetrics:
 
 
 class RecordingListener:
-    """Keeps what it was told; implements ``AssignmentListener``."""
+    """Stores its calls; implements ``AssignmentListener``."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, list[TopicPartition]]] = []

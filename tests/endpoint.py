@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint of the test's own, over real HTTP, that follows a script."""
+"""An OpenAI-compatible endpoint over real HTTP with scripted replies, for tests."""
 
 import json
 import math
@@ -11,7 +11,7 @@ __all__ = ["Behaviour", "Endpoint", "Reply", "chat", "first_token"]
 
 
 class Reply(NamedTuple):
-    """What is sent back: an object as JSON, bytes as they are; later if ``after`` says so."""
+    """A reply: an object as JSON, or bytes unchanged; delayed by ``after``."""
 
     body: dict[str, Any] | bytes = b""
     status: int = 200
@@ -57,7 +57,7 @@ class Endpoint:
     Attributes:
         requests: the bodies received, in order.
         keys: their Authorization headers.
-        most_at_once: most requests that were being answered at the same time.
+        most_at_once: maximum number of concurrent requests.
     """
 
     def __init__(self, behave: Behaviour) -> None:
@@ -84,7 +84,7 @@ class Endpoint:
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
 
     def answer(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
-        """Send what the script says; the caller may have left."""
+        """Send the scripted reply; the caller may have closed the connection."""
         with self._lock:
             self.requests.append(body)
             self.keys.append(handler.headers["authorization"])

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import pytest
 
-from tests.kafka_broker import Cluster, KafkaMissingError, LocalCluster
+from testing.kafka_broker import Cluster, KafkaMissingError, LocalCluster
 from tests.requirements import missing
 
 C = TypeVar("C", bound=Cluster)
@@ -19,7 +19,7 @@ def kafka() -> Iterator[Cluster]:
 
 @pytest.fixture
 def own_kafka() -> Iterator[LocalCluster]:
-    """A broker of the test's own, to kill and restart."""
+    """A separate broker, which the test may kill and restart."""
     yield from _opened(LocalCluster.start)
 
 

@@ -1,4 +1,4 @@
-"""Language models that tests share: one with random weights, one that has learnt something."""
+"""Language models that tests share: one with random weights, one trained."""
 
 from pathlib import Path
 
@@ -12,16 +12,16 @@ DATA = "sms_spam"
 @pytest.fixture(scope="session")
 def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a two-layer Qwen2 with random weights and a ChatML template."""
-    from tests.tiny_models import build_causal
+    from testing.tiny_models import build_causal
 
     return build_causal(tmp_path_factory.mktemp("tiny_llm"))
 
 
 @pytest.fixture(scope="session")
 def spam_qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a small Qwen2 that knows the task of ``config/examples/vllm-cpu.yaml``."""
-    from benchmarks import small_qwen, texts
-    from tests.twins import FOLDER
+    """Return a small Qwen2 trained for the task of ``config/examples/vllm-cpu.yaml``."""
+    from testing import small_qwen, texts
+    from testing.twins import FOLDER
 
     try:
         rows = texts.read(DATA, "train")

@@ -1,6 +1,6 @@
-"""Other ways from Kafka through the same model to Kafka, each a script in its own environment.
+"""Alternatives to the service with the same model, each a script in its own environment.
 
-``python -m benchmarks.peers`` runs them against our service. A script is called with Kafka's
-addresses, the topic of the texts, the topic of the answers and the model folder, and gets the
-environment that the requirements file of its name describes.
+``python -m benchmarks.peers`` compares them with our service. The arguments of a script are Kafka's
+addresses, the input topic, the output topic and the model folder; its environment is described by
+the requirements file with its name.
 """

@@ -1,8 +1,8 @@
-"""Kafka to Kafka against stream frameworks and model servers with the same model.
+"""Kafka to Kafka, compared with stream frameworks and model servers with the same model.
 
 On a heavy-tailed mix of real texts and on uniform short texts, in interleaved rounds: FastStream,
 Quix Streams and a confluent-kafka loop with the transformers pipeline, model servers behind an
-aiokafka loop, and our service in fp32 and in the precision that a careful user would choose.
+aiokafka loop, and our service in fp32 and with ``model.dtype: auto``.
 """
 
 import argparse
@@ -11,11 +11,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import plot, results_file, texts
+from benchmarks import plot, results_file
 from benchmarks.kafka_to_kafka import Contender, measure, measure_each, warm_up
 from benchmarks.peers.contenders import OURS, PEERS, fitted_model, our_contender
 from benchmarks.peers.report import Runs, agreement, answers, figures, page
-from tests.kafka_broker import Cluster
+from testing import texts
+from testing.kafka_broker import Cluster
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What every peer writes for a record; nothing here but the standard library."""
+"""The output of every peer for a record; uses the standard library only."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ def answer(
     Args:
         record: the input's value: id and text.
         scores: label and score of every label, in any order.
-        timestamp_ms: the input's, from which its latency is counted.
+        timestamp_ms: of the input, the start of its latency.
     """
     best = max(scores, key=lambda each: each["score"])
     return {

@@ -24,7 +24,8 @@ def main() -> None:
     producer = Producer({"bootstrap.servers": BOOTSTRAP, "enable.idempotence": True})
     consumer.subscribe([SOURCE])
     while True:
-        # it waits until there are 32 or the time is over: long enough to fill, short when idle
+        # returns with 32 messages or after the timeout: long enough to fill a batch, short when
+        # idle
         messages = consumer.consume(32, timeout=0.1)
         if not messages:
             continue

@@ -1,4 +1,4 @@
-"""Who is compared: peers with an environment and a script, our service in two precisions."""
+"""The contenders: peers with an environment and a script, and our service in two precisions."""
 
 import subprocess
 import sys
@@ -7,33 +7,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks import minilm, texts
 from benchmarks.kafka_to_kafka import Contender, service
-from tests.kafka_broker import Cluster
+from testing import minilm, texts
+from testing.kafka_broker import Cluster
 
 __all__ = ["CAREFUL", "FULL", "OURS", "PEERS", "Peer", "fitted_model", "our_contender"]
 
 _HERE = Path(__file__).parent
 _CACHE = _HERE.parent.parent / ".cache" / "peers"
-_APPEND_TIME = {"message_timestamp_type": "LogAppendTime"}
+_APPEND_TIME: Mapping[str, Any] = {"message_timestamp_type": "LogAppendTime"}
 
 FULL: Mapping[str, Any] = {"dtype": "float32"}
-# What a careful user would choose on a processor that computes in it.
+# The setting for processors that compute in bfloat16.
 CAREFUL: Mapping[str, Any] = {"dtype": "auto"}
 OURS: Mapping[str, Mapping[str, Any]] = {"streamlabel fp32": FULL, "streamlabel careful": CAREFUL}
 
-# For the fit: the mix begins with the first 660 rows, so these are others.
+# Rows for training: the mix uses the first 660 rows, so these are different ones.
 _FIRST, _EXAMPLES = 1000, 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another way to do it.
+    """An alternative to the service.
 
     Attributes:
         name: of its script and of its requirements file, both here.
-        title: for people.
-        kind: what it is compared as.
+        title: for tables and plots.
+        kind: category of the comparison.
     """
 
     name: str
@@ -60,9 +60,9 @@ class Peer:
         return python
 
     def contender(self, cluster: Cluster, model: Path) -> Contender:
-        """Return it on topics of its own."""
+        """Return it with separate topics."""
         source = cluster.topic(f"{self.name}-in", partitions=4)
-        # Quix Streams writes outputs with the time of their inputs: the broker says when they came.
+        # Quix Streams copies the timestamps of inputs to outputs, so the broker sets append times.
         output = cluster.topic(f"{self.name}-out", partitions=4, **_APPEND_TIME)
         script = str(_HERE / f"{self.name}.py")
         command = (str(self.prepare()), script, cluster.bootstrap, source, output, str(model))
@@ -80,7 +80,7 @@ PEERS = (
 
 
 def our_contender(cluster: Cluster, folder: Path, title: str, model: Path) -> Contender:
-    """Return our service in the precision of this title, on topics of its own."""
+    """Return our service in the precision of this title, on separate topics."""
     settings = {"model": {"backend": "encoder", "path": str(model), "device": "cpu", **OURS[title]}}
     made = service(cluster, folder, title.replace(" ", "-"), settings)
     for topic in made.output_topics:
@@ -90,8 +90,8 @@ def our_contender(cluster: Cluster, folder: Path, title: str, model: Path) -> Co
 
 def fitted_model() -> Path:
     """Return MiniLM with a head fitted to the topics of news: realistic probabilities."""
-    from streamlabel.models.head import Example, FitSettings, fit_head
-    from streamlabel.models.labels import LabelSet
+    from streamlabel.models.core.labels import LabelSet
+    from streamlabel.training.head import Example, FitSettings, fit_head
 
     folder = _CACHE / "model"
     if not folder.exists():

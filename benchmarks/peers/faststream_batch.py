@@ -27,7 +27,7 @@ app = FastStream(broker, logger=None)
 )
 @broker.publisher(OUTPUT, batch=True)
 async def classify(records: list[dict[str, Any]], message: KafkaMessage) -> tuple[Any, ...]:
-    """Return one output a record; the model has a thread, so that heartbeats go on."""
+    """Return one output per record; the model runs in a thread, so that heartbeats continue."""
     texts = [record["text"] for record in records]
     results = await asyncio.to_thread(classifier, texts, batch_size=32, truncation=True)
     return tuple(

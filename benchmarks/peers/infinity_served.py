@@ -19,7 +19,7 @@ def main() -> None:
     program = str(Path(sys.executable).with_name("infinity_emb"))
     command = [program, "v2", "--model-id", MODEL, "--served-model-name", "model"]
     command += ["--engine", "torch", "--device", "cpu", "--dtype", "float32"]
-    command += ["--no-bettertransformer"]  # the slower one when tried on a CPU
+    command += ["--no-bettertransformer"]  # it was slower in a trial on a CPU
     command += ["--batch-size", "32", "--port", str(port), "--log-level", "error"]
 
     async def ask(session: aiohttp.ClientSession, texts: Sequence[str]) -> list[Scores]:

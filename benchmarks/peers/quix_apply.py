@@ -1,7 +1,7 @@
-"""Quix Streams with the transformers pipeline in ``apply``, its way to call a model.
+"""Quix Streams with the transformers pipeline in ``apply``, its usual way to call a model.
 
-Its windows of a count are no batches for this: one closes only when it is full, so the last texts
-before a pause would wait for the next ones, and it is kept per message key.
+Its count windows are not suitable as batches: a window closes only when it is full, so the last
+texts before a pause would wait for the next ones, and windows are per message key.
 """
 
 import sys

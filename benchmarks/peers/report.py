@@ -1,4 +1,4 @@
-"""What the runs come to: figures, and the page."""
+"""The results of the runs: figures and page."""
 
 import json
 import statistics
@@ -26,7 +26,7 @@ _FULL, _CAREFUL = OURS
 
 @dataclass(slots=True)
 class Runs:
-    """What one contender did, round by round, on the mix and on the short texts."""
+    """The measurements of one contender by round, on the mix and on the short texts."""
 
     mix: list[Measured] = field(default_factory=list)
     short: list[Measured] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Runs:
 
     @property
     def peak_mib(self) -> float:
-        """Most resident memory in any run."""
+        """Peak resident memory of all runs."""
         return max(run.peak_bytes for run in (*self.mix, *self.short)) / 2**20
 
 
@@ -59,10 +59,10 @@ def answers(run: Measured) -> Answers:
 
 
 def agreement(left: Answers, right: Answers) -> tuple[float, float]:
-    """Return the share of equal labels, and the largest difference of a probability.
+    """Return the fraction of equal labels, and the largest difference of a probability.
 
-    Ours write the probabilities of all labels and all are compared; where one side has the best
-    label's only, that is, and only where the labels are equal.
+    Our outputs have the probabilities of all labels, and all are compared; if one side has only
+    that of the best label, this one is compared, if the labels are equal.
     """
     if left.keys() != right.keys():
         raise SystemExit(f"answers are missing: {len(left)} against {len(right)}")
@@ -80,7 +80,7 @@ def agreement(left: Answers, right: Answers) -> tuple[float, float]:
 
 
 def figures(runs: Mapping[str, Runs], careful: tuple[float, float]) -> dict[str, float]:
-    """Return the ratios that the issue asks for, and what they are made of."""
+    """Return the target ratios and their inputs."""
     rates = {title: each.mix_rate for title, each in runs.items()}
     frameworks = max(rates[peer.title] for peer in PEERS if peer.kind == "framework")
     servers = max(rates[peer.title] for peer in PEERS if peer.kind == "server")
@@ -113,7 +113,7 @@ def page(runs: Mapping[str, Runs], found: Mapping[str, float], *, compared: int)
     return (
         f"MiniLM with a head fitted to the topics of news, {mixed} texts of the heavy-tailed mix"
         f" and {short} uniform short ones (8 to 12 words), 4 partitions, medians of {rounds}"
-        " interleaved rounds. Every contender is started anew in every round and has answered 64"
+        " interleaved rounds. Every contender is restarted in every round and has answered 64"
         " texts before it is timed; peers compute in float32, in environments of their own.\n\n"
         "| | mix, texts/s | short, texts/s | mix p50 | mix p99 | peak memory | labels as ours"
         " in fp32 |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
@@ -154,5 +154,5 @@ def _promises(found: Mapping[str, float]) -> str:
 
 
 def _key(title: str) -> str:
-    """Who it is, as part of a figure's name."""
+    """The contender's part of a figure's name."""
     return next((peer.name for peer in PEERS if peer.title == title), title.replace(" ", "_"))

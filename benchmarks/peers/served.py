@@ -18,8 +18,8 @@ import aiohttp
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from answers import answer
 
-# How many requests wait at the server: twice what Infinity sorts at a time (8 batches of 32), so
-# that it always has a full window before it.
+# Number of concurrent requests: twice the window that Infinity sorts at a time (8 batches of 32),
+# so that it always has a full window.
 _AT_ONCE = 16
 _START_S = 180.0
 
@@ -29,7 +29,7 @@ Ask = Callable[[aiohttp.ClientSession, Sequence[str]], Awaitable[list[Scores]]]
 
 
 def free_port() -> int:
-    """Return a port that nobody listens at."""
+    """Return an unused port."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
@@ -38,7 +38,7 @@ def free_port() -> int:
 @contextlib.contextmanager
 def serving(command: Sequence[str], **options: Any) -> Iterator[None]:  # noqa: ANN401 Popen's own
     """Run the server; SIGTERM to this process ends it too."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the loop has a way of its own
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the loop installs its own handler
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, **options)
     try:
         with contextlib.suppress(asyncio.CancelledError):
@@ -52,7 +52,7 @@ def serving(command: Sequence[str], **options: Any) -> Iterator[None]:  # noqa: 
 
 
 async def loop(bootstrap: str, source: str, output: str, *, health: str, ask: Ask) -> None:
-    """Classify until killed; offsets are committed behind outputs, in order.
+    """Classify until killed; offsets are committed in order, after the outputs.
 
     Args:
         bootstrap: Kafka's addresses.

@@ -1,1 +1,1 @@
-"""The commands of the ``streamlabel`` program, one a file."""
+"""The commands of the ``streamlabel`` program, one per file."""

@@ -1,4 +1,4 @@
-"""How commands on labelled files ask the configured model, and what they say about the files."""
+"""Classifies labelled files with the configured model, for the commands that evaluate it."""
 
 from typing import TYPE_CHECKING
 
@@ -6,31 +6,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from streamlabel.config.settings import Settings
-    from streamlabel.models.labels import LabelSet
+    from streamlabel.models.core.labels import LabelSet
     from streamlabel.quality.labelled import LabelledText
     from streamlabel.quality.scoring import Answers
 
-__all__ = ["ask_model", "needs_evaluate", "say_lost"]
+__all__ = ["say_lost", "score_labelled_file"]
 
 
-def needs_evaluate() -> None:
-    """Raise ConfigError where the libraries of the statistics are not installed."""
-    from importlib.util import find_spec
-
-    from streamlabel.errors import ConfigError
-
-    missing = [name for name in ("scipy", "sklearn", "matplotlib") if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"{', '.join(missing)} not installed: pip install 'streamlabel[evaluate]'"
-        )
-
-
-def ask_model(settings: "Settings", path: "Path") -> "Answers":
-    """Return what the configured model says about a labelled file.
+def score_labelled_file(settings: "Settings", path: "Path") -> "Answers":
+    """Return the predictions of the configured model for a labelled file.
 
     Raises:
-        ConfigError: the file is not what it must be; the lines are named.
+        ConfigError: the file is not valid; the message names the lines.
         StreamlabelError: the model cannot be loaded or gave up.
     """
     import asyncio
@@ -42,12 +29,15 @@ async def _ask(settings: "Settings", path: "Path") -> "Answers":
     import asyncio
 
     from streamlabel.commands.terminal import progress, quiet_logs
+    from streamlabel.config.catalog import paths_in
+    from streamlabel.config.places import refuse_missing
     from streamlabel.errors import ConfigError
-    from streamlabel.models.worker import WorkerClassifier
+    from streamlabel.models.worker.worker_classifier import WorkerClassifier
     from streamlabel.quality.scoring import ask
 
-    if not await asyncio.to_thread(path.is_file):  # said before the model is loaded
+    if not await asyncio.to_thread(path.is_file):  # checked before the model is loaded
         raise ConfigError(f"{path}: no such file")
+    await asyncio.to_thread(refuse_missing, paths_in(settings.model, ("model",)))
     classifier = await WorkerClassifier.start(
         settings.model, settings.worker, configure_logging=quiet_logs(settings)
     )
@@ -69,7 +59,7 @@ def _read(path: "Path", labels: "LabelSet") -> "list[LabelledText]":
 
 
 def say_lost(answers: "Answers", path: "Path") -> None:
-    """Name the texts that are missing from the numbers."""
+    """Print which texts are missing from the results."""
     from streamlabel.commands.terminal import say
 
     for line, why in answers.failed[:10]:
@@ -77,4 +67,4 @@ def say_lost(answers: "Answers", path: "Path") -> None:
     if len(answers.failed) > 10:
         say(f"... and {len(answers.failed) - 10} more")
     if answers.unanswered:
-        say(f"{answers.unanswered} text(s) got no usable answer; such texts go to review")
+        say(f"{answers.unanswered} text(s) have no usable prediction; such texts go to review")

@@ -1,4 +1,4 @@
-"""``streamlabel calibrate``: confidences that mean what they say, thresholds that keep promises."""
+"""``streamlabel calibrate``: calibrated confidences, and thresholds that control the error rate."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +8,7 @@ import typer
 from streamlabel.commands.options import ConfigFile, Overrides, load_settings
 
 if TYPE_CHECKING:
-    from streamlabel.models.calibration_file import CalibrationFile
+    from streamlabel.models.calibration.calibration_file import CalibrationFile
     from streamlabel.quality.calibrating import Wish
 
 __all__ = ["calibrate"]
@@ -22,14 +22,14 @@ def calibrate(
         typer.Option(
             "--data",
             metavar="FILE",
-            help="Labelled texts, drawn like the traffic and not trained on: .jsonl or .csv with"
-            " text and label.",
+            help="Labelled texts: .jsonl or .csv with the fields text and label. They must be"
+            " a sample of the traffic and not part of the training data.",
             show_default=False,
         ),
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="FILE", help="Calibration to write, .yaml."),
+        typer.Option("--out", "-o", metavar="FILE", help="Calibration file to write (.yaml)."),
     ] = Path("calibration.yaml"),
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -38,52 +38,58 @@ def calibrate(
         float | None,
         typer.Option(
             metavar="SHARE",
-            help="Largest share of errors among what no person sees, for example 0.01.",
+            help="Maximum error rate among accepted labels (those that skip review), for"
+            " example 0.01.",
             show_default=False,
         ),
     ] = None,
     confidence: Annotated[
-        float, typer.Option(metavar="SHARE", help="How sure the promise is.")
+        float,
+        typer.Option(
+            metavar="SHARE", help="Confidence level at which the target error rate holds."
+        ),
     ] = 0.95,
     max_review: Annotated[
         float | None,
         typer.Option(
-            metavar="SHARE", help="Largest share of texts for people.", show_default=False
+            metavar="SHARE", help="Maximum fraction of texts that go to review.", show_default=False
         ),
     ] = None,
     costs: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="YAML: what a look (review) and errors cost (error, errors by label).",
+            help="YAML file with the cost of one review (review), of one error (error), and of"
+            " errors by label (errors).",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Fit confidences to labelled texts, choose thresholds, and write both to a file.
+    """Calibrate confidences on labelled texts, choose thresholds, and write both to a file.
 
-    routing.calibration names that file to the service. Without --target-error, --max-review or
-    --costs only confidences are calibrated.
+    Set routing.calibration to that file. Without --target-error, --max-review or --costs, only the
+    confidences are calibrated and no thresholds are chosen.
 
     \b
     Examples:
       streamlabel calibrate -c streamlabel.yaml --data labelled.csv --target-error 0.01
       streamlabel calibrate -c streamlabel.yaml --data labelled.jsonl --max-review 0.1 -o budget.yaml
     """  # noqa: D301, E501 \b keeps the lines as they are
-    from streamlabel.commands.asking import ask_model, needs_evaluate, say_lost
+    from streamlabel.commands.asking import say_lost, score_labelled_file
     from streamlabel.commands.terminal import say
     from streamlabel.errors import ConfigError
+    from streamlabel.extras import require
     from streamlabel.quality import calibrating
     from streamlabel.quality.costs import read_costs
 
-    needs_evaluate()
+    require("calibrate", "scipy", extra="evaluate")
     _refuse_no_share(target_error=target_error, confidence=confidence, max_review=max_review)
     if costs is not None and (target_error is not None or max_review is not None):
-        raise ConfigError("--costs decides alone: leave out --target-error and --max-review")
+        raise ConfigError("--costs excludes --target-error and --max-review; remove those")
     if not out.parent.is_dir():
         raise ConfigError(f"{out}: there is no folder {out.parent}")
     settings = load_settings(config, overrides).settings
-    answers = ask_model(settings, data)
+    answers = score_labelled_file(settings, data)
     say_lost(answers, data)
     wish = calibrating.Wish(
         target_error=target_error,
@@ -105,7 +111,7 @@ def _refuse_no_share(**shares: float | None) -> None:
         if share is not None and not 0 < share < 1:
             option = name.replace("_", "-")
             raise ConfigError(
-                f"--{option}: a share between 0 and 1, for example 0.01; is {share:g}"
+                f"--{option}: must be between 0 and 1, for example 0.01, not {share:g}"
             )
 
 
@@ -114,17 +120,17 @@ def _show(file: "CalibrationFile", wish: "Wish") -> None:
     typer.echo(
         f"{mapping.method}"
         + (f" {mapping.temperature:.3f}" if "temperature" in mapping.method else "")
-        + f": log loss {evidence.log_loss_before:.4f} -> {evidence.log_loss_after:.4f} on texts not"
-        f" fitted to, {evidence.items:,} labels"
+        + f": log loss {evidence.log_loss_before:.4f} -> {evidence.log_loss_after:.4f} on held-out"
+        f" texts, {evidence.items:,} labels"
     )
     for note in mapping.notes:
         typer.echo(f"note: {note}")
     if file.thresholds is None:
-        typer.echo("no thresholds chosen: those of the settings stay; see --target-error")
+        typer.echo("no thresholds chosen: those of the settings apply; see --target-error")
         return
     typer.echo(file.thresholds.summary)
     for name, threshold in file.thresholds.by_label.items():
         shown = "always review" if threshold is None else f"{threshold:.4f}"
         typer.echo(f"  {name}: {shown}")
     for pool in file.thresholds.pooled:
-        typer.echo(f"one threshold, and one proof, for {', '.join(pool)}: too few texts for each")
+        typer.echo(f"one common threshold for {', '.join(pool)}: too few texts for separate ones")

@@ -1,4 +1,4 @@
-"""``streamlabel check``: would the service start, and what would it run with?"""
+"""``streamlabel check``: whether the service can start, and with which settings."""
 
 import json
 import os
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from streamlabel.config.loading import Loaded
-    from streamlabel.consumer.checks import Check
+    from streamlabel.tools.preflight import PreflightCheck
 
 __all__ = ["check"]
 
@@ -24,14 +24,19 @@ def check(
     *,
     verbose: Annotated[
         bool,
-        typer.Option("--verbose", "-v", help="Show every setting with its source, not only yours."),
+        typer.Option(
+            "--verbose",
+            "-v",
+            help="Show every setting with its source, not only the ones that you set.",
+        ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Try everything that the service needs: configuration, brokers, topics, model, a probe text.
+    """Check the configuration, brokers, topics and model, and classify one test text.
 
-    Nothing is created, no group is joined. Exit code 0 only if all hold, else that of the first
-    that does not.
+    Creates no topics and joins no consumer group. The exit code is 0 if every check passes,
+    otherwise that of the first check that fails. A line that begins with `warn` passes, and says
+    what may go wrong.
 
     \b
     Examples:
@@ -42,10 +47,10 @@ def check(
     import asyncio
 
     from streamlabel.commands.config import setting_rows
-    from streamlabel.consumer.checks import Check
     from streamlabel.errors import ConfigError
+    from streamlabel.tools.preflight import PreflightCheck
 
-    def show(done: Check) -> None:
+    def show(done: PreflightCheck) -> None:
         if not as_json:
             typer.echo(_line(done))
 
@@ -53,11 +58,11 @@ def check(
     try:
         loaded = load_settings(config, overrides)
     except ConfigError as error:
-        checks = [Check("configuration", failure=error)]
+        checks = [PreflightCheck("configuration", failure=error)]
         show(checks[0])
     else:
         rows = setting_rows(loaded, changed=not verbose)
-        checks = [Check("configuration", _about(config, loaded))]
+        checks = [PreflightCheck("configuration", _about(config, loaded))]
         show(checks[0])
         if not as_json:
             _show_settings(rows)
@@ -68,18 +73,30 @@ def check(
     raise typer.Exit(failures[0].exit_code if failures else 0)
 
 
-async def _try(loaded: "Loaded", show: "Callable[[Check], None]") -> "list[Check]":
+async def _try(
+    loaded: "Loaded", show: "Callable[[PreflightCheck], None]"
+) -> "list[PreflightCheck]":
     from streamlabel.commands.terminal import quiet_logs
-    from streamlabel.consumer.checks import check_broker, check_model
-    from streamlabel.consumer.clock import SystemClock
+    from streamlabel.models.core.system_clock import SystemClock
+    from streamlabel.tools.broker_checks import check_broker
+    from streamlabel.tools.preflight import check_files, check_format, check_model
 
     settings = loaded.settings
     configure = quiet_logs(settings)
     done = []
+    async for each in check_files(settings):
+        done.append(each)
+        show(each)
+    async for each in check_format(settings):
+        done.append(each)
+        show(each)
     async for each in check_broker(settings):
         done.append(each)
         show(each)
-    async for each in check_model(settings, clock=SystemClock(), configure_worker=configure):
+    topics = {name: topic for each in done for name, topic in each.topics.items()}
+    async for each in check_model(
+        settings, clock=SystemClock(), configure_worker=configure, topics=topics
+    ):
         done.append(each)
         show(each)
     return done
@@ -90,13 +107,20 @@ def _about(config: "Path | None", loaded: "Loaded") -> str:
     return f"{config or 'environment and flags'}, {changed} settings given, the rest are defaults"
 
 
-def _line(done: "Check") -> str:
-    mark = "ok    " if done.is_ok else "failed"
+def _line(done: "PreflightCheck") -> str:
+    from streamlabel.config.masking import mask_credentials
+
+    mark, color = "ok    ", typer.colors.GREEN
+    if done.failure is not None:
+        mark, color = "failed", typer.colors.RED
+    elif done.warnings:
+        mark, color = "warn  ", typer.colors.YELLOW
     if not os.environ.get("NO_COLOR"):
-        mark = typer.style(mark, fg=typer.colors.GREEN if done.is_ok else typer.colors.RED)
-    what = done.detail if done.failure is None else str(done.failure)
-    indented = what.replace("\n", "\n" + " " * 23)
-    # echo drops the color when the output is no terminal
+        mark = typer.style(mark, fg=color)
+    first = done.detail if done.failure is None else str(done.failure)
+    what = "\n".join(filter(None, [first, *done.warnings]))
+    indented = mask_credentials(what).replace("\n", "\n" + " " * 23)
+    # echo drops the color when the output is not a terminal
     return f"{mark} {done.name:<15} {indented}"
 
 
@@ -106,15 +130,20 @@ def _show_settings(rows: "Sequence[tuple[str, object, str]]") -> None:
         typer.echo(f"{'':22} {name:<{width}}  {json.dumps(value, ensure_ascii=False)}  ({source})")
 
 
-def _show_json(checks: "Sequence[Check]", rows: "Sequence[tuple[str, object, str]]") -> None:
+def _show_json(
+    checks: "Sequence[PreflightCheck]", rows: "Sequence[tuple[str, object, str]]"
+) -> None:
+    from streamlabel.config.masking import mask_credentials
+
     document = {
         "ok": all(done.is_ok for done in checks),
         "checks": [
             {
                 "name": done.name,
                 "ok": done.is_ok,
-                "detail": done.detail,
-                "failure": None if done.failure is None else str(done.failure),
+                "detail": mask_credentials(done.detail),
+                "warnings": [mask_credentials(warning) for warning in done.warnings],
+                "failure": None if done.failure is None else mask_credentials(str(done.failure)),
                 "exit_code": 0 if done.failure is None else done.failure.exit_code,
             }
             for done in checks

@@ -1,4 +1,4 @@
-"""``streamlabel classify``: the same model and routing over a file, no broker."""
+"""``streamlabel classify``: the same model and routing on a file, without a broker."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +8,7 @@ from streamlabel.commands.options import ConfigFile, Overrides, load_settings
 
 if TYPE_CHECKING:
     from streamlabel.config.settings import Settings
-    from streamlabel.consumer.file_sink import Progress
+    from streamlabel.consumer.files.sink import Progress
 
 __all__ = ["classify"]
 
@@ -20,8 +20,9 @@ def classify(
             "--file",
             "-f",
             metavar="IN",
-            help="Texts: .jsonl, .csv (a header; other columns become metadata) or .txt (a line, a"
-            " text); - reads JSON lines from standard input.",
+            help="File of texts: .jsonl, .csv or .tsv (with a header row; other columns become"
+            " metadata), or .txt (one text per line). - reads JSON lines from standard"
+            " input.",
             show_default=False,
         ),
     ],
@@ -31,7 +32,8 @@ def classify(
             "--out",
             "-o",
             metavar="OUT",
-            help="JSON lines, one object a text, in the order of the file; - is standard output.",
+            help="Output file: JSON lines, one object per text, in input order. - is standard"
+            " output.",
         ),
     ] = "-",
     config: ConfigFile = None,
@@ -39,9 +41,10 @@ def classify(
 ) -> None:
     """Classify the texts of a file with the configured model.
 
-    Every output line is what the labels or review topic would get. A line that cannot be read
-    becomes a row with "route": "dead_letter" and the reason; the rest goes on. OUT appears only
-    when everything is done; standard output is written as it comes.
+    Every output line is the record that the labels or review topic would receive. A line that
+    cannot be read becomes an object with "route": "dead_letter" and the reason, and processing
+    continues. A file is created only when all texts are done; standard output is written
+    continuously.
 
     \b
     Examples:
@@ -88,11 +91,15 @@ async def _classify(settings: "Settings", file: str, out: str) -> "Progress":
 
     from streamlabel.commands.files import count_lines, open_input, open_output
     from streamlabel.commands.terminal import progress, quiet_logs
-    from streamlabel.consumer.file_sink import FileSink
-    from streamlabel.consumer.offline import classify_records, open_records
-    from streamlabel.consumer.text_files import format_of
-    from streamlabel.models.worker import WorkerClassifier
+    from streamlabel.config.catalog import paths_in
+    from streamlabel.config.places import refuse_missing
+    from streamlabel.consumer.files.sink import FileSink
+    from streamlabel.consumer.files.text_files import format_of
+    from streamlabel.models.worker.worker_classifier import WorkerClassifier
+    from streamlabel.tools.offline import classify_records, open_records
 
+    for name, section in (("model", settings.model), ("routing", settings.routing)):
+        refuse_missing(paths_in(section, (name,)))
     file_format = format_of(file)
     configure = quiet_logs(settings)
     with open_input(file) as stream, open_output(out) as target:

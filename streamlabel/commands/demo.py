@@ -1,4 +1,4 @@
-"""``streamlabel demo``: see it work, with nothing set up."""
+"""``streamlabel demo``: the service on an embedded broker, with sample texts."""
 
 import typer
 
@@ -6,15 +6,20 @@ __all__ = ["demo"]
 
 
 def demo() -> None:
-    """Run the service on an embedded broker, with a real encoder and sample texts, and watch it.
+    """Run the service on an embedded broker with a real encoder and sample texts.
 
-    The first run fits the encoder's head; later ones start at once. Files go to ./.demo.
+    The first run trains the encoder's classification head; later runs reuse it. Its files are in
+    ./.demo.
 
     \b
     Examples:
       streamlabel demo
       make demo
     """  # noqa: D301 \b keeps the lines as they are
+    from streamlabel.extras import require
+
+    require("the demo", extra="demo")
+
     from streamlabel.demo import run
 
     raise typer.Exit(run.main())

@@ -1,4 +1,4 @@
-"""``streamlabel dlq list``: which dead letters there are, and why."""
+"""``streamlabel dlq list``: the dead letters on the topic with their reasons."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,12 +13,14 @@ from streamlabel.commands.dlq_options import (
     selection_of,
 )
 from streamlabel.commands.options import ConfigFile, Overrides, load_settings
+from streamlabel.commands.terminal import NoHeader
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Callable
 
     from streamlabel.config.settings import Settings
-    from streamlabel.consumer.replay import Selection
+    from streamlabel.consumer.output.dead_letter_reader import DeadLetter, Selection
 
 __all__ = ["list_dead_letters"]
 
@@ -32,14 +34,16 @@ def list_dead_letters(
     since: Since = None,
     until: Until = None,
     by_reason: Annotated[
-        bool, typer.Option("--count", help="Only how many there are of each reason.")
+        bool, typer.Option("--count", help="Print only the number of dead letters by reason.")
     ] = False,
     as_json: AsJson = False,
+    no_header: NoHeader = False,
 ) -> None:
-    """List the dead letters that are there now. Joins no group, commits nothing.
+    """List the dead letters on the topic. Joins no consumer group, commits nothing.
 
-    Columns: position on the dead-letter topic, reason, position of the record that it was,
-    attempts, replays before, size of its value in bytes, whether it was replayed since, message.
+    Columns: position on the dead-letter topic, reason, position of the input record, attempts,
+    earlier replays, size of the value in bytes, whether it has been replayed, error message.
+    On a terminal, rows are cut to its width; otherwise every record is one complete line.
 
     \b
     Examples:
@@ -50,41 +54,52 @@ def list_dead_letters(
     import asyncio
     from collections import Counter
 
-    from streamlabel.commands.terminal import quiet_logs
+    from streamlabel.commands.terminal import quiet_logs, say, stdout_width
+    from streamlabel.consumer.observability.columns import Columns
+    from streamlabel.consumer.observability.terminal_format import (
+        dead_letter_cells,
+        dead_letter_columns,
+        dead_letter_json,
+    )
 
     settings = load_settings(config, overrides).settings
     quiet_logs(settings)
     selection = selection_of(reasons, partitions, since, until)
     counts: Counter[tuple[str, bool]] = Counter()
-    asyncio.run(
-        _list(settings, selection, counts, shown=not by_reason, as_json=as_json and not by_reason)
-    )
+    topics = (settings.output.dead_letter_topic, settings.input.topic)
+    table = Columns(dead_letter_columns(*topics), width=stdout_width())
+
+    def show(dead: "DeadLetter", was_replayed: bool) -> None:
+        if not (counts or by_reason or as_json or no_header):
+            typer.echo(table.header())
+        counts[dead.reason, was_replayed] += 1
+        if as_json and not by_reason:
+            typer.echo(dead_letter_json(dead, was_replayed=was_replayed))
+        elif not by_reason:
+            typer.echo(table.row(dead_letter_cells(dead, was_replayed=was_replayed)))
+
+    asyncio.run(_list(settings, selection, show))
+    if not counts:
+        say("no dead letters found")
     if by_reason:
-        _show_counts(counts, as_json=as_json)
+        _show_counts(counts, as_json=as_json, no_header=no_header)
 
 
 async def _list(
-    settings: "Settings",
-    selection: "Selection",
-    counts: "Counter[tuple[str, bool]]",
-    *,
-    shown: bool,
-    as_json: bool,
+    settings: "Settings", selection: "Selection", show: "Callable[[DeadLetter, bool], None]"
 ) -> None:
     from contextlib import aclosing
 
-    from streamlabel.consumer.clock import SystemClock
-    from streamlabel.consumer.kafka_replay import receipts
-    from streamlabel.consumer.kafka_scan import Scanner
-    from streamlabel.consumer.reading_aloud import dead_letter_json, dead_letter_row
-    from streamlabel.consumer.replay import read
-    from streamlabel.consumer.topics import ensure_topics
+    from streamlabel.consumer.kafka.partition_scan import Scanner
+    from streamlabel.consumer.kafka.replay import receipts
+    from streamlabel.consumer.kafka.topics import ensure_topics
+    from streamlabel.consumer.output.dead_letter_reader import read
+    from streamlabel.models.core.system_clock import SystemClock
 
     topic = settings.output.dead_letter_topic
     kafka = settings.kafka.model_copy(update={"create_topics": False})
     found = await ensure_topics(kafka, [topic])
     scanner = Scanner(kafka, topic, SystemClock())
-    show = dead_letter_json if as_json else dead_letter_row
     for partition in range(found[topic].partitions):
         if not selection.includes_partition(partition):
             continue
@@ -95,27 +110,36 @@ async def _list(
                 dead = read(record)
                 if dead is None or not selection.includes(dead):
                     continue
-                was_replayed = record.position.offset in done
-                counts[dead.reason, was_replayed] += 1
-                if shown:
-                    typer.echo(show(dead, was_replayed=was_replayed))
+                show(dead, record.position.offset in done)
 
 
-def _show_counts(counts: "Counter[tuple[str, bool]]", *, as_json: bool) -> None:
+def _show_counts(counts: "Counter[tuple[str, bool]]", *, as_json: bool, no_header: bool) -> None:
     import json
 
-    from streamlabel.consumer.reading_aloud import printable
+    from streamlabel.consumer.observability.columns import Column, Columns
+    from streamlabel.consumer.observability.terminal_format import printable
 
     reasons = sorted({reason for reason, _ in counts})
     if as_json:
-        table = {
+        document = {
             reason: {"dead_letters": counts[reason, False] + counts[reason, True],
                      "replayed": counts[reason, True]}
             for reason in reasons
         }  # fmt: skip
-        typer.echo(json.dumps(table, indent=2))
+        typer.echo(json.dumps(document, indent=2))
         return
+    table = Columns(
+        [
+            Column("DEAD LETTERS", is_number=True),
+            Column("REASON", 18),
+            Column("REPLAYED", is_number=True),
+        ],
+        width=None,
+    )
+    if not no_header:
+        typer.echo(table.header())
     for reason in reasons:
         here, replayed = counts[reason, False], counts[reason, True]
-        typer.echo(f"{here + replayed:>9}  {printable(reason):<18}  {replayed} of them replayed")
-    typer.echo(f"{counts.total():>9}  in all")
+        typer.echo(table.row([str(here + replayed), printable(reason), str(replayed)]))
+    done = sum(count for (_, was_replayed), count in counts.items() if was_replayed)
+    typer.echo(table.row([str(counts.total()), "in all", str(done)]))

@@ -1,4 +1,4 @@
-"""Which dead letters are meant: the options that both ``streamlabel dlq`` commands have."""
+"""The options of the ``streamlabel dlq`` commands that select dead letters."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,14 +7,17 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from streamlabel.consumer.replay import Selection
+    from streamlabel.consumer.output.dead_letter_reader import Selection
 
 __all__ = ["AsJson", "Partitions", "Reasons", "Since", "Until", "selection_of"]
 
 Reasons = Annotated[
     list[str] | None,
     typer.Option(
-        "--reason", metavar="REASON", help="Only this reason. Repeat for more.", show_default=False
+        "--reason",
+        metavar="REASON",
+        help="Select dead letters with this reason. May be repeated.",
+        show_default=False,
     ),
 ]
 Partitions = Annotated[
@@ -23,7 +26,7 @@ Partitions = Annotated[
         "--partition",
         min=0,
         metavar="N",
-        help="Only this partition of the dead-letter topic. Repeat for more.",
+        help="Select this partition of the dead-letter topic. May be repeated.",
         show_default=False,
     ),
 ]
@@ -32,17 +35,21 @@ Since = Annotated[
     typer.Option(
         "--since",
         metavar="TIME",
-        help="Only what died then or later: 2026-11-30T12:00Z, or an age: 30m, 6h, 2d.",
+        help="Select dead letters written at or after this time (2026-11-30T12:00Z) or no"
+        " longer ago than this age (30m, 6h, 2d).",
         show_default=False,
     ),
 ]
 Until = Annotated[
     str | None,
     typer.Option(
-        "--until", metavar="TIME", help="Only what died before, written alike.", show_default=False
+        "--until",
+        metavar="TIME",
+        help="Select dead letters written before this time or age, in the same format as --since.",
+        show_default=False,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="For machines.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def selection_of(
@@ -51,13 +58,13 @@ def selection_of(
     since: str | None,
     until: str | None,
 ) -> "Selection":
-    """Return the selection that the options name.
+    """Return the selection of the options.
 
     Raises:
-        BadParameter: an unknown reason, or no time.
+        BadParameter: an unknown reason, or not a time.
     """
-    from streamlabel.consumer.clock import SystemClock
-    from streamlabel.consumer.replay import REASONS, Selection
+    from streamlabel.consumer.output.dead_letter_reader import REASONS, Selection
+    from streamlabel.models.core.system_clock import SystemClock
 
     for reason in reasons or ():
         if reason not in REASONS:
@@ -72,7 +79,7 @@ def selection_of(
 
 
 def _epoch_ms(option: str, text: str, now_ms: int) -> int:
-    """Return the time that a date or an age names."""
+    """Return the time of a date or an age."""
     from datetime import datetime
 
     units_s = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

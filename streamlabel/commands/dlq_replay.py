@@ -16,17 +16,18 @@ from streamlabel.commands.options import ConfigFile, Overrides, load_settings
 
 if TYPE_CHECKING:
     from streamlabel.config.settings import Settings
-    from streamlabel.consumer.kafka_replay import Report
+    from streamlabel.consumer.kafka.replay import Report
 
 __all__ = ["replay_dead_letters"]
 
 _WHY_NOT = {
     "replay": "may be replayed",
     "replayed": "were replayed before",
-    "incomplete": "have no value, or key, value or headers were left out: see the source position",
+    "incomplete": "have no value, or lack key, value or headers: see the source position",
     "exhausted": "came back too often (--max-replays)",
     "elsewhere": "came from another topic than input.topic",
-    "too_large": "are larger than input.topic or kafka.max_request_bytes takes",
+    "refused": "break a rule of input.topic: a key is missing, or the clocks differ",
+    "too_large": "are larger than input.topic or kafka.max_request_bytes allows",
 }
 
 
@@ -39,18 +40,26 @@ def replay_dead_letters(
     since: Since = None,
     until: Until = None,
     execute: Annotated[
-        bool, typer.Option("--execute", help="Do it. Without this nothing is written.")
+        bool,
+        typer.Option(
+            "--execute", help="Write the records. Without this flag the command is a dry run."
+        ),
     ] = False,
     rate: Annotated[
         float | None,
         typer.Option(
-            "--rate", min=0.01, metavar="N", help="Records a second at most.", show_default=False
+            "--rate", min=0.01, metavar="N", help="Maximum records per second.", show_default=False
         ),
     ] = None,
     limit: Annotated[
         int | None,
         typer.Option(
-            "-n", "--limit", min=1, metavar="N", help="Replay at most N.", show_default=False
+            "-n",
+            "--limit",
+            min=1,
+            metavar="N",
+            help="Maximum number of dead letters to replay.",
+            show_default=False,
         ),
     ] = None,
     max_replays: Annotated[
@@ -59,17 +68,18 @@ def replay_dead_letters(
             "--max-replays",
             min=1,
             metavar="N",
-            help="A record that was replayed N times and died again stays.",
+            help="Skip records that have already been replayed N times.",
         ),
     ] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Put dead letters back onto the input topic: key, value and headers as they were.
+    """Write dead letters back to the input topic, with their original key, value and headers.
 
-    Each of them once, whatever interrupts it: records and a note of what was replayed are one
-    transaction. Run it again to go on. It writes to the input topic, so its user needs that right.
-    Try a few first (--limit 10): what fails again is a dead letter again, and too many of them in
-    a row stop the service.
+    Each dead letter is replayed once, even if the command is interrupted and run again: the
+    records and a receipt of what was replayed are one transaction. Requires permission to write to
+    the input topic.
+    Try a few first (--limit 10): a record that fails again becomes a dead letter again, and too
+    many in a row stop the service.
 
     \b
     Examples:
@@ -80,8 +90,8 @@ def replay_dead_letters(
     import asyncio
 
     from streamlabel.commands.terminal import progress, quiet_logs, say
-    from streamlabel.consumer.clock import SystemClock
-    from streamlabel.consumer.kafka_replay import Replay, Report
+    from streamlabel.consumer.kafka.replay import Replay, Report
+    from streamlabel.models.core.system_clock import SystemClock
 
     settings = load_settings(config, overrides).settings
     quiet_logs(settings)
@@ -102,7 +112,7 @@ def replay_dead_letters(
         try:
             asyncio.run(replay.run())
         except KeyboardInterrupt:
-            say(f"{report.written} record(s) were replayed, run it again for the rest")
+            say(f"{report.written} record(s) were replayed; run the command again for the rest")
             raise
     _show_report(report, settings, executed=execute, as_json=as_json)
 
@@ -111,7 +121,8 @@ def _show_report(report: "Report", settings: "Settings", *, executed: bool, as_j
     import json
 
     from streamlabel.commands.terminal import say
-    from streamlabel.consumer.reading_aloud import printable
+    from streamlabel.consumer.observability.columns import Column, Columns
+    from streamlabel.consumer.observability.terminal_format import printable
 
     rows = sorted(report.found.items())
     if as_json:
@@ -119,12 +130,22 @@ def _show_report(report: "Report", settings: "Settings", *, executed: bool, as_j
         document = {"executed": executed, "replayed": report.written, "found": found}
         typer.echo(json.dumps(document, indent=2))
         return
+    table = Columns(
+        [
+            Column("DEAD LETTERS", is_number=True),
+            Column("REASON", 18),
+            Column("OUTCOME"),
+        ],
+        width=None,
+    )
+    if rows:
+        typer.echo(table.header())
     for (reason, verdict), count in rows:
         meaning = "replayed" if executed and verdict == "replay" else _WHY_NOT[verdict]
-        typer.echo(f"{count:>9}  {printable(reason):<18}  {meaning}")
+        typer.echo(table.row([str(count), printable(reason), meaning]))
     topic = settings.input.topic
     if executed:
         say(f"{report.written} record(s) written to {topic}")
     else:
         ready = sum(count for (_, verdict), count in rows if verdict == "replay")
-        say(f"nothing was written: --execute would write {ready} record(s) to {topic}")
+        say(f"dry run, nothing was written: --execute would write {ready} record(s) to {topic}")

@@ -1,4 +1,4 @@
-"""``streamlabel evaluate``: how good the configured model is on labelled texts."""
+"""``streamlabel evaluate``: the quality of the configured model on labelled texts."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +8,7 @@ import typer
 from streamlabel.commands.options import ConfigFile, Overrides, load_settings
 
 if TYPE_CHECKING:
-    from streamlabel.models.evaluation import Evaluation
+    from streamlabel.quality.evaluation import Evaluation
 
 __all__ = ["evaluate"]
 
@@ -19,31 +19,38 @@ def evaluate(
         typer.Option(
             "--data",
             metavar="FILE",
-            help="Labelled texts that were not trained on: .jsonl or .csv with text and label.",
+            help="Labelled texts that are not part of the training data: .jsonl or .csv with"
+            " the fields text and label.",
             show_default=False,
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FOLDER", help="For report.html and report.json.")
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="FOLDER", help="Folder for report.html and report.json."
+        ),
     ] = Path("report"),
     config: ConfigFile = None,
     overrides: Overrides = None,
 ) -> None:
-    """Measure the configured model, with routing.calibration if there is one.
+    """Measure the quality of the configured model, with routing.calibration if it is set.
 
     \b
     Examples:
       streamlabel evaluate -c streamlabel.yaml --data dev.jsonl --out report
       streamlabel evaluate --set model.backend=encoder --set model.path=./model --data dev.csv
     """  # noqa: D301 \b keeps the lines as they are
-    from streamlabel.commands.asking import ask_model, needs_evaluate, say_lost
+    from streamlabel.extras import require
+
+    require("evaluate", extra="evaluate")
+
+    from streamlabel.commands.asking import say_lost, score_labelled_file
     from streamlabel.commands.terminal import say
-    from streamlabel.models.evaluation import evaluate as measure
+    from streamlabel.quality.evaluation import evaluate as measure
     from streamlabel.quality.report import scored_of, write_report
 
-    needs_evaluate()
     settings = load_settings(config, overrides).settings
-    answers = ask_model(settings, data)
+    answers = score_labelled_file(settings, data)
     say_lost(answers, data)
     scored, calibration_id = scored_of(answers, settings.routing)
     evaluation = measure(scored)
@@ -65,7 +72,7 @@ def _show(found: "Evaluation") -> None:
         f" calibration error {error.value:.4f} (by chance {error.by_chance:.4f})"
     )
     shares = ", ".join(f"{c:.1%} at {float(r):.1%}" for r, c in found.coverage_at.items())
-    typer.echo(f"accepted at an error of: {shares}")
+    typer.echo(f"coverage at error rate: {shares}")
     width = max(len(label.name) for label in found.by_label)
     typer.echo(f"{'label':<{width}}  {'texts':>6} {'precision':>9} {'recall':>7} {'F1':>6}")
     for label in found.by_label:

@@ -1,4 +1,4 @@
-"""Input and output files of commands: ``-`` is standard input or output, results appear whole."""
+"""Input and output files of commands; ``-`` is standard input or output. Writes are atomic."""
 
 import os
 import sys
@@ -28,9 +28,9 @@ def open_input(path: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def open_output(path: str) -> Iterator[BinaryIO]:
-    """Open a file that appears under its name only when the body ends well.
+    """Open a file that gets its name only when the body ends without an error.
 
-    Standard output is written to directly.
+    Standard output is written directly.
     """
     if path == "-":
         yield sys.stdout.buffer
@@ -52,7 +52,7 @@ def open_output(path: str) -> Iterator[BinaryIO]:
 
 
 def count_lines(path: str) -> int | None:
-    """Return how many lines a file has, for progress; None for what can be read only once."""
+    """Return the number of lines of a file, for progress; None if it can be read only once."""
     if path == "-" or not Path(path).is_file():
         return None
     lines, last = 0, b"\n"

@@ -19,7 +19,8 @@ ConfigFile = Annotated[
         "-c",
         envvar="STREAMLABEL_CONFIG",
         metavar="FILE",
-        help="YAML file. Without it the environment and --set say everything.",
+        help="YAML configuration file. Without it, settings come from the environment and"
+        " --set only.",
         show_default=False,
     ),
 ]
@@ -28,17 +29,17 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="NAME=VALUE",
-        help="Override one setting, for example kafka.group_id=moderation. Repeat as needed.",
+        help="Override one setting, for example kafka.group_id=moderation. May be repeated.",
         show_default=False,
     ),
 ]
 
 
 def load_settings(config: Path | None, overrides: Sequence[str] | None) -> "Loaded":
-    """Return the settings that file, environment and flags give.
+    """Return the settings from file, environment and flags.
 
     Raises:
-        ConfigError: they cannot work, or a ``--set`` is not NAME=VALUE.
+        ConfigError: they are invalid, or a ``--set`` is not NAME=VALUE.
     """
     from streamlabel.config.loading import load
     from streamlabel.errors import ConfigError

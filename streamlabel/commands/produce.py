@@ -1,4 +1,4 @@
-"""``streamlabel produce``: put the texts of a file onto the input topic."""
+"""``streamlabel produce``: write the texts of a file to the input topic."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +8,7 @@ from streamlabel.commands.options import ConfigFile, Overrides, load_settings
 
 if TYPE_CHECKING:
     from streamlabel.config.settings import Settings
-    from streamlabel.consumer.kafka_feed import Fed
+    from streamlabel.consumer.kafka.feed import Fed
 
 __all__ = ["produce"]
 
@@ -20,8 +20,9 @@ def produce(
             "--file",
             "-f",
             metavar="IN",
-            help="Texts: .jsonl (sent as they are), .csv (a header; other columns become metadata)"
-            " or .txt (a line, a text); - reads JSON lines from standard input.",
+            help="File of texts: .jsonl (lines are sent unchanged), .csv or .tsv (with a"
+            " header row; other columns become metadata), or .txt (one text per line). -"
+            " reads JSON lines from standard input.",
             show_default=False,
         ),
     ],
@@ -31,7 +32,7 @@ def produce(
     rate: Annotated[
         float | None,
         typer.Option(
-            "--rate", min=0.01, metavar="N", help="Records a second at most.", show_default=False
+            "--rate", min=0.01, metavar="N", help="Maximum records per second.", show_default=False
         ),
     ] = None,
     key_field: Annotated[
@@ -39,12 +40,13 @@ def produce(
         typer.Option(
             "--key-field",
             metavar="PATH",
-            help="Field (or CSV column) whose value is the key: equal keys keep their order.",
+            help="JSON field or CSV column to use as the record key. Records with the same key"
+            " keep their order.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Write the texts of a file to the input topic; every record is acknowledged by all replicas.
+    """Write the texts of a file to the input topic, acknowledged by all in-sync replicas.
 
     \b
     Examples:
@@ -55,7 +57,7 @@ def produce(
     import asyncio
 
     from streamlabel.commands.terminal import quiet_logs, say
-    from streamlabel.consumer.kafka_feed import Fed
+    from streamlabel.consumer.kafka.feed import Fed
 
     settings = load_settings(config, overrides).settings
     quiet_logs(settings)
@@ -74,7 +76,7 @@ def _report(fed: "Fed", file: str) -> None:
     for line, why in fed.bad_lines:
         say(f"{file}, line {line}: {why}")
     if fed.bad > len(fed.bad_lines):
-        say(f"... and {fed.bad - len(fed.bad_lines)} more lines that became no record")
+        say(f"... and {fed.bad - len(fed.bad_lines)} more lines that were not sent")
 
 
 async def _produce(
@@ -84,11 +86,11 @@ async def _produce(
 
     from streamlabel.commands.files import count_lines, open_input
     from streamlabel.commands.terminal import progress
-    from streamlabel.consumer.clock import SystemClock
-    from streamlabel.consumer.feeding import Feeder
-    from streamlabel.consumer.file_source import FileSource
-    from streamlabel.consumer.kafka_feed import feed
-    from streamlabel.consumer.text_files import format_of, read_records, settings_of
+    from streamlabel.consumer.files.feeding import Feeder
+    from streamlabel.consumer.files.source import FileSource
+    from streamlabel.consumer.files.text_files import format_of, read_records, settings_of
+    from streamlabel.consumer.kafka.feed import feed
+    from streamlabel.models.core.system_clock import SystemClock
 
     file_format = format_of(file)
     feeder = Feeder(file_format, settings.input, key_field)

@@ -1,4 +1,4 @@
-"""How every command ends: an exit code, and one readable sentence instead of a traceback."""
+"""Maps errors of all commands to an exit code and one sentence instead of a traceback."""
 
 import os
 import sys
@@ -8,15 +8,18 @@ from typing import Any, Final, cast
 import typer
 from typer.core import TyperGroup
 
-from streamlabel.consumer.causes import first_cause
-from streamlabel.errors import StreamlabelError
+from streamlabel.config.masking import mask_credentials
+from streamlabel.consumer.core.causes import first_cause
+from streamlabel.errors import ConfigError, StreamlabelError
+from streamlabel.extras import missing_package
+from streamlabel.models.devices.torch_import import no_autoload
 
 __all__ = ["Program"]
 
 _INTERRUPTED: Final = 130
 
-# Wrong usage, --help and exit codes are typer's business. It has brought its own copy of click
-# since 0.26, so the root of these errors is found by name.
+# typer handles wrong usage, --help and exit codes. Since 0.26 it has its own copy of click, so the
+# base class of these errors is looked up by name.
 _CLICK_ERROR: Final = cast(
     "type[Exception]", next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 )
@@ -30,7 +33,8 @@ class Program(TyperGroup):
     """
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 typer's signature
-        """Run the command that was asked for."""
+        """Run the requested command."""
+        no_autoload()
         try:
             return super().invoke(ctx)
         except _TYPERS_OWN:
@@ -43,19 +47,22 @@ class Program(TyperGroup):
 
 
 def _report(error: BaseException) -> int:
-    """Say what went wrong; return the exit code."""
+    """Print the error; return the exit code."""
     if isinstance(error, KeyboardInterrupt):
         return _INTERRUPTED
     if isinstance(error, StreamlabelError):
         _say(str(error))
         return error.exit_code
     if isinstance(error, BrokenPipeError):
-        # whoever read our output (head) has enough; nothing may be flushed to it any more
+        # the reader of our output (head) has closed it; nothing may be flushed to it any more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    elif isinstance(error, ImportError) and (said := missing_package(error, what="this command")):
+        _say(said)
+        return ConfigError.exit_code
     elif isinstance(error, OSError):
         _say(f"{error.filename or 'the system'}: {error.strerror or type(error).__name__}")
     else:
-        # not its message: it may hold the text of a record
+        # without its message, which may contain the text of a record
         _say(
             f"internal error: {type(error).__name__}{_place(error)}. This is a bug: please report"
             " it, with the traceback that STREAMLABEL_DEBUG=1 shows"
@@ -73,5 +80,5 @@ def _place(error: BaseException) -> str:
 
 
 def _say(message: str) -> None:
-    for line in message.splitlines():
+    for line in mask_credentials(message).splitlines():
         typer.echo(f"streamlabel: {line}", err=True)

@@ -19,21 +19,21 @@ def run(
             "--start-timeout",
             min=0,
             metavar="SECONDS",
-            help="Give up when the brokers do not answer this long. Default: try for ever.",
+            help="Give up if the brokers do not answer for this long. Default: retry forever.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Run the service: read texts, classify them, write labels, review and dead letters.
+    """Run the service: read texts, classify them, write labels, review records and dead letters.
 
-    SIGTERM and SIGINT finish what is in flight; a second one leaves at once.
+    SIGTERM or SIGINT drains: records in flight are finished first. A second signal exits at once.
 
     \b
     Exit codes:
       0  drained after a signal
       2  the configuration or the model cannot work
       3  the model failed too often
-      4  the brokers refused or stayed away
+      4  the brokers refused a request or were unreachable too long
       5  too many dead letters in a row: something is systematically wrong
       6  the drain deadline passed
       130, 143  a second SIGINT or SIGTERM
@@ -50,7 +50,7 @@ def run(
 
     from streamlabel import __version__
     from streamlabel.consumer import service
-    from streamlabel.consumer.logs import configure_logging
+    from streamlabel.consumer.observability.logs import configure_logging
 
     configure = partial(configure_logging, settings.logging, environ=dict(os.environ))
     configure(static={"version": __version__})
@@ -65,10 +65,10 @@ def run(
 
 
 def _collect_rarely() -> None:
-    """Look for garbage cycles every 20,000 objects instead of every 700.
+    """Collect garbage every 20,000 objects instead of every 700.
 
-    Records in flight are many small objects and hold no cycles; looking at them again and again
-    took a fifth of the time between Kafka and the model. What the imports made is never garbage.
+    Records in flight are many small objects without cycles; scanning them again and again took a
+    fifth of the time between Kafka and the model. Objects created by imports are never garbage.
     """
     import gc
 

@@ -5,9 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from streamlabel.commands.options import ConfigFile, Overrides, load_settings
+from streamlabel.commands.terminal import NoHeader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from streamlabel.config.settings import Settings
+    from streamlabel.consumer.core.records import SourceRecord
 
 __all__ = ["tail"]
 
@@ -15,25 +19,30 @@ Which = Literal["labels", "review", "dead-letter"]
 
 
 def tail(
-    which: Annotated[Which, typer.Argument(help="Which output to watch.", show_default=False)],
+    which: Annotated[Which, typer.Argument(help="Output topic to watch.", show_default=False)],
     config: ConfigFile = None,
     overrides: Overrides = None,
     *,
     count: Annotated[
         int | None,
-        typer.Option("-n", "--count", min=1, metavar="N", help="End after this many records."),
+        typer.Option("-n", "--count", min=1, metavar="N", help="Stop after this many records."),
     ] = None,
     from_start: Annotated[
-        bool, typer.Option("--from-start", help="Begin with the oldest record, not with the next.")
+        bool,
+        typer.Option(
+            "--from-start", help="Start with the oldest record instead of the next new one."
+        ),
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="A JSON object a line, in ASCII.")
+        bool, typer.Option("--json", help="Print one JSON object per line, in ASCII.")
     ] = False,
+    no_header: NoHeader = False,
 ) -> None:
-    """Watch labels, review or dead letters as they come. Joins no group, commits nothing.
+    """Print new labels, review records or dead letters. Joins no consumer group, commits nothing.
 
-    A label's line has its input position, label, confidence, route and id; review adds the text,
-    with every character escaped that could play tricks on a terminal; a dead letter has its reason.
+    A label's row has its input position, label, confidence, route and id. A review row adds the
+    text with terminal control characters escaped. A dead letter's row has its reason. On a
+    terminal, rows are cut to its width; otherwise every record is one complete line.
 
     \b
     Examples:
@@ -43,21 +52,34 @@ def tail(
     """  # noqa: D301 \b keeps the lines as they are
     import asyncio
 
-    from streamlabel.commands.terminal import quiet_logs
+    from streamlabel.commands.terminal import quiet_logs, stdout_width
+    from streamlabel.consumer.observability.columns import Columns
+    from streamlabel.consumer.observability.terminal_format import cells, columns, json_line
 
     settings = load_settings(config, overrides).settings
     quiet_logs(settings)
-    asyncio.run(_tail(settings, which, count=count, from_start=from_start, as_json=as_json))
+    table = Columns(columns(which, settings.input.topic), width=stdout_width())
+    if not (as_json or no_header):
+        typer.echo(table.header())
+
+    def show(record: "SourceRecord") -> str:
+        return json_line(which, record) if as_json else table.row(cells(which, record))
+
+    asyncio.run(_tail(settings, which, show, count=count, from_start=from_start))
 
 
 async def _tail(
-    settings: "Settings", which: Which, *, count: int | None, from_start: bool, as_json: bool
+    settings: "Settings",
+    which: Which,
+    show: "Callable[[SourceRecord], str]",
+    *,
+    count: int | None,
+    from_start: bool,
 ) -> None:
     from contextlib import aclosing
 
-    from streamlabel.consumer.clock import SystemClock
-    from streamlabel.consumer.kafka_watch import watch
-    from streamlabel.consumer.reading_aloud import json_line, line
+    from streamlabel.consumer.kafka.topic_reader import watch
+    from streamlabel.models.core.system_clock import SystemClock
 
     topic = {
         "labels": settings.output.labels_topic,
@@ -68,7 +90,7 @@ async def _tail(
     records = watch(settings.kafka, topic, from_start=from_start, clock=SystemClock())
     async with aclosing(records):
         async for record in records:
-            typer.echo(json_line(which, record) if as_json else line(which, record))
+            typer.echo(show(record))
             shown += 1
             if shown == count:
                 return

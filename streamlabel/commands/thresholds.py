@@ -1,4 +1,4 @@
-"""``streamlabel thresholds``: what other thresholds would have done, before anyone is asked."""
+"""``streamlabel thresholds``: the effect of other thresholds on recorded outputs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +14,8 @@ def thresholds(
         typer.Option(
             "--from",
             metavar="FILE",
-            help="Recorded outputs, JSON lines: of the labels and review topics, or of streamlabel"
-            " classify.",
+            help="Recorded outputs as JSON lines, from the labels and review topics or from"
+            " streamlabel classify.",
             show_default=False,
         ),
     ],
@@ -24,7 +24,8 @@ def thresholds(
         typer.Option(
             "--set",
             metavar="[LABEL=]THRESHOLD",
-            help="For one label, or for all others. Repeat as needed.",
+            help="Threshold for one label (LABEL=THRESHOLD) or for all other labels"
+            " (THRESHOLD). May be repeated.",
             show_default=False,
         ),
     ],
@@ -33,20 +34,24 @@ def thresholds(
         typer.Option(
             "--truth",
             metavar="FILE",
-            help="Right labels of some of them: .jsonl or .csv with id, text and label.",
+            help="True labels of some of the records: .jsonl or .csv with the fields id, text"
+            " and label.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Say what other thresholds would change; nothing is written.
+    """Show the effect of other thresholds on recorded outputs. Nothing is written.
 
     \b
     Examples:
       streamlabel thresholds --from outputs.jsonl --set 0.92
       streamlabel thresholds --from outputs.jsonl --set spam=0.95 --set ham=0.8 --truth dev.jsonl
     """  # noqa: D301 \b keeps the lines as they are
+    from streamlabel.extras import require
     from streamlabel.quality.recorded import dry_run
 
+    if truth is not None:
+        require("thresholds --truth", "scipy", extra="evaluate")
     found = dry_run(recorded, _parsed(settings), _truth(truth))
     typer.echo(
         f"review {found.review_before:.1%} -> {found.review_after:.1%} of {found.texts:,} texts"
@@ -61,9 +66,9 @@ def thresholds(
             )
         ]
         typer.echo(
-            f"accepted error, seen {seen[0]:.1%} -> {seen[1]:.1%}, at most {bounds[0]:.1%} ->"
-            f" {bounds[1]:.1%} (95 %), {found.judged_before:,} -> {found.judged_after:,} of the"
-            " accepted have a right label to compare with"
+            f"error of accepted labels: observed {seen[0]:.1%} -> {seen[1]:.1%}, at most"
+            f" {bounds[0]:.1%} -> {bounds[1]:.1%} (95 %); the true label is known for"
+            f" {found.judged_before:,} -> {found.judged_after:,} of them"
         )
     for name, label in sorted(found.by_label.items()):
         before, after = label.review_before / label.texts, label.review_after / label.texts
@@ -99,5 +104,5 @@ def _truth(path: Path | None) -> dict[str, tuple[str, ...]]:
     texts = read_labelled(path, several=True)
     found = {text.id: text.labels for text in texts if text.id is not None}
     if not found:
-        raise ConfigError(f"{path}: no ids in it; they tell which output is which text")
+        raise ConfigError(f"{path}: has no ids; add the field id, which matches texts with outputs")
     return found

@@ -12,7 +12,7 @@ from streamlabel.commands.training_options import (
     Out,
     Overwrite,
     Patience,
-    Precision,
+    PrecisionOption,
     Seed,
 )
 
@@ -27,27 +27,43 @@ def train_encoder(
     dev: Dev = None,
     problem: Annotated[
         Literal["single-label", "multi-label"],
-        typer.Option("--problem", help="multi-label: a text may have any number of labels."),
+        typer.Option(
+            "--problem",
+            help="single-label: every text has exactly one label; multi-label: any number of"
+            " labels.",
+        ),
     ] = "single-label",
     epochs: Epochs = 8,
     patience: Patience = 2,
     trained_layers: Annotated[
-        int, typer.Option(min=-1, help="Upper layers that learn; -1: all, embeddings too.")
+        int,
+        typer.Option(
+            min=-1,
+            help="Number of upper layers to train; the others are frozen. -1: train all layers"
+            " and the embeddings.",
+        ),
     ] = -1,
-    learning_rate: Annotated[float, typer.Option(min=0, help="The highest one.")] = 1e-4,
-    batch_items: Annotated[int, typer.Option("--batch", min=1, help="Texts per step.")] = 32,
-    max_tokens: Annotated[int, typer.Option(min=8, help="Longer texts are cut.")] = 128,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 1e-4,
+    batch_items: Annotated[
+        int, typer.Option("--batch", min=1, help="Texts per training step.")
+    ] = 32,
+    max_tokens: Annotated[
+        int, typer.Option(min=8, help="Maximum tokens per text. Longer texts are truncated.")
+    ] = 128,
     class_weights: Annotated[
         Literal["none", "balanced"],
-        typer.Option(help="balanced: rare labels count as much as frequent ones."),
+        typer.Option(
+            help="Weight of each label in the loss. balanced: rare labels count as much as"
+            " frequent ones."
+        ),
     ] = "none",
-    precision: Precision = "auto",
+    precision: PrecisionOption = "auto",
     seed: Seed = 17,
     overwrite: Overwrite = False,
 ) -> None:
-    """Fine-tune an encoder to labelled texts; the best epoch on held-out texts is saved.
+    """Fine-tune an encoder on labelled texts; the best epoch on held-out texts is saved.
 
-    Ctrl-C saves what was best so far. Needs the extra encoder.
+    Ctrl-C saves the best epoch so far. Requires the extra encoder.
 
     \b
     Examples:
@@ -65,13 +81,16 @@ def train_encoder(
         refuse_taken,
     )
     from streamlabel.config.model import EncoderSettings
-    from streamlabel.models.checkpoint import open_checkpoint
-    from streamlabel.models.fit_settings import FitSettings, fastest_precision
-    from streamlabel.models.head import fit_head
-    from streamlabel.models.labels import LabelSet
+    from streamlabel.extras import require
+    from streamlabel.models.core.labels import LabelSet
+    from streamlabel.models.devices.device import fastest_precision
+    from streamlabel.models.files.checkpoint import open_checkpoint
     from streamlabel.quality.labelled import labels_in
     from streamlabel.quality.model_card import model_card
+    from streamlabel.training.fit_settings import FitSettings
+    from streamlabel.training.head import fit_head
 
+    require("train encoder", "torch", "transformers", "safetensors", "tokenizers", extra="encoder")
     refuse_taken(out, overwrite=overwrite)
     several = problem == "multi-label"
     train, held = learned_and_held(data, dev, several=several, seed=seed)
@@ -89,7 +108,7 @@ def train_encoder(
         seed=seed,
         precision=fastest_precision() if precision == "auto" else precision,
     )
-    say(f"{len(train):,} texts to learn from, {len(held):,} held out; labels {named(labels.names)}")
+    say(f"{len(train):,} training texts, {len(held):,} held out; labels {named(labels.names)}")
     total = epochs * -(-len(train) // batch_items)
     with progress("training", total=total) as update:
         report = fit_head(

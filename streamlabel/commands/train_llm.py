@@ -13,13 +13,14 @@ from streamlabel.commands.training_options import (
     Out,
     Overwrite,
     Patience,
-    Precision,
+    PrecisionOption,
     Seed,
 )
 
 __all__ = ["train_llm"]
 
-# What all weights take without forgetting, and what an adapter takes.
+# Default learning rates: low for all weights, so that the model does not forget; higher for an
+# adapter.
 _LEARNING_RATE = {"full": 2e-5, "lora": 2e-4}
 
 
@@ -31,7 +32,8 @@ def train_llm(
         typer.Option(
             "--task",
             metavar="FILE",
-            help="What to ask, as in model.task: labels, definitions, instruction.",
+            help="YAML file with the classification task, as in model.task: labels,"
+            " definitions, instruction.",
             show_default=False,
         ),
     ],
@@ -39,36 +41,49 @@ def train_llm(
     *,
     method: Annotated[
         Literal["lora", "full"],
-        typer.Option(help="lora: a small adapter for model.adapter; full: all weights."),
+        typer.Option(
+            help="What to train. lora: a small adapter for model.adapter; full: all weights."
+        ),
     ] = "lora",
     dev: Dev = None,
     epochs: Epochs = 3,
     patience: Patience = 1,
-    rank: Annotated[int, typer.Option(min=1, max=256, help="Of a LoRA adapter.")] = 16,
+    rank: Annotated[int, typer.Option(min=1, max=256, help="Rank of the LoRA adapter.")] = 16,
     learning_rate: Annotated[
         float | None,
-        typer.Option(min=0, help="The highest one. Default: 2e-4 for lora, 2e-5 for full."),
+        typer.Option(min=0, help="Peak learning rate. Default: 2e-4 for lora, 2e-5 for full."),
     ] = None,
-    batch_items: Annotated[int, typer.Option("--batch", min=1, help="Texts per step.")] = 16,
+    batch_items: Annotated[
+        int, typer.Option("--batch", min=1, help="Texts per training step.")
+    ] = 16,
     max_tokens: Annotated[
-        int, typer.Option(min=32, help="Longest prompt; longer texts keep both ends.")
+        int,
+        typer.Option(
+            min=32, help="Maximum tokens of a prompt. Longer texts keep their beginning and end."
+        ),
     ] = 512,
     device: Annotated[
-        str, typer.Option(help="auto (npu, then cuda, then cpu), cpu, cuda[:N] or npu[:N].")
+        str,
+        typer.Option(
+            help="Device: cpu, cuda[:N], npu[:N], or auto for the first of npu, cuda and cpu"
+            " that is available."
+        ),
     ] = "auto",
     chat_template: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Jinja file instead of the model's own.", show_default=False
+            metavar="FILE",
+            help="Jinja chat template to use instead of the model's own.",
+            show_default=False,
         ),
     ] = None,
-    precision: Precision = "auto",
+    precision: PrecisionOption = "auto",
     seed: Seed = 17,
     overwrite: Overwrite = False,
 ) -> None:
-    """Teach a language model to answer a task with one token, in the prompt that is served.
+    """Fine-tune a language model to answer a task with one token, in the prompt used for serving.
 
-    Ctrl-C saves what was best so far. Needs the extra llm.
+    Ctrl-C saves the best epoch so far. Requires the extra llm.
 
     \b
     Examples:
@@ -88,12 +103,16 @@ def train_llm(
     from streamlabel.config.loading import load
     from streamlabel.config.model import GenerativeSettings
     from streamlabel.errors import ConfigError
-    from streamlabel.models.answer_fit import Lora, fit_answers
-    from streamlabel.models.checkpoint import open_checkpoint
-    from streamlabel.models.fit_settings import FitSettings, fastest_precision
+    from streamlabel.extras import require
+    from streamlabel.models.devices.device import fastest_precision
+    from streamlabel.models.files.checkpoint import open_checkpoint
     from streamlabel.quality.labelled import labels_in
     from streamlabel.quality.model_card import answers_card
+    from streamlabel.training.answer_fit import Lora, fit_answers
+    from streamlabel.training.fit_settings import FitSettings
 
+    needed = ("torch", "transformers", "safetensors", "tokenizers", "jinja2")
+    require("train llm", *needed, *(["peft"] if method == "lora" else []), extra="llm")
     refuse_taken(out, overwrite=overwrite)
     wanted = {"backend": "generative", "path": base, "task": str(task), "device": device}
     given = {f"model.{name}": value for name, value in wanted.items()}
@@ -113,9 +132,9 @@ def train_llm(
         seed=seed,
         precision=fastest_precision() if precision == "auto" else precision,
     )
-    say(f"{len(train):,} texts to learn from, {len(held):,} held out; labels {named(names)}")
+    say(f"{len(train):,} training texts, {len(held):,} held out; labels {named(names)}")
     if unseen := sorted({*names} - {*labels_in(train)}):
-        say(f"no text is labelled {named(unseen)}: the model will hardly ever answer that")
+        say(f"no text is labelled {named(unseen)}: the model will rarely give that answer")
     total = epochs * -(-len(train) // batch_items)
     with progress("training", total=total) as update:
         report = fit_answers(

@@ -13,7 +13,7 @@ __all__ = [
     "Out",
     "Overwrite",
     "Patience",
-    "Precision",
+    "PrecisionOption",
     "Seed",
 ]
 
@@ -22,33 +22,41 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="FILE",
-        help="Labelled texts: .jsonl or .csv with text and label (labels for several).",
+        help="Labelled texts: .jsonl or .csv with the fields text and label (labels in a"
+        " multi-label task).",
         show_default=False,
     ),
 ]
 Base = Annotated[
     str,
-    typer.Option("--base", metavar="MODEL", help="Pretrained model: a folder.", show_default=False),
+    typer.Option(
+        "--base", metavar="MODEL", help="Folder of the pretrained model.", show_default=False
+    ),
 ]
 Out = Annotated[
-    Path, typer.Option("--out", "-o", metavar="FOLDER", help="The model.", show_default=False)
+    Path,
+    typer.Option(
+        "--out", "-o", metavar="FOLDER", help="Folder to write the model to.", show_default=False
+    ),
 ]
 Dev = Annotated[
     Path | None,
     typer.Option(
         "--dev",
         metavar="FILE",
-        help="Held-out texts that say when to stop. Default: a tenth of --data.",
+        help="Held-out labelled texts for early stopping. Default: a tenth of --data.",
         show_default=False,
     ),
 ]
-Epochs = Annotated[int, typer.Option(min=1, help="At most.")]
+Epochs = Annotated[int, typer.Option(min=1, help="Maximum number of epochs.")]
 Patience = Annotated[
-    int, typer.Option(min=1, help="Stop after so many epochs without a better one.")
+    int, typer.Option(min=1, help="Stop after this many epochs without improvement.")
 ]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same model.")]
-Precision = Annotated[
+Seed = Annotated[int, typer.Option(help="Random seed. The same seed gives the same model.")]
+PrecisionOption = Annotated[
     Literal["auto", "float32", "bfloat16"],
-    typer.Option(help="Of products; auto: bfloat16 where the processor has it."),
+    typer.Option(help="Data type of matrix products. auto: bfloat16 if the processor supports it."),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the model in FOLDER.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the model that is already in FOLDER.")
+]

@@ -1,25 +1,27 @@
-"""A Kafka broker inside this process, for trying out.
+"""A Kafka broker inside this process, for the demo.
 
-librdkafka carries a mock cluster for its own tests. It speaks the real protocol on loopback and
-keeps everything in memory. It serves one at-least-once consumer: no transactions, no second member
-in a group, at most 5 MiB per partition. Topics appear on first use, with four partitions.
+librdkafka includes a mock cluster for its own tests. It implements the Kafka protocol on the
+loopback interface and keeps all data in memory. It supports one at-least-once consumer: no
+transactions, no second member in a group, at most 5 MiB per partition. Topics are created on first
+use, with four partitions.
 """
 
 from types import TracebackType
 from typing import Any, Self
 
-from streamlabel.errors import BrokerError, ConfigError
+from streamlabel.errors import BrokerError
+from streamlabel.extras import require
 
 __all__ = ["EmbeddedBroker"]
 
-_ANSWER_S = 10.0  # it answers within milliseconds; this only bounds a machine that is overloaded
+_ANSWER_S = 10.0  # it answers within milliseconds; longer only on an overloaded machine
 
 
 class EmbeddedBroker:
-    """Runs from ``with`` to its end; everything written to it is gone afterwards.
+    """Runs within a ``with`` block; all data is lost at its end.
 
     Attributes:
-        bootstrap_servers: where clients find it, ``127.0.0.1:PORT``.
+        bootstrap_servers: its address, ``127.0.0.1:PORT``.
     """
 
     def __init__(self) -> None:
@@ -27,13 +29,10 @@ class EmbeddedBroker:
         self._owner: Any = None
 
     def __enter__(self) -> Self:
-        try:
-            from confluent_kafka import KafkaException, Producer  # noqa: PLC0415 the demo extra
-        except ImportError as error:
-            raise ConfigError(
-                "the embedded broker needs the demo extra; install streamlabel[demo]"
-            ) from error
-        # the cluster lives as long as the client that asked for it; 3: it logs errors only
+        require("the embedded broker", "confluent_kafka", extra="demo")
+        from confluent_kafka import KafkaException, Producer  # noqa: PLC0415 the demo extra
+
+        # the cluster exists as long as the client that requested it; 3: log errors only
         self._owner = Producer({"test.mock.num.brokers": 1, "log_level": 3})
         try:
             brokers = self._owner.list_topics(timeout=_ANSWER_S).brokers.values()

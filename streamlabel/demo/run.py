@@ -1,23 +1,21 @@
-"""``streamlabel demo``: the real service against an embedded broker, watched from outside."""
+"""``streamlabel demo``: the real service with an embedded broker, observed from outside."""
 
 import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from streamlabel.config.kafka import KafkaSettings
 from streamlabel.config.model import EncoderSettings
 from streamlabel.config.settings import HttpSettings, LoggingSettings, RoutingSettings, Settings
 from streamlabel.consumer import service
-from streamlabel.consumer.causes import first_cause
-from streamlabel.consumer.logs import configure_logging
+from streamlabel.consumer.core.causes import first_cause
+from streamlabel.consumer.observability.logs import configure_logging
 from streamlabel.demo.broker import EmbeddedBroker
 from streamlabel.demo.encoder import fitted_encoder, is_fitted
 from streamlabel.demo.samples import stream_samples
@@ -26,30 +24,32 @@ from streamlabel.demo.stream import Post, Posted, committed_records, read_answer
 from streamlabel.demo.summary import Figures, print_summary
 from streamlabel.demo.tally import Answer, Tally
 from streamlabel.errors import StreamlabelError
+from streamlabel.progress import progress
 
 __all__ = ["main"]
 
-# What was posted must be answered this long after the last post, or something is wrong.
+# Time after the last input record within which all outputs must arrive.
 _PATIENCE_S = 60.0
 _START_S = 120.0
-# Slow enough to be read: a trickle, then livelier; the rest comes at once.
+# Fractions of the samples with their rates in texts per second: slow enough to read, then faster;
+# the rest is sent at once.
 _PACES = ((0.35, 14.0), (0.3, 30.0))
 _POLL_S = 0.1
 
 
 class DemoError(StreamlabelError):
-    """The demo did not come to its end."""
+    """The demo did not finish."""
 
 
 def main(*, folder: Path = Path(".demo"), live: bool | None = None) -> int:
     """Run the demo and return its exit code: 0 if every record came out exactly once.
 
     Args:
-        folder: where the fitted encoder and the service's log are kept.
-        live: redraw in place; None: if standard output is a terminal.
+        folder: for the fitted encoder and the log of the service.
+        live: redraw in place; None: only if standard output is a terminal.
 
     Raises:
-        StreamlabelError: a part of it could not start or had to stop.
+        StreamlabelError: a component could not start or had to stop.
     """
     console = Console(highlight=False)
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,28 +81,14 @@ def main(*, folder: Path = Path(".demo"), live: bool | None = None) -> int:
 def _fit(console: Console, folder: Path) -> Path:
     if is_fitted(folder):
         return fitted_encoder(folder)
-    console.print(
-        "Fitting MiniLM to the sample texts: once, a minute or two; the next run reuses it."
-    )
-    with _progress(console) as on_step:
-        return fitted_encoder(folder, on_step=on_step)
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """Yield what shows a step: a bar on a terminal, elsewhere a line for each tenth."""
-    if not console.is_terminal:
-
-        def say(done: int, total: int) -> None:
-            if done * 10 // total > (done - 1) * 10 // total:
-                console.print(f"  fitting: {done} of {total} steps")
-
-        yield say
-        return
-    columns = (TextColumn("  fitting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("fitting", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    console.print("Fitting MiniLM to the sample texts, once: a minute or two; later runs reuse it.")
+    with progress(
+        "  fitting", total=None, stream=console.file, is_terminal=console.is_terminal, period_s=5
+    ) as update:
+        update(0, "loads MiniLM and runs its frozen layers")
+        return fitted_encoder(
+            folder, on_step=lambda done, total: update(done, "steps", total=total)
+        )
 
 
 def _settings(bootstrap_servers: str, encoder: Path) -> Settings:
@@ -169,8 +155,8 @@ class _Demo:
         return 1 if self._tally.imbalance(sent=figures.sent, read=figures.read) else 0
 
     async def _watch(self, group: asyncio.TaskGroup, *, live: bool) -> float:
-        """Post everything and wait for the answers; return when the closing burst began."""
-        with self._console.status("The service starts: loads the encoder, joins the group"):
+        """Send all samples and wait for the outputs; return when the final burst began."""
+        with self._console.status("Starting the service: loading the encoder, joining the group"):
             await _until_ready(self._settings.http.port)
         with Screen(self._console, self._tally, total=len(self._samples), live=live) as screen:
             reading = group.create_task(
@@ -192,7 +178,7 @@ class _Demo:
             try:
                 await asyncio.wait_for(self._done.wait(), _PATIENCE_S)
             except TimeoutError:
-                self._console.print(f"No more answers for a while; see {self._log}.", style="red")
+                self._console.print(f"Outputs are missing; see {self._log}.", style="red")
             reading.cancel()
         return began_s
 
@@ -219,11 +205,11 @@ class _Demo:
         return (
             "\nWhat to try next\n"
             "  streamlabel run --help       the service on your own Kafka\n"
-            "  streamlabel classify --help  the same over a file, without a broker\n"
-            f"  {self._encoder}\n"
-            "      the fitted encoder, an ordinary folder: model.path of your own configuration\n"
+            " streamlabel classify --help the same for a file, without a broker\n"
+            f"  {self._log.parent / 'model'}\n"
+            "      the fitted encoder, an ordinary folder, for your own model.path\n"
             f"  {self._log}\n"
-            "      what the service logged meanwhile"
+            " the log of the service"
         )
 
 
@@ -233,7 +219,7 @@ async def _until_ready(port: int) -> None:
         if await _is_ready(port):
             return
         await asyncio.sleep(_POLL_S)
-    raise DemoError("the service did not get ready; see service.log in the demo's folder")
+    raise DemoError("the service did not become ready; see service.log in the demo's folder")
 
 
 async def _is_ready(port: int) -> bool:

@@ -1,8 +1,8 @@
 """The sample texts, written for the project: a community marketplace that moderates its posts.
 
-``train.jsonl`` is what the demo's encoder learns from; nothing in the other files is in it.
-``unseen.jsonl`` has the right labels, ``hard.jsonl`` texts that a person should look at, and
-``broken.jsonl`` records that a service meets sooner or later.
+``train.jsonl`` is the training data of the demo's encoder; it contains no text of the other files.
+``unseen.jsonl`` has texts with their correct labels, ``hard.jsonl`` texts that should go to review,
+and ``broken.jsonl`` typical malformed records.
 """
 
 import base64
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
 
-from streamlabel.models.head import Example
-from streamlabel.models.labels import LabelSet
+from streamlabel.models.core.labels import LabelSet
+from streamlabel.training.head import Example
 
 __all__ = ["LABELS", "Sample", "stream_samples", "training_examples"]
 
@@ -28,11 +28,11 @@ class Sample:
     """One record of the demo's input topic.
 
     Attributes:
-        value: what goes to Kafka; None is a tombstone.
-        text: what to show of it.
-        note: the language, what makes it ambiguous, or how it is broken.
-        label: the right one; None where there is none.
-        expect: of a broken record: the reason of its dead letter, or ``classified``.
+        value: the value of the Kafka record; None is a tombstone.
+        text: the text to show.
+        note: the language, the ambiguity, or the fault of the record.
+        label: the correct one; None if there is none.
+        expect: for a malformed record, the reason of its dead letter, or ``classified``.
     """
 
     id: str
@@ -45,12 +45,12 @@ class Sample:
 
 
 def training_examples() -> list[Example]:
-    """Return what the encoder learns from."""
+    """Return the training data of the encoder."""
     return [Example(row["text"], row["label"]) for row in _rows("train.jsonl")]
 
 
 def stream_samples(*, seed: int = 5) -> list[Sample]:
-    """Return every sample of the stream, well mixed and always in the same order."""
+    """Return every sample of the stream, shuffled with a fixed seed."""
     samples = [_text_sample(row, "unseen", row["language"]) for row in _rows("unseen.jsonl")]
     samples += [
         _text_sample(row, row["kind"], row["why"] or row["language"]) for row in _rows("hard.jsonl")
@@ -76,7 +76,7 @@ def _broken_sample(row: dict[str, Any]) -> Sample:
 def _broken_value(row: dict[str, Any]) -> bytes | None:
     if "value_base64" in row:
         return base64.b64decode(row["value_base64"])
-    if "text" in row:  # too long to be kept as it is
+    if "text" in row:  # too long to be stored in the file
         return json.dumps({"id": row["id"], "text": row["text"] * row["times"]}).encode()
     if row["value"] is None:
         return None
@@ -86,5 +86,5 @@ def _broken_value(row: dict[str, Any]) -> bytes | None:
 
 def _rows(name: str) -> Iterator[dict[str, Any]]:
     content = (files("streamlabel.demo") / "samples" / name).read_text(encoding="utf-8")
-    # not splitlines: a text may hold U+2028
+    # not splitlines, because a text may contain U+2028
     return (json.loads(line) for line in content.split("\n") if line)

@@ -1,4 +1,4 @@
-"""What the demo shows: a live view on a terminal, plain lines elsewhere, a summary at the end."""
+"""Output of the demo: a live view on a terminal, otherwise lines; a summary at the end."""
 
 from collections import deque
 from types import TracebackType
@@ -6,30 +6,32 @@ from typing import Final, Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from streamlabel.consumer.observability.columns import Column, Columns, fitted
+from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.demo.tally import Answer, Route, Tally
 
 __all__ = ["Screen", "shown"]
 
 _ROWS = 16
-_TEXT_CHARACTERS = 64
+_TEXT_CELLS = 64
+# Wide enough for every value of these columns. The text is last, because terminals disagree about
+# the width of some scripts, and columns after it would not be aligned.
+_COLUMNS: Final = (Column("ROUTE", 11), Column("LABEL", 10), Column("CONF.", 5), Column("TEXT"))
 _STYLES: Final[dict[Route, str]] = {"label": "green", "review": "yellow", "dead letter": "red"}
 
 
-def shown(text: str, *, characters: int = _TEXT_CHARACTERS) -> str:
-    """Return ``text`` on one line: shortened, and what a terminal would obey is written out."""
-    cut = " ".join(text[: 4 * characters].split())
-    safe = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in cut)
-    return safe if len(safe) <= characters else safe[: characters - 1] + "…"
+def shown(text: str, *, cells: int = _TEXT_CELLS) -> str:
+    """Return ``text`` on one line: shortened, and with terminal control characters escaped."""
+    return fitted(printable(" ".join(text[: 4 * cells].split()), limit=4 * cells), cells)
 
 
 class Screen:
-    """Shows answers as they arrive.
+    """Shows outputs as they arrive.
 
     Args:
-        live: redraw one table in place; otherwise a line per answer.
+        live: redraw one table in place; otherwise print a line per output.
     """
 
     def __init__(self, console: Console, tally: Tally, *, total: int, live: bool) -> None:
@@ -54,21 +56,22 @@ class Screen:
             self._live.stop()
 
     def show(self, answer: Answer) -> None:
-        """Show one more answer."""
+        """Show one more output."""
         self._recent.append(answer)
         if self._live is not None:
             self._live.update(Group(self._table(), self._counts()))
         else:
             self._console.print(_line(answer), soft_wrap=True)
 
-    def _table(self) -> Table:
-        table = Table("route", "label", "conf.", "text", expand=True, title="as they arrive")
-        for column, width in zip(table.columns, (11, 11, 5), strict=False):
-            column.width = width
-        table.columns[3].no_wrap = True
+    def _table(self) -> Group:
+        width = self._console.width
+        table = Columns(_COLUMNS, width=width)
+        rows = [Text(table.header(), "bold", no_wrap=True, overflow="ignore")]
         for answer in self._recent:
-            table.add_row(*_cells(answer))
-        return table
+            row = Text(table.row(_cells(answer, width)), no_wrap=True, overflow="ignore")
+            row.stylize(_STYLES[answer.route], 0, _COLUMNS[0].width)
+            rows.append(row)
+        return Group(*rows)
 
     def _counts(self) -> Text:
         tally = self._tally
@@ -78,17 +81,13 @@ class Screen:
         return counts
 
 
-def _cells(answer: Answer) -> tuple[Text, Text, Text, Text]:
+def _cells(answer: Answer, text_cells: int = _TEXT_CELLS) -> list[str]:
     confidence = "" if answer.confidence is None else f"{answer.confidence:.2f}"
-    return (
-        Text(answer.route, _STYLES[answer.route]),
-        Text(answer.label or "-"),
-        Text(confidence),
-        Text(shown(answer.sample.text) or "(nothing)"),
-    )
+    text = shown(answer.sample.text, cells=text_cells) or "(nothing)"
+    return [answer.route, answer.label or "-", confidence, text]
 
 
 def _line(answer: Answer) -> Text:
-    route, label, confidence, text = (cell.plain for cell in _cells(answer))
-    line = Text(f"{route:<11} ", _STYLES[answer.route])
-    return line.append(f"{label:<10} {confidence:<4}  {text}", "default")
+    line = Text(Columns(_COLUMNS, width=None).row(_cells(answer)))
+    line.stylize(_STYLES[answer.route], 0, _COLUMNS[0].width)
+    return line

@@ -1,4 +1,4 @@
-"""The demo's world around the service: someone who posts texts, and someone who reads answers."""
+"""The clients of the demo's service: a producer of texts and a reader of the outputs."""
 
 import asyncio
 import json
@@ -10,19 +10,19 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from streamlabel.config.settings import Settings
-from streamlabel.consumer.headers import OURS
+from streamlabel.consumer.output.headers import OURS
 from streamlabel.demo.samples import Sample
 from streamlabel.demo.tally import Answer, Route
 
 __all__ = ["Post", "Posted", "committed_records", "read_answers"]
 
-_ID_HEADER: Final = "demo-id"  # headers pass through the service, also of what cannot be decoded
+_ID_HEADER: Final = "demo-id"  # passed through, even for records that cannot be decoded
 _READ_S = 0.1
-_MEMBERS = 23  # people who post; their id is the key
+_MEMBERS = 23  # number of users who post; their id is the key
 
 
 class Posted:
-    """What was put on the input topic, and when (monotonic seconds)."""
+    """The records sent to the input topic, with their times (monotonic seconds)."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = {sample.id: sample for sample in samples}
@@ -30,7 +30,7 @@ class Posted:
 
 
 class Post:
-    """Puts samples on the input topic."""
+    """Sends samples to the input topic."""
 
     def __init__(self, producer: AIOKafkaProducer, topic: str, posted: Posted) -> None:
         self._producer = producer
@@ -51,14 +51,14 @@ class Post:
             await producer.stop()
 
     async def at_a_pace(self, samples: Sequence[Sample], *, per_s: float) -> None:
-        """Post a few at a time, as a live stream has them."""
+        """Send a few at a time, like a live stream."""
         for few in _in_threes(samples):
             began_s = time.monotonic()
             await self.at_once(few)
             await asyncio.sleep(max(0.0, len(few) / per_s - (time.monotonic() - began_s)))
 
     async def at_once(self, samples: Sequence[Sample]) -> None:
-        """Post all of them without a pause; return when the broker has them."""
+        """Send all of them without a pause; return when the broker has acknowledged them."""
         acknowledged = []
         for sample in samples:
             self._posted.at_s[sample.id] = time.monotonic()
@@ -87,7 +87,7 @@ async def read_answers(
 ) -> None:
     """Read labels, review and dead letters until cancelled.
 
-    ``partitions`` is how many each topic has.
+    ``partitions`` is the number of partitions by topic.
     """
     routes: dict[str, Route] = {
         settings.output.labels_topic: "label",
@@ -98,7 +98,7 @@ async def read_answers(
         bootstrap_servers=settings.kafka.bootstrap_servers,
         auto_offset_reset="earliest",
         enable_auto_commit=False,
-        fetch_max_wait_ms=50,  # the wait would be part of the latencies shown
+        fetch_max_wait_ms=50,  # this wait is part of the latencies that the demo shows
     )
     await consumer.start()
     try:

@@ -1,28 +1,35 @@
-"""The demo's last page: does it add up, how good, how fast, who needs a person, and what next."""
+"""The summary of the demo: counts, accuracy, speed, reviews, dead letters and next steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from streamlabel.consumer.observability.columns import Column, Columns
+from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.demo.screen import shown
 from streamlabel.demo.tally import Answer, Tally, quantile
 
 __all__ = ["Figures", "print_summary"]
 
+# The text is last, see screen. "prohibited 0.99" is the longest label with its confidence.
+_TEXT: Final = Column("TEXT")
+_REVIEW: Final = (Column("MOST LIKELY", 15), Column("WHAT IT IS", 24), Column("WHY", 30), _TEXT)
+_DEAD: Final = (Column("WHAT IT IS", 18), Column("WHY", 56), _TEXT)
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was measured besides the answers.
+    """Measurements besides the outputs.
 
     Attributes:
-        sent: records put on the input topic.
+        sent: records sent to the input topic.
         read: records of it that the group has committed.
-        burst_items: records of the closing burst.
-        burst_s: from its first record posted to its last answer read.
-        paced: answers to what came before the burst.
+        burst_items: records of the final burst.
+        burst_s: from sending its first record to reading its last output.
+        paced: outputs of the records before the burst.
     """
 
     sent: int
@@ -33,9 +40,10 @@ class Figures:
 
 
 def print_summary(console: Console, tally: Tally, figures: Figures, *, next_steps: str) -> None:
-    """Print everything; tables leave out what would not fit a line."""
-    console.print(_answers_table("Review: a person should look", tally.of("review")))
-    console.print(_answers_table("Dead letters: kept byte for byte", tally.of("dead letter")))
+    """Print everything in the width of the terminal."""
+    _print_answers(console, "Review: a person should look", _REVIEW, tally.of("review"))
+    _print_answers(console, "Dead letters: kept byte for byte", _DEAD, tally.of("dead letter"))
+    console.print()
     labels, review, dead = (tally.count(r) for r in ("label", "review", "dead letter"))
     console.print(
         f"read {figures.read} = labels {labels} + review {review} + dead letters {dead}",
@@ -51,32 +59,35 @@ def print_summary(console: Console, tally: Tally, figures: Figures, *, next_step
     latencies_s = [answer.latency_s for answer in figures.paced]
     console.print(
         f"latency p50 {quantile(latencies_s, 0.5) * 1000:.0f} ms,"
-        f" p99 {quantile(latencies_s, 0.99) * 1000:.0f} ms from posted to read back,"
-        f" while {len(latencies_s)} texts came at a pace"
+        f" p99 {quantile(latencies_s, 0.99) * 1000:.0f} ms from sent to read back,"
+        f" for {len(latencies_s)} texts at a limited rate"
     )
     console.print(
-        f"throughput {figures.burst_items / figures.burst_s:.0f} texts/s over the closing burst of"
-        f" {figures.burst_items} at once"
+        f"throughput {figures.burst_items / figures.burst_s:.0f} texts/s in the final burst of"
+        f" {figures.burst_items}"
     )
     if problem := tally.imbalance(sent=figures.sent, read=figures.read):
-        console.print(f"It does not add up: {problem}.", style="bold red")
+        console.print(f"The counts do not match: {problem}.", style="bold red")
     console.print(Text(next_steps))
 
 
-def _answers_table(title: str, answers: Sequence[Answer]) -> Table:
-    is_review = any(answer.route == "review" for answer in answers)
-    table = Table(title=f"{title} ({len(answers)})", title_justify="left", expand=True)
-    table.add_column("text", ratio=5, no_wrap=True)
-    table.add_column("what it is", ratio=3, no_wrap=True)
-    if is_review:
-        table.add_column("most likely", width=15)
-    table.add_column("why", ratio=2 if is_review else 5)
+def _print_answers(
+    console: Console, title: str, columns: Sequence[Column], answers: Sequence[Answer]
+) -> None:
+    """Print a table in the width of the terminal; longer cells continue on the next line."""
+    table = Columns(columns, width=console.width)
+    console.print(Text(f"\n{title} ({len(answers)})", "bold"))
+    lines = [Text(table.header(), "dim")]
     for answer in answers:
-        cells = [shown(answer.sample.text) or "(nothing)", _what(answer)]
-        if is_review:
-            cells.append(f"{answer.label or '-'} {answer.confidence or 0:.2f}")
-        table.add_row(*(Text(cell) for cell in [*cells, shown(answer.why, characters=120)]))
-    return table
+        values = {
+            "MOST LIKELY": f"{answer.label or '-'} {answer.confidence or 0:.2f}",
+            "WHAT IT IS": printable(_what(answer)),
+            "WHY": shown(answer.why, cells=console.width),
+            "TEXT": shown(answer.sample.text, cells=console.width) or "(nothing)",
+        }
+        lines.append(Text(table.row([values[column.title] for column in columns])))
+    for line in lines:
+        console.print(line, no_wrap=True, overflow="ignore", crop=False)
 
 
 def _what(answer: Answer) -> str:

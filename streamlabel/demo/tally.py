@@ -1,4 +1,4 @@
-"""What came back: every answer of the service joined with the sample that caused it. Pure."""
+"""The outputs of the service, each joined with its sample. Pure."""
 
 import math
 from collections import Counter
@@ -20,8 +20,8 @@ class Answer:
     Attributes:
         label: None for a dead letter.
         confidence: of the label, in [0, 1].
-        why: reasons of a review, reason and message of a dead letter.
-        latency_s: from handing the record to the producer to reading the output back.
+        why: the reasons of a review, or the reason and message of a dead letter.
+        latency_s: from the producer's send to reading the output back.
     """
 
     sample: Sample
@@ -33,12 +33,12 @@ class Answer:
 
     @property
     def is_right(self) -> bool | None:
-        """Whether the label is the right one; None where nobody can say."""
+        """Whether the label is correct; None if the correct one is unknown."""
         return None if self.sample.label is None else self.label == self.sample.label
 
 
 class Tally:
-    """Everything that came back so far."""
+    """All outputs so far."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
@@ -50,37 +50,37 @@ class Tally:
         self._outputs[answer.sample.id] += 1
 
     def count(self, route: Route) -> int:
-        """Return how many outputs took ``route``."""
+        """Return the number of outputs with this route."""
         return sum(answer.route == route for answer in self.answers)
 
     def of(self, route: Route) -> list[Answer]:
-        """Return the outputs that took ``route``, in the order in which they came."""
+        """Return the outputs with this route, in order of arrival."""
         return [answer for answer in self.answers if answer.route == route]
 
     def answered(self, sample_ids: Iterable[str]) -> bool:
-        """Say whether there is an output for each of these samples."""
+        """Return whether there is an output for each of these samples."""
         return all(self._outputs[sample_id] for sample_id in sample_ids)
 
     def imbalance(self, *, sent: int, read: int) -> str:
-        """Return what does not add up, empty if everything does."""
+        """Return how the counts disagree; empty if they match."""
         outputs = len(self.answers)
         if len(self._outputs) != outputs:
-            return f"{outputs - len(self._outputs)} output(s) came twice"
+            return f"{outputs - len(self._outputs)} duplicate output(s)"
         if not sent == read == outputs:
             return f"{sent} sent, {read} read and committed, {outputs} outputs"
         return ""
 
     def accuracy(self, routes: Sequence[Route] = ("label", "review")) -> tuple[int, int]:
-        """Return how many unseen samples with a known label are right, and how many there are.
+        """Return the number of correct unseen samples, and the number with a known label.
 
-        A text in review counts with the label that the model would have given.
+        A text in review counts with the model's most probable label.
         """
         judged = [a.is_right for a in self.answers if a.route in routes and a.is_right is not None]
         return sum(judged), len(judged)
 
 
 def quantile(values: Sequence[float], q: float) -> float:
-    """Return the smallest value that a share ``q`` of ``values`` does not exceed; NaN of none."""
+    """Return the quantile ``q`` of ``values``, which is one of them; NaN if there are none."""
     if not values:
         return math.nan
     return sorted(values)[max(0, math.ceil(q * len(values)) - 1)]

@@ -1,4 +1,4 @@
-"""From a model's answers to a calibration file: fit, choose thresholds, keep the evidence."""
+"""From a model's predictions to a calibration file: fit, choose thresholds, keep the evidence."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from streamlabel import __version__
 from streamlabel.config.settings import RoutingSettings
-from streamlabel.consumer.routing import Router
+from streamlabel.consumer.routing.router import RoutingPolicy, routing_policy
 from streamlabel.errors import ConfigError
-from streamlabel.models.calibration import Calibration
-from streamlabel.models.calibration_file import (
+from streamlabel.models.calibration.calibration import Calibration
+from streamlabel.models.calibration.calibration_file import (
     CalibrationFile,
     Conformal,
     Evidence,
@@ -23,25 +23,25 @@ from streamlabel.models.calibration_file import (
     Reference,
     Thresholds,
 )
-from streamlabel.models.calibration_fit import Fitted, calibrated, fit_calibration
-from streamlabel.models.conformal import fit_limits
-from streamlabel.models.evaluation import Scored
-from streamlabel.models.promise import keep_promise, what_is_missing
-from streamlabel.models.thresholds import NEVER, Choices, Promise, allow, weigh_costs
+from streamlabel.models.calibration.calibration_fit import Fitted, calibrated, fit_calibration
+from streamlabel.models.calibration.prediction_sets import fit_limits
+from streamlabel.models.calibration.risk_control import control_risk, what_is_missing
+from streamlabel.models.calibration.thresholds import NEVER, Choices, Promise, allow, weigh_costs
+from streamlabel.quality.evaluation import Scored
 from streamlabel.quality.labelled import LabelledText
 from streamlabel.quality.scoring import Answers
 
 __all__ = ["Costs", "Wish", "calibrate", "choices_of", "choose_thresholds"]
 
-# Points of a reference distribution: every half per cent.
+# Points of a reference distribution: one per half per cent.
 _QUANTILES = 201
-# A fit to fewer texts than this is worth less than none.
+# A calibration fitted to fewer texts is worse than none.
 _LEAST_TEXTS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a look and an error cost, in the same unit."""
+    """The costs of a review and of an error, in the same unit."""
 
     review: float
     errors: Mapping[str, float]
@@ -49,12 +49,12 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What thresholds are to be chosen by; nothing: none are chosen.
+    """The criteria for choosing thresholds; without any, none are chosen.
 
     Attributes:
-        target_error: largest share of errors among what no person sees.
-        confidence: of promises and bounds.
-        max_review: largest share of texts for people.
+        target_error: maximum error rate of accepted labels.
+        confidence: of the target error and of bounds.
+        max_review: maximum fraction of texts for review.
         costs: see ``Costs``.
     """
 
@@ -65,20 +65,20 @@ class Wish:
 
 
 def calibrate(answers: Answers, wish: Wish, routing: RoutingSettings) -> CalibrationFile:
-    """Return the calibration of a model, with thresholds if they are wished for.
+    """Return the calibration of a model, with thresholds if criteria for them are given.
 
     Args:
-        answers: of the model to labelled texts, drawn like the traffic.
-        wish: what the thresholds are for.
-        routing: what else sends texts to review: margins, off-label mass, truncation.
+        answers: of the model for labelled texts, sampled from the traffic.
+        wish: criteria for the thresholds.
+        routing: other reasons for review: margins, off-label mass, truncation.
 
     Raises:
-        ConfigError: too few texts to fit anything, or to promise what is asked.
+        ConfigError: too few texts for a fit, or for the target error.
     """
     if len(answers.texts) < _LEAST_TEXTS:
         raise ConfigError(
-            f"{len(answers.texts)} labelled texts are too few to calibrate on: {_LEAST_TEXTS} at"
-            " least, some hundreds for a promise"
+            f"{len(answers.texts)} labelled texts are too few for a calibration: use at least"
+            f" {_LEAST_TEXTS}, and some hundreds for a target error"
         )
     problem = answers.labels.problem_type
     scores, truth = answers.log_scores, answers.truth
@@ -96,20 +96,21 @@ def calibrate(answers: Answers, wish: Wish, routing: RoutingSettings) -> Calibra
             by_label=_counted(answers.texts),
             log_loss_before=fitted.before,
             log_loss_after=fitted.after,
-            versions={"streamlabel": __version__, **answers.info.versions},
+            versions={"streamlabel": __version__, **answers.identity.versions},
         ),
     )
-    router = Router(answers.labels, routing, calibration=file)
-    promise = choose_thresholds(choices_of(answers, scored, router), wish)
+    policy = routing_policy(answers.labels, routing, calibration=file)
+    promise = choose_thresholds(choices_of(answers, scored, policy), wish)
     thresholds = None if promise is None else _thresholds(answers, promise, wish)
     return file.model_copy(update={"thresholds": thresholds}).with_id()
 
 
 def choose_thresholds(choices: Choices, wish: Wish) -> Promise | None:
-    """Return the thresholds that are wished for.
+    """Return the thresholds that meet the criteria.
 
     Raises:
-        ConfigError: there are too few labels for the promise, or it takes more review than allowed.
+        ConfigError: there are too few labels for the target error, or it needs more review than
+            allowed.
     """
     confidence = wish.confidence
     if wish.costs is not None:
@@ -117,14 +118,14 @@ def choose_thresholds(choices: Choices, wish: Wish) -> Promise | None:
             choices, review=wish.costs.review, errors=wish.costs.errors, confidence=confidence
         )
     if wish.target_error is not None:
-        promise = keep_promise(choices, target=wish.target_error, confidence=confidence)
+        promise = control_risk(choices, target=wish.target_error, confidence=confidence)
         if not promise.is_kept:
             raise ConfigError(
                 what_is_missing(choices, target=wish.target_error, confidence=confidence)
             )
         if wish.max_review is not None and promise.review_share > wish.max_review:
             raise ConfigError(
-                f"{promise}: more review than {wish.max_review:.1%}. With that budget alone:"
+                f"{promise}: more review than {wish.max_review:.1%}. With that limit alone:"
                 f" {_allowed(choices, wish.max_review, confidence)}"
             )
         return promise
@@ -133,9 +134,9 @@ def choose_thresholds(choices: Choices, wish: Wish) -> Promise | None:
     return None
 
 
-def choices_of(answers: Answers, scored: Scored, router: Router) -> Choices:
-    """Return what thresholds are chosen on: the answers as routing sees them."""
-    # Texts without an answer are traffic, too, and always go to people.
+def choices_of(answers: Answers, scored: Scored, policy: RoutingPolicy) -> Choices:
+    """Return the data for choosing thresholds: the predictions as routing sees them."""
+    # Texts without a prediction are part of the traffic, and always go to review.
     lost = answers.unanswered + len(answers.failed)
     label = np.zeros(len(scored.truth), dtype=np.int64)
     if not scored.is_multi:
@@ -144,7 +145,7 @@ def choices_of(answers: Answers, scored: Scored, router: Router) -> Choices:
         label=np.append(label, np.zeros(lost, dtype=np.int64)),
         confidence=np.append(scored.confidence, np.zeros(lost)),
         is_wrong=np.append(~scored.is_right, np.ones(lost, dtype=bool)),
-        is_open=np.append(answers.is_open(router), np.zeros(lost, dtype=bool)),
+        is_open=np.append(answers.is_open(policy), np.zeros(lost, dtype=bool)),
         names=answers.labels.names,
         judged_whole=scored.is_multi,
     )
@@ -158,20 +159,20 @@ def _allowed(choices: Choices, max_review: float, confidence: float) -> Promise:
 
 
 def _probabilities(answers: Answers, calibration: Calibration) -> NDArray[np.float64]:
-    if calibration.is_identity:  # exactly what the service publishes
+    if calibration.is_identity:  # exactly the values that the service publishes
         return np.array([p.probabilities for p in answers.predictions], dtype=np.float64)
     return calibrated(calibration, answers.log_scores)
 
 
 def _fitted_on(answers: Answers) -> FittedOn:
-    info = answers.info
+    model = answers.identity
     return FittedOn(
-        name=info.name,
-        backend=info.backend,
-        digest=info.digest,
-        prompt_version=info.prompt_version,
-        device=info.device,
-        dtype=info.dtype,
+        name=model.name,
+        backend=model.backend,
+        digest=model.digest,
+        prompt_version=model.prompt_version,
+        device=model.device,
+        dtype=model.dtype,
         labels=list(answers.labels.names),
         problem_type=answers.labels.problem_type,
     )

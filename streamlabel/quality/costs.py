@@ -1,4 +1,4 @@
-"""The file that says what errors and looks cost."""
+"""The file with the costs of errors and reviews."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,12 +19,12 @@ _EXAMPLE = "for example review: 0.5, error: 2 and errors: {hate: 20}"
 
 
 class _CostsFile(Section):
-    """In any unit, the same for all.
+    """Costs, all in the same unit.
 
     Attributes:
-        review: of a person's look.
+        review: of one review.
         error: of accepting a wrong label.
-        errors: the same for labels that differ.
+        errors: of accepting a wrong label, for labels with another cost.
     """
 
     review: Cost
@@ -33,10 +33,10 @@ class _CostsFile(Section):
 
 
 def read_costs(path: Path, labels: Sequence[str]) -> Costs:
-    """Return what a file says.
+    """Return the costs in a file.
 
     Raises:
-        ConfigError: it cannot be read, or says too little or of other labels.
+        ConfigError: it cannot be read, is incomplete, or has other labels.
     """
     try:
         found = _CostsFile.model_validate(yaml_file.read(path).tree)

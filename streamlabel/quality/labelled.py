@@ -1,6 +1,5 @@
-"""Labelled texts in files, read completely or refused with the lines to mend."""
+"""Labelled texts in files, read completely or refused with the lines to fix."""
 
-import csv
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,8 @@ from typing import Any
 
 import orjson
 
-from streamlabel.consumer.reading_aloud import printable
+from streamlabel.consumer.files.table_file import SEPARATORS, open_table
+from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.errors import ConfigError
 
 __all__ = [
@@ -22,19 +22,20 @@ __all__ = [
     "unseen",
 ]
 
-# More problems than a person mends by hand: the file is made wrong, and these lines show how.
+# Maximum number of faulty lines that an error lists: with more, the file was generated wrongly, and
+# these lines are sufficient examples.
 _SHOWN = 10
-# Separates several labels in a CSV cell.
+# Separates several labels in one cell.
 _SEPARATOR = "|"
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledText:
-    """One text and what is right for it.
+    """One text and its correct labels.
 
     Attributes:
         line: in its file, from 1.
-        id: as the file has it; None if it has none.
+        id: from the file; None if it has none.
         labels: one for a single_label task, any number for multi_label.
     """
 
@@ -57,13 +58,13 @@ def read_labelled(
     """Return the texts of a file in its order.
 
     Args:
-        path: ``.jsonl``: objects with ``text`` and ``label`` (or ``labels``, a list); ``.csv``:
-            such columns, several labels separated by ``|``.
-        known: the labels there are; None: any.
-        several: a text may have any number of labels; else exactly one.
+        path: ``.jsonl``: objects with ``text`` and ``label`` (or ``labels``, a list); ``.csv``
+            or ``.tsv``: such columns, several labels separated by ``|``.
+        known: the valid labels; None: any.
+        several: a text may have any number of labels; otherwise exactly one.
 
     Raises:
-        ConfigError: it cannot be read; or every line that is wrong, up to ten, with what is wrong.
+        ConfigError: it cannot be read, or lines are faulty; the message lists up to ten of them.
     """
     texts: list[LabelledText] = []
     problems: list[str] = []
@@ -79,18 +80,18 @@ def read_labelled(
         raise ConfigError("\n".join([*problems[:_SHOWN], *tail]))
     if not texts:
         raise ConfigError(
-            f"{path}: no labelled text in it; write one object with text and label a line"
+            f"{path}: has no labelled text; write one object with text and label per line"
         )
     return texts
 
 
 def labels_in(texts: Sequence[LabelledText]) -> tuple[str, ...]:
-    """Return the labels that texts have, in alphabetical order."""
+    """Return the labels of the texts, in alphabetical order."""
     return tuple(sorted({label for text in texts for label in text.labels}))
 
 
 def refuse_single_class(texts: Sequence[LabelledText], path: Path) -> None:
-    """Raise ConfigError where there is nothing to tell apart."""
+    """Raise ConfigError if all texts have the same label."""
     kinds = Counter(text.labels for text in texts)
     if len(kinds) > 1:
         return
@@ -103,7 +104,7 @@ def refuse_single_class(texts: Sequence[LabelledText], path: Path) -> None:
 def refuse_overlap(
     held: Sequence[LabelledText], held_path: Path, seen: Sequence[LabelledText], seen_path: Path
 ) -> None:
-    """Raise ConfigError where texts to measure on were trained on: they would flatter the model."""
+    """Raise ConfigError if evaluation texts are also training texts, which biases the results."""
     lines = {_plain(text.text): text.line for text in seen}
     twice = [(text.line, lines[key]) for text in held if (key := _plain(text.text)) in lines]
     if not twice:
@@ -114,13 +115,13 @@ def refuse_overlap(
     )
     more = f"; and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
     raise ConfigError(
-        f"{len(twice)} text(s) are in both files and would flatter the model: {shown}{more}. Take"
-        f" them out of {held_path.name}"
+        f"{len(twice)} text(s) are in both files, so results would be too good: {shown}{more}."
+        f" Remove them from {held_path.name}"
     )
 
 
 def unseen(texts: Sequence[LabelledText], seen: Sequence[LabelledText]) -> list[LabelledText]:
-    """Return those of ``texts`` that are not in ``seen``, whatever their case and spaces."""
+    """Return those of ``texts`` that are not in ``seen``, ignoring case and white space."""
     known = {_plain(text.text) for text in seen}
     return [text for text in texts if _plain(text.text) not in known]
 
@@ -136,9 +137,9 @@ def _rows(path: Path) -> Iterator[_Row]:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     if path.suffix.lower() in {".jsonl", ".ndjson"}:
         return _json_rows(content)
-    if path.suffix.lower() == ".csv":
-        return _csv_rows(content, path)
-    raise ConfigError(f"{path}: name it .jsonl (JSON lines) or .csv")
+    if path.suffix.lower() in SEPARATORS:
+        return _table_rows(content, path, path.suffix.lower())
+    raise ConfigError(f"{path}: name it .jsonl (JSON lines), .csv or .tsv")
 
 
 def _json_rows(content: bytes) -> Iterator[_Row]:
@@ -156,38 +157,38 @@ def _json_rows(content: bytes) -> Iterator[_Row]:
             yield _Row(number, None, "not an object with text and label")
 
 
-def _csv_rows(content: bytes, path: Path) -> Iterator[_Row]:
+def _table_rows(content: bytes, path: Path, kind: str) -> Iterator[_Row]:
     try:
         decoded = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise ConfigError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from None
-    reader = csv.DictReader(io.StringIO(decoded, newline=""))
-    columns = reader.fieldnames or []
-    if "text" not in columns or not {"label", "labels"} & set(columns):
-        raise ConfigError(
-            f"{path}: the columns are {', '.join(columns) or 'none'}; it needs text and label"
-        )
-    for row in reader:
-        if None in row or None in row.values():
-            yield _Row(reader.line_num, None, f"not {len(columns)} columns")
+    lines = io.StringIO(decoded, newline="")
+    table = open_table(lines, separators=SEPARATORS[kind], wanted=("text",), name=str(path))
+    places = {name: table.place(name) for name in ("id", "text", "label", "labels")}
+    if places["label"] is None and places["labels"] is None:
+        raise ConfigError(f"{path}: no column 'label' (or 'labels') in its header row; add it")
+    for row in table.rows:
+        if row.values is None:
+            yield _Row(row.line, None, row.problem)
             continue
-        if row.get("labels") is not None:
-            several: list[str] = [p for p in row["labels"].split(_SEPARATOR) if p.strip()]
-            yield _Row(reader.line_num, {**row, "labels": several})
-        else:
-            yield _Row(reader.line_num, dict(row))
+        fields: dict[str, Any] = {
+            name: row.values[place] for name, place in places.items() if place is not None
+        }
+        if "labels" in fields:
+            fields["labels"] = [p for p in fields["labels"].split(_SEPARATOR) if p.strip()]
+        yield _Row(row.line, fields)
 
 
 def _text(
     line: int, fields: dict[str, Any], known: Sequence[str] | None, several: bool
 ) -> LabelledText | str:
-    """Return the text, or what is wrong with it."""
+    """Return the text, or its fault."""
     text = fields.get("text")
     if not isinstance(text, str):
-        return 'no "text", or it is no text'
+        return '"text" is missing or not a string'
     if not text.strip():
-        return "the text is empty; take the line out"
+        return "the text is empty; remove the line"
     labels = _labels(fields, known, several)
     if isinstance(labels, str):
         return labels
@@ -198,16 +199,16 @@ def _text(
 def _labels(
     fields: dict[str, Any], known: Sequence[str] | None, several: bool
 ) -> tuple[str, ...] | str:
-    """Return the labels, or what is wrong with them."""
+    """Return the labels, or their fault."""
     labels = fields.get("labels", fields.get("label"))
     if labels is None:
-        return 'no "label"; say which one is right, or take the line out'
+        return '"label" is missing; add it, or remove the line'
     if isinstance(labels, str):
         labels = [labels]
     if not isinstance(labels, list) or not all(isinstance(x, str) and x.strip() for x in labels):
-        return 'a label is a text that is not blank; "labels" is a list of them'
+        return 'a label must be a string that is not blank; "labels" is a list of them'
     if not several and len(labels) != 1:
-        return f"{len(labels)} labels, and the task has exactly one a text"
+        return f"{len(labels)} labels, but the task has exactly one per text"
     unknown = [label for label in labels if known is not None and label not in known]
     if unknown:
         names = ", ".join(map(printable, known or ()))

@@ -1,12 +1,12 @@
-"""The README of a trained model: what it is, what it was made of, how good it was."""
+"""The README of a trained model: its kind, training data and settings, and losses."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Literal
 
 from streamlabel import __version__
-from streamlabel.models.fit_settings import FitReport, FitSettings
-from streamlabel.models.labels import LabelSet
+from streamlabel.models.core.labels import LabelSet
+from streamlabel.training.fit_settings import FitReport, FitSettings
 
 __all__ = ["answers_card", "model_card"]
 
@@ -40,7 +40,7 @@ pipeline_tag: text-generation
 
 # LoRA adapter: a language model answers one task with one token
 
-{origin} Its prompt is made of `task.yaml`. Served beside the model that it was trained on:
+{origin} Its prompt is built from `task.yaml`. It is served with the model that it was trained on:
 
     model: {{backend: generative, path: {base}, adapter: FOLDER, task: FOLDER/task.yaml}}
 
@@ -88,7 +88,7 @@ def answers_card(
 
 def _origin(report: FitReport, base: str, data: str) -> str:
     date = datetime.now(UTC).date().isoformat()
-    stopped = " It was interrupted: the best epoch until then is here." * report.was_interrupted
+    stopped = " It was interrupted; this is its best epoch." * report.was_interrupted
     return (
         f"Made by streamlabel {__version__} on {date} from `{base}`, fine-tuned to"
         f" {report.examples:,} texts\nof `{data}`.{stopped}"
@@ -117,7 +117,7 @@ Settings: at most {settings.epochs} epochs (patience {settings.patience}), learn
 
 def _advice(options: str) -> str:
     return f"""
-Its confidences are uncalibrated. Before they decide anything:
+Its confidences are not calibrated. Before using them:
 
     streamlabel evaluate  {options} --data dev.jsonl
     streamlabel calibrate {options} --data dev.jsonl

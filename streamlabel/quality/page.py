@@ -1,4 +1,4 @@
-"""The report of an evaluation: one page that needs nothing else, and a JSON with every number."""
+"""The report of an evaluation: one self-contained page, and a JSON file with every number."""
 
 import dataclasses
 import json
@@ -7,8 +7,8 @@ from html import escape
 from typing import Any
 
 from streamlabel import __version__
-from streamlabel.models.evaluation import Estimate, Evaluation, Scored
 from streamlabel.quality import plots
+from streamlabel.quality.evaluation import Estimate, Evaluation, Scored
 from streamlabel.quality.labelled import LabelledText
 from streamlabel.quality.scoring import Answers
 
@@ -18,13 +18,13 @@ _TEXT_CHARACTERS = 400
 
 
 def document(evaluation: Evaluation, answers: Answers, *, about: dict[str, Any]) -> dict[str, Any]:
-    """Return every number for machines; texts are named by their lines only."""
+    """Return every number in machine-readable form; texts are identified by line only."""
     numbers = dataclasses.asdict(evaluation)
     numbers["calibration"]["excess"] = evaluation.calibration.excess
     numbers["worst_lines"] = [answers.texts[i].line for i in numbers.pop("worst")]
     return {
         "streamlabel": __version__,
-        "model": dataclasses.asdict(answers.info),
+        "model": dataclasses.asdict(answers.identity) | dataclasses.asdict(answers.hints),
         "labels": list(answers.labels.names),
         "problem_type": answers.labels.problem_type,
         "failed": [{"line": line, "why": why} for line, why in answers.failed],
@@ -44,10 +44,10 @@ def page(
         plots.confidences(scored),
         plots.confusion(evaluation),
     ]
-    info = answers.info
+    model = answers.identity
     facts = [
-        ("Model", f"{info.name} ({info.backend}, {info.device}, {info.dtype})"),
-        ("Digest", info.digest[:16]),
+        ("Model", f"{model.name} ({model.backend}, {model.device}, {model.dtype})"),
+        ("Digest", model.digest[:16]),
         ("Texts", f"{evaluation.items:,}" + _lost(answers)),
         *((name.replace("_", " ").capitalize(), str(value)) for name, value in about.items()),
     ]
@@ -77,12 +77,12 @@ def _headline(e: Evaluation) -> Iterable[tuple[str, str]]:
     yield "Brier score", f"{e.brier:.4f}"
     yield (
         "Calibration error",
-        f"{c.value:.4f} ({c.low:.4f} to {c.high:.4f}); a perfectly calibrated model shows"
-        f" {c.by_chance:.4f} here by chance",
+        f"{c.value:.4f} ({c.low:.4f} to {c.high:.4f}); a perfectly calibrated model would have"
+        f" {c.by_chance:.4f} by chance",
     )
     yield "AURC", f"{e.aurc:.5f}"
     for risk, coverage in e.coverage_at.items():
-        yield f"Accepted at {float(risk):.1%} error", f"{coverage:.1%}"
+        yield f"Coverage at {float(risk):.1%} error", f"{coverage:.1%}"
 
 
 def _labels(e: Evaluation) -> Iterable[tuple[str, ...]]:
@@ -150,16 +150,16 @@ footer {{ color: #5b6b7c; margin-top: 2rem; }}
 </table>
 <h2>By label</h2>
 <table>
-<tr><th>label<th>texts<th>chosen<th>precision<th>recall<th>F1</tr>
+<tr><th>label<th>texts<th>predicted<th>precision<th>recall<th>F1</tr>
 {labels}
 </table>
-<h2>Pictures</h2>
+<h2>Plots</h2>
 <div class="figures">
 {figures}
 </div>
-<h2>Most confidently wrong</h2>
+<h2>Misclassified with the highest confidence</h2>
 <table class="worst">
-<tr><th>line<th>confidence<th>chosen<th>right<th>text</tr>
+<tr><th>line<th>confidence<th>predicted<th>correct<th>text</tr>
 {worst}
 </table>
 <footer>streamlabel {version}</footer>

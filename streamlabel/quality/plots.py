@@ -1,4 +1,4 @@
-"""Plots of an evaluation as SVG elements for a page; nothing is fetched, nothing is written."""
+"""Plots of an evaluation as SVG elements for a page, without external resources."""
 
 import io
 import warnings
@@ -10,16 +10,16 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from streamlabel.models.evaluation import Evaluation, Scored
+from streamlabel.quality.evaluation import Evaluation, Scored
 
 __all__ = ["confidences", "confusion", "reliability", "risk_coverage", "svg_figure"]
 
 _RIGHT, _WRONG, _PLAIN = "#2a7f62", "#c8553d", "#33658a"
-# With more classes the numbers in the cells cannot be read.
+# With more classes the numbers in the cells are not legible.
 _MOST_NUMBERED = 20
 
 _STYLE = {
-    "svg.fonttype": "none",  # text stays text: the browser has the glyphs of every script
+    "svg.fonttype": "none",  # keep text as text: the browser has glyphs for every script
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.spines.top": False,
@@ -29,11 +29,11 @@ _STYLE = {
 
 
 def reliability(evaluation: Evaluation) -> str:
-    """Return accuracy against confidence, by bins of equal numbers of texts."""
+    """Plot accuracy against confidence, in bins with equal numbers of texts."""
     with svg_figure("reliability") as (figure, out):
         axes = figure.add_subplot()
         bins = [b for b in evaluation.calibration.bins if b.items]
-        axes.plot([0, 1], [0, 1], color="#999999", linestyle="--", label="means what it says")
+        axes.plot([0, 1], [0, 1], color="#999999", linestyle="--", label="perfectly calibrated")
         x, y = [b.confidence for b in bins], [b.accuracy for b in bins]
         half = [1.96 * np.sqrt(max(b.accuracy * (1 - b.accuracy), 0.25 / b.items) / b.items)
                 for b in bins]  # fmt: skip
@@ -46,19 +46,19 @@ def reliability(evaluation: Evaluation) -> str:
 
 
 def risk_coverage(evaluation: Evaluation) -> str:
-    """Return the error among the most certain texts against their share."""
+    """Plot the error rate of the most confident texts against their fraction."""
     with svg_figure("risk") as (figure, out):
         axes = figure.add_subplot()
         coverage, risk = zip(*evaluation.curve, strict=True)
         axes.plot([100 * c for c in coverage], [100 * r for r in risk], color=_PLAIN)
-        axes.set(xlabel="accepted without a person, %", ylabel="of these wrong, %")
+        axes.set(xlabel="coverage, %", ylabel="error rate of accepted texts, %")
         axes.set(xlim=(0, 100), ylim=(0, None))
         axes.set_title("Risk and coverage")
     return out.getvalue()
 
 
 def confidences(scored: Scored) -> str:
-    """Return how the confidences of right and of wrong answers are spread."""
+    """Plot the distributions of the confidences of correct and of wrong predictions."""
     with svg_figure("confidences") as (figure, out):
         axes = figure.add_subplot()
         sure, right = scored.confidence, scored.is_right
@@ -73,7 +73,7 @@ def confidences(scored: Scored) -> str:
 
 
 def confusion(evaluation: Evaluation) -> str:
-    """Return the confusion matrix, rows in shares; empty for a multi-label task."""
+    """Plot the confusion matrix with normalised rows; empty for a multi-label task."""
     if evaluation.confusion is None:
         return ""
     counts = np.array(evaluation.confusion)
@@ -97,18 +97,18 @@ def confusion(evaluation: Evaluation) -> str:
 def svg_figure(
     name: str, *, size: tuple[float, float] = (5.2, 3.8), transparent: bool = True
 ) -> Iterator[tuple[Any, io.StringIO]]:
-    """Give an empty figure to draw on; what comes with it has the SVG element at the end.
+    """Yield an empty figure, and an object that contains the SVG element at the end.
 
     Args:
-        name: tells its ids from those of other plots in the same page.
+        name: makes its ids different from those of other plots in the same page.
         size: width and height, inches.
-        transparent: without a background of its own.
+        transparent: without a background.
     """
     out = io.StringIO()
-    # a salt of its own: the plots stand in one page, where ids must differ
+    # a separate salt, because ids must be unique within the page
     style: Any = {**_STYLE, "svg.hashsalt": name}
     with mpl.rc_context(style), warnings.catch_warnings():
-        # glyphs that matplotlib's own font lacks are the browser's business
+        # the browser supplies glyphs that matplotlib's font lacks
         warnings.filterwarnings("ignore", message=".*missing from font.*")
         figure = Figure(figsize=size, layout="constrained")
         yield figure, out

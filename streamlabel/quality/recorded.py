@@ -1,4 +1,4 @@
-"""What other thresholds would have done to recorded outputs: a dry run, no model needed."""
+"""The effect of other thresholds on recorded outputs: a dry run without a model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 
 from streamlabel.errors import ConfigError
-from streamlabel.models.bounds import upper_bound
+from streamlabel.models.calibration.binomial_bounds import upper_bound
 
 __all__ = ["Change", "LabelChange", "dry_run"]
 
-# Reasons that thresholds have a say in; with any other a text goes to people anyway.
+# Review reasons that depend on thresholds; with any other reason a text goes to review regardless.
 _OURS = {"low_confidence", "audit"}
 
 
@@ -27,13 +27,13 @@ class LabelChange:
 
 @dataclass(slots=True)
 class Change:
-    """What would change.
+    """The effect of other thresholds.
 
     Attributes:
         by_label: chosen label -> counts.
-        judged_before: accepted texts whose right label is known, before.
-        wrong_before: how many of these were wrong.
-        unread: lines that are no outputs with a decision (dead letters, other records).
+        judged_before: accepted texts with a known true label, before.
+        wrong_before: number of these with a wrong label.
+        unread: lines that are not outputs with a decision (dead letters, other records).
     """
 
     by_label: dict[str, LabelChange] = field(default_factory=dict)
@@ -45,23 +45,23 @@ class Change:
 
     @property
     def texts(self) -> int:
-        """All decided ones."""
+        """Number of texts with a decision."""
         return sum(label.texts for label in self.by_label.values())
 
     @property
     def review_before(self) -> float:
-        """Share that people saw."""
+        """Fraction of texts in review, before."""
         return sum(label.review_before for label in self.by_label.values()) / self.texts
 
     @property
     def review_after(self) -> float:
-        """Share that people would see."""
+        """Fraction of texts in review, after."""
         return sum(label.review_after for label in self.by_label.values()) / self.texts
 
     def bounds(self, confidence: float) -> tuple[float, float] | None:
         """Return the upper bound of the error among accepted texts, before and after.
 
-        None where the right labels are not known.
+        None if the true labels are not known.
         """
         if not self.judged_before and not self.judged_after:
             return None
@@ -74,38 +74,41 @@ class Change:
 def dry_run(
     path: Path, thresholds: Mapping[str, float], truth: Mapping[str, tuple[str, ...]]
 ) -> Change:
-    """Return what ``thresholds`` would have changed.
+    """Return the effect that ``thresholds`` would have had.
 
     Args:
-        path: outputs as JSON lines: of the labels and review topics, or of streamlabel classify.
-        thresholds: label -> least confidence; ``*`` for all others; a label without one keeps its
-            decisions.
-        truth: id -> right labels, where they are known.
+        path: outputs as JSON lines, from the labels and review topics or from streamlabel classify.
+        thresholds: label -> minimum confidence; ``*`` for all others; a label without a threshold
+            keeps its decisions.
+        truth: id -> true labels, if known.
 
     Raises:
-        ConfigError: the file cannot be read, holds no outputs, or none of a named label.
+        ConfigError: the file cannot be read, has no outputs, or has none of a given label.
     """
     change = Change()
     seen: set[str] = set()
     ids: set[str] = set()
+    is_partial = False
     try:
         with path.open("rb") as lines:
             for line in lines:
                 output = _output(line)
                 if output is None:
                     change.unread += bool(line.strip())
-                elif output["id"] not in ids:  # a copy is on both topics
+                elif output["id"] not in ids:  # a copy is in both topics
                     ids.add(output["id"])
                     seen.update(output["probabilities"])
+                    is_partial |= "probabilities_left_out" in output
                     _count(change, output, thresholds, truth.get(output["id"]))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     if not change.texts:
         raise ConfigError(
-            f"{path}: no outputs in it; record the labels and review topics, or use the output of"
+            f"{path}: has no outputs; record the labels and review topics, or use the output of"
             " streamlabel classify"
         )
-    if unknown := sorted(set(thresholds) - seen - {"*"}):
+    unknown = sorted(set(thresholds) - seen - {"*"})
+    if unknown and not is_partial:  # if labels were omitted, an unknown label may still exist
         raise ConfigError(
             f"--set: {', '.join(unknown)}: the outputs have {', '.join(sorted(seen))}"
         )
@@ -130,7 +133,7 @@ def _count(
     truth: tuple[str, ...] | None,
 ) -> None:
     label = change.by_label.setdefault(output["label"], LabelChange())
-    # a copy was published although people saw it, too; an audit is no doubt
+    # a copy was accepted although it was also reviewed; an audit does not mean low confidence
     doubts = set(output["reasons"]) - {"audit"}
     before = bool(doubts)
     after = bool(doubts - _OURS) or _is_unsure(output, thresholds, before=before)
@@ -157,4 +160,5 @@ def _is_unsure(output: dict[str, Any], thresholds: Mapping[str, float], *, befor
         for name, p in output["probabilities"].items()
         if (limit := limits[name]) is not None
     ]
-    return any(known) or (before and len(known) < len(limits))
+    is_partial = len(known) < len(limits) or "probabilities_left_out" in output
+    return any(known) or (before and is_partial)

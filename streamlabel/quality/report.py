@@ -1,4 +1,4 @@
-"""Writes the report of an evaluation: page and JSON, whole or not at all."""
+"""Writes the report of an evaluation, page and JSON, atomically."""
 
 import json
 from pathlib import Path
@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from streamlabel.config.settings import RoutingSettings
-from streamlabel.consumer.calibrated import read_calibration
+from streamlabel.consumer.routing.calibrated_router import read_calibration
 from streamlabel.errors import ConfigError
-from streamlabel.models.calibration import Calibration
-from streamlabel.models.evaluation import Evaluation, Scored
+from streamlabel.models.calibration.calibration import Calibration
+from streamlabel.quality.evaluation import Evaluation, Scored
 from streamlabel.quality.page import document, page
 from streamlabel.quality.scoring import Answers
 
@@ -18,15 +18,15 @@ __all__ = ["scored_of", "write_report"]
 
 
 def scored_of(answers: Answers, routing: RoutingSettings) -> tuple[Scored, str | None]:
-    """Return the answers as the service would publish them, and the calibration's id.
+    """Return the predictions as the service would publish them, and the calibration's id.
 
     Raises:
-        ConfigError: the calibration cannot be read or is another model's.
+        ConfigError: the calibration cannot be read or belongs to another model.
     """
     calibration = Calibration(answers.labels.problem_type)
     file = read_calibration(routing)
     if file is not None:
-        file.check(answers.labels, answers.info, path=Path(routing.calibration or ""))
+        file.check(answers.labels, answers.identity, path=Path(routing.calibration or ""))
         calibration = file.calibration
     rows = [calibration.probabilities(prediction) for prediction in answers.predictions]
     scored = Scored(answers.labels, np.array(rows, dtype=np.float64), answers.truth)
@@ -44,9 +44,9 @@ def write_report(
     """Write ``report.html`` and ``report.json``.
 
     Raises:
-        ConfigError: the folder cannot be made or written to.
+        ConfigError: the folder cannot be created or written to.
     """
-    title = f"{answers.info.name} on {about['data']}"
+    title = f"{answers.identity.name} on {about['data']}"
     numbers = document(evaluation, answers, about=about)
     files = {
         "report.json": json.dumps(numbers, indent=1, ensure_ascii=False) + "\n",

@@ -1,4 +1,4 @@
-"""Asks the configured model about labelled texts, as the service would ask it."""
+"""Classifies labelled texts with the configured model, in the same way as the service."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,34 +7,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlabel.config.settings import BatchingSettings
-from streamlabel.consumer.batching import MicroBatcher
-from streamlabel.consumer.routing import Router
+from streamlabel.consumer.batching.micro_batcher import MicroBatcher
+from streamlabel.consumer.routing.router import RoutingPolicy
 from streamlabel.errors import ConfigError, InferenceError
-from streamlabel.models.base import Classifier, ModelInfo, Prediction, PreparedText
-from streamlabel.models.calibration import log_scores_of
-from streamlabel.models.labels import LabelSet
+from streamlabel.models.calibration.calibration import log_scores_of
+from streamlabel.models.core.classifier import (
+    BatchHints,
+    Classifier,
+    ModelIdentity,
+    Prediction,
+    PreparedText,
+)
+from streamlabel.models.core.labels import LabelSet
 from streamlabel.quality.labelled import LabelledText
 
 __all__ = ["Answers", "ask"]
 
 _PREPARE_ITEMS = 256
-# Below this share of answers something is wrong with the model, and the rest is no fair sample.
+# With fewer usable predictions the model is faulty, and the rest is not a representative sample.
 _LEAST_ANSWERED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the model said about the texts that it could answer.
+    """Predictions for labelled texts.
 
     Attributes:
-        texts: with an answer, in the order of the file.
-        predictions: one a text.
-        failed: (line, why) of texts that the model raised on.
-        unanswered: texts without a usable answer; they always go to review.
+        texts: those with a prediction, in the order of the file.
+        predictions: one per text.
+        failed: (line, reason) of texts for which the model raised an error.
+        unanswered: number of texts without a usable prediction; they always go to review.
     """
 
     labels: LabelSet
-    info: ModelInfo
+    identity: ModelIdentity
+    hints: BatchHints
     texts: tuple[LabelledText, ...]
     predictions: tuple[Prediction, ...]
     failed: tuple[tuple[int, str], ...]
@@ -42,19 +49,19 @@ class Answers:
 
     @property
     def log_scores(self) -> NDArray[np.float64]:
-        """What calibration works on, (N, K)."""
+        """The input of calibration, (N, K)."""
         problem = self.labels.problem_type
         return np.array([log_scores_of(p, problem) for p in self.predictions], dtype=np.float64)
 
     @property
     def truth(self) -> NDArray[np.bool_]:
-        """Which labels are right, (N, K)."""
+        """Which labels are correct, (N, K)."""
         names = self.labels.names
         return np.array([[name in text.labels for name in names] for text in self.texts])
 
-    def is_open(self, router: Router) -> NDArray[np.bool_]:
-        """Return which texts (N,) nothing but their confidence could send to review."""
-        doubts = [set(router.choose(p).reasons) - {"low_confidence"} for p in self.predictions]
+    def is_open(self, policy: RoutingPolicy) -> NDArray[np.bool_]:
+        """Return which texts (N,) have no reason for review other than their confidence."""
+        doubts = [set(policy.choose(p).reasons) - {"low_confidence"} for p in self.predictions]
         return np.array([not reasons for reasons in doubts], dtype=bool)
 
 
@@ -65,24 +72,23 @@ async def ask(
     *,
     on_done: Callable[[int, str], None],
 ) -> Answers:
-    """Return the model's answers.
+    """Return the model's predictions.
 
     Args:
         classifier: the model, loaded; the caller closes it.
         texts: labelled.
         limits: of a batch.
-        on_done: told how many are done, and a note.
+        on_done: called with the number of finished texts and a note.
 
     Raises:
-        ConfigError: the model answers fewer than half of them.
-        ModelError: it gave up.
+        ConfigError: fewer than half of the texts have a usable prediction.
+        ModelError: the model failed too often.
     """
     found: dict[int, Prediction | InferenceError] = {}
-    info = classifier.info
     batcher: MicroBatcher[tuple[int, PreparedText]] = MicroBatcher(
-        max_tokens=limits.max_batch_tokens or info.batch_tokens,
+        max_tokens=limits.max_batch_tokens or classifier.hints.batch_tokens,
         max_items=limits.max_batch_items,
-        pads=info.pads,
+        pads=classifier.hints.pads,
     )
     for start in range(0, len(texts), _PREPARE_ITEMS):
         chunk = [text.text for text in texts[start : start + _PREPARE_ITEMS]]
@@ -119,12 +125,13 @@ def _sorted_out(
             answered.append((text, outcome))
     if len(answered) < _LEAST_ANSWERED * len(texts):
         raise ConfigError(
-            f"the model gave a usable answer to {len(answered)} of {len(texts)} texts only; try"
-            " streamlabel check, and look at some answers with streamlabel classify"
+            f"only {len(answered)} of {len(texts)} texts have a usable prediction; run streamlabel"
+            " check, and inspect some predictions with streamlabel classify"
         )
     return Answers(
         classifier.labels,
-        classifier.info,
+        classifier.identity,
+        classifier.hints,
         tuple(text for text, _ in answered),
         tuple(prediction for _, prediction in answered),
         tuple(failed),

@@ -15,10 +15,10 @@ from typing import Self
 
 import pytest
 
-from tests.chaos.place import Place
-from tests.chaos.run import Delivery
-from tests.chaos.scenarios import BOTH, CONTROLS, SCENARIOS, Row, Scenario, perform
-from tests.kafka_broker import KafkaMissingError
+from testing.chaos.place import Place
+from testing.chaos.run import Delivery
+from testing.chaos.scenarios import BOTH, CONTROLS, SCENARIOS, Row, Scenario, perform
+from testing.kafka_broker import KafkaMissingError
 from tests.requirements import missing
 
 pytestmark = [pytest.mark.chaos, pytest.mark.kafka, pytest.mark.timeout(600)]
@@ -35,6 +35,8 @@ ROWS = [
     if scenario.short
     for each in scenario.deliveries
 ]
+CALM_ROWS = [row for row in ROWS if not SCENARIOS[row[0]].shakes_broker]
+SHAKEN_ROWS = [row for row in ROWS if SCENARIOS[row[0]].shakes_broker]
 CONTROL_ROWS = [(name, each) for name, scenario in CONTROLS.items() for each in scenario.deliveries]
 
 
@@ -116,14 +118,17 @@ def runs(
     here = [item.name for item in request.session.items if item.path == Path(__file__)]
     selected = [
         key
-        for key in (*ROWS, *CONTROL_ROWS)
+        for key in (*CALM_ROWS, *CONTROL_ROWS, *SHAKEN_ROWS)
         if any(name.endswith(f"[{key[0]}-{key[1]}]") for name in here)
     ]
     with Runs(selected, tmp_path_factory.mktemp("chaos")) as runs:
         yield runs
 
 
-@pytest.mark.parametrize(("name", "delivery"), ROWS)
+# In the order in which the runs end.
+
+
+@pytest.mark.parametrize(("name", "delivery"), CALM_ROWS)
 def test_nothing_is_lost_and_nothing_is_doubled_that_may_not_be(
     name: str, delivery: Delivery, runs: Runs
 ) -> None:
@@ -136,4 +141,10 @@ def test_a_service_that_is_wrong_on_purpose_is_caught(
     name: str, delivery: Delivery, runs: Runs
 ) -> None:
     row = runs.row((name, delivery))
-    assert row.lost or row.doubled, row
+    assert EVERY[name].is_caught(row.problems), row
+
+
+@pytest.mark.parametrize(("name", "delivery"), SHAKEN_ROWS)
+def test_nothing_is_lost_when_brokers_go(name: str, delivery: Delivery, runs: Runs) -> None:
+    row = runs.row((name, delivery))
+    assert row.problems == [], row

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.proxy import Proxy
+from testing.chaos.proxy import Proxy
 
 
 class Echo(socketserver.BaseRequestHandler):

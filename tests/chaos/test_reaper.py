@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.chaos.reaper import Reaper
+from testing.chaos.reaper import Reaper
 
 
 def sleeper() -> subprocess.Popen[bytes]:

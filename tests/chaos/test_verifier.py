@@ -1,10 +1,11 @@
 """A verifier that has never caught a bug proves nothing: it is shown one history of each kind."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
-from tests.chaos.verifier import At, Expected, Outcome, Sent, Window, judge
+from testing.chaos.verifier import At, Expected, Outcome, Sent, Window, judge, outdated
 
 
 def history(count: int = 20, partitions: int = 2) -> tuple[list[Sent], list[Outcome]]:
@@ -106,3 +107,36 @@ def test_an_outcome_with_the_id_of_another_record_is_mixed_up() -> None:
     first = outcomes[0]
     outcomes[0] = Outcome(first.source, first.topic, first.partition, first.offset, id="0:19")
     assert judge(sent, outcomes, committed=ALL).damage() == {"mixed_up": 1}
+
+
+def test_a_record_that_was_deleted_before_it_had_an_outcome_may_have_one_or_none() -> None:
+    sent, outcomes = history()
+    kept = [each for each in outcomes if each.source != At(0, 19)]
+    excused = [At(0, 18), At(0, 19)]
+    assert judge(sent, kept, committed=ALL, excused=excused).damage() == {}
+    assert judge(sent, kept, committed=ALL, excused=excused[:1]).damage() == {"lost": 1}
+
+
+def test_what_was_read_before_its_turn_is_in_order_if_it_was_read_again_in_its_turn() -> None:
+    sent, outcomes = history(partitions=1)
+    early = [replace(each, offset=each.offset - 100) for each in outcomes if each.source.offset > 9]
+    window = Window({0: (10, 20)}, is_early=True)
+    read_again = judge(sent, [*early, *outcomes], committed=ALL, windows=[window])
+    assert read_again.damage(doubles_allowed=True) == {}
+    assert read_again.doubled == 10
+    not_again = judge(sent, [*early, *outcomes[:10]], committed=ALL, windows=[window])
+    assert not_again.damage() == {"out_of_order": 10}
+    once = judge(sent, [*early, *outcomes], committed=ALL, windows=[Window({0: (10, 20)})])
+    assert once.damage(doubles_allowed=True) == {"out_of_order": 10}
+
+
+def test_a_key_whose_last_outcome_is_not_that_of_its_newest_record_is_outdated() -> None:
+    places = [At(0, offset) for offset in range(4)]
+    sent = [Sent(at, key="ab"[at.offset % 2]) for at in places]
+    kept = [Outcome(at, "labels", 0, at.offset, key="ab"[at.offset % 2]) for at in places[1:]]
+    assert outdated(sent, kept) == []  # compaction took the first of "a"
+    assert outdated(sent, kept[:-1]) == [At(0, 3)]
+    late = replace(kept[0], offset=9)
+    assert outdated(sent, [*kept, late]) == [At(0, 3)]
+    assert outdated(sent, [replace(each, key="x") for each in kept]) == [At(0, 2), At(0, 3)]
+    assert outdated([*sent, Sent(At(0, 4), "dead_letter", key="a"), Sent(At(0, 5))], kept) == []

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from streamlabel.consumer.ports import Outbound, RecordSink, RecordSource
-from streamlabel.consumer.records import Position, SourceRecord, TopicPartition
+from streamlabel.consumer.core.ports import Outbound, RecordSink, RecordSource
+from streamlabel.consumer.core.records import Position, SourceRecord, TopicPartition
 from streamlabel.demo.broker import EmbeddedBroker
 from streamlabel.errors import ConfigError, OutputRefusedError
 from tests.contract.worlds import EmbeddedWorld, MemoryWorld, RealWorld, World
@@ -143,11 +143,60 @@ async def test_restart_reads_again_from_the_committed_offset(
     assert listener.seen.count(("assigned", [first])) >= 1
 
 
+async def test_a_partition_is_owned_from_its_assignment_to_the_stop(
+    world: World, source: RecordSource
+) -> None:
+    first, foreign = TopicPartition(world.texts, 0), TopicPartition("not-ours", 0)
+    assert not await source.still_owns(first), "nothing is ours before the start"
+    world.produce([b"x"])
+    await source.start(RecordingListener())
+    await read(source, 1)
+    assert await source.still_owns(first)
+    assert not await source.still_owns(foreign)
+    await source.stop()
+    assert not await source.still_owns(first)
+
+
+@pytest.mark.may_block("the pause of the process that the test is about")
+async def test_a_member_that_was_expelled_while_it_stood_still_owns_nothing(
+    world: World, source: RecordSource
+) -> None:
+    world.produce([b"x"])
+    await source.start(RecordingListener())
+    await read(source, 1)
+    first = TopicPartition(world.texts, 0)
+    assert await source.still_owns(first)
+    world.expel_paused(source)
+    assert not await source.still_owns(first)
+
+
 async def test_the_lag_is_what_was_not_returned_yet(world: World, source: RecordSource) -> None:
     world.produce([b"%d" % number for number in range(10)])
     await source.start(RecordingListener())
     await read(source, 4, at_most=4)
     assert source.lag()[TopicPartition(world.texts, 0)] == 6
+    held = source.held_back()[TopicPartition(world.texts, 0)]
+    assert (held.first_offset, held.offsets) == (10, 0)
+
+
+async def test_positions_stand_right_behind_what_was_returned(
+    world: World, source: RecordSource
+) -> None:
+    at = TopicPartition(world.texts, 0)
+    world.produce([b"%d" % number for number in range(10)])
+    await source.start(RecordingListener())
+    records = await read(source, 4, at_most=4)
+    assert source.positions().get(at) == records[-1].position.offset + 1 == 4
+    await read(source, 6)
+    assert source.positions()[at] == 10
+    await source.commit({at: 10})
+    await source.stop()
+    second = world.source()
+    await second.start(RecordingListener())
+    world.produce([b"other"], partition=1)
+    await read(second, 1)
+    assert at not in second.positions()  # nothing was read beyond where it began
+    await second.stop()
 
 
 async def test_outputs_keep_their_order_and_the_number_of_their_partition(
@@ -205,6 +254,10 @@ async def test_tombstones_and_empty_deliveries_are_fine(world: World, sink: Reco
     assert world.written() == [(0, None, None)]
 
 
-async def test_a_sink_may_be_stopped_twice(sink: RecordSink) -> None:
+async def test_a_sink_may_be_stopped_twice_and_what_it_wrote_stays(
+    world: World, sink: RecordSink
+) -> None:
+    await sink.deliver(TopicPartition(world.texts, 0), [output(world, b"kept")], 1)
     await sink.stop()
     await sink.stop()
+    assert [value for *_, value in world.written()] == [b"kept"]

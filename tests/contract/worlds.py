@@ -1,19 +1,24 @@
 """Places where records come from and outputs go to, seen from outside: one per implementation."""
 
+import asyncio
+import time
 from collections.abc import Iterable, Sequence
+from threading import Thread
 from typing import Protocol
 
+from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.protocol.group import LeaveGroupRequest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka import TopicPartition as Place
 
 from streamlabel.config.kafka import InputSettings, KafkaSettings
-from streamlabel.consumer.clock import SystemClock
-from streamlabel.consumer.kafka import KafkaSink, KafkaSource
-from streamlabel.consumer.memory import MemoryBroker, MemorySink, MemorySource
-from streamlabel.consumer.ports import RecordSink, RecordSource
-from streamlabel.consumer.records import TopicPartition
+from streamlabel.consumer.core.ports import RecordSink, RecordSource
+from streamlabel.consumer.core.records import TopicPartition
+from streamlabel.consumer.kafka.open_ports import KafkaSink, KafkaSource
+from streamlabel.consumer.testing.memory_ports import MemoryBroker, MemorySink, MemorySource
 from streamlabel.demo.broker import EmbeddedBroker
-from tests.kafka_broker import Cluster
+from streamlabel.models.core.system_clock import SystemClock
+from testing.kafka_broker import Cluster
 
 __all__ = ["EmbeddedWorld", "MemoryWorld", "RealWorld", "World"]
 
@@ -42,6 +47,10 @@ class World(Protocol):
 
     def committed(self, partition: int = 0) -> int | None:
         """The group's next offset."""
+        ...
+
+    def expel_paused(self, member: RecordSource) -> None:
+        """Let this process stand still until the group has given the member's partitions away."""
         ...
 
 
@@ -76,6 +85,11 @@ class MemoryWorld:
     def committed(self, partition: int = 0) -> int | None:
         """The group's next offset."""
         return self.broker.committed.get(TopicPartition(self.texts, partition))
+
+    def expel_paused(self, member: RecordSource) -> None:
+        """The double is told."""
+        assert isinstance(member, MemorySource)
+        member.expel()
 
 
 class RealWorld:
@@ -112,6 +126,10 @@ class RealWorld:
     def committed(self, partition: int = 0) -> int | None:
         """The group's next offset."""
         return self.cluster.committed(self.settings.group_id, self.texts, partition)
+
+    def expel_paused(self, member: RecordSource) -> None:
+        """Somebody says in its name that it leaves."""
+        _expel_paused(member, self.settings)
 
 
 class EmbeddedWorld:
@@ -171,3 +189,32 @@ class EmbeddedWorld:
         [found] = consumer.committed([Place(self.texts, partition)], timeout=10)
         consumer.close()
         return None if found.offset < 0 else int(found.offset)
+
+    def expel_paused(self, member: RecordSource) -> None:
+        """Somebody says in its name that it leaves."""
+        _expel_paused(member, self.settings)
+
+
+def _expel_paused(member: RecordSource, kafka: KafkaSettings) -> None:
+    """Take a member out of its group while this thread, and so its event loop, stands still."""
+    assert isinstance(member, KafkaSource)
+    coordinator = member._running._coordinator
+    request = LeaveGroupRequest(kafka.group_id, coordinator.member_id)
+    leaving = Thread(
+        target=lambda: asyncio.run(_leave(kafka.bootstrap_servers, kafka.group_id, request))
+    )
+    leaving.start()
+    leaving.join()
+    time.sleep(3 * kafka.heartbeat_interval_ms / 1000)  # the last answer is no longer fresh
+
+
+async def _leave(bootstrap: str, group: str, request: LeaveGroupRequest) -> None:
+    client = AIOKafkaClient(bootstrap_servers=bootstrap)
+    await client.bootstrap()
+    try:
+        node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+        await client.ready(node, group=ConnectionGroup.COORDINATION)
+        answer = await client.send(node, request, group=ConnectionGroup.COORDINATION)
+        assert answer.error_code == 0
+    finally:
+        await client.close()

@@ -1,22 +1,25 @@
 """The real pipeline between in-memory ports, with a scripted model and time in the test's hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import orjson
 
 from streamlabel.config.settings import Settings
-from streamlabel.consumer.memory import MemorySink, MemorySource
-from streamlabel.consumer.memory_broker import Committed, MemoryBroker, Written
-from streamlabel.consumer.outcomes import compose
+from streamlabel.consumer.core.records import Position, TopicPartition
+from streamlabel.consumer.output.formats import ValueDecoder
 from streamlabel.consumer.pipeline import Pipeline
-from streamlabel.consumer.records import Position, TopicPartition
+from streamlabel.consumer.plans.deployment import Deployment, deploy
+from streamlabel.consumer.plans.plan import Plan
+from streamlabel.consumer.plans.single import Single
+from streamlabel.consumer.testing.memory_broker import Committed, MemoryBroker, Written
+from streamlabel.consumer.testing.memory_ports import MemorySink, MemorySource
 from streamlabel.errors import BrokerError, InferenceError
-from streamlabel.models.base import ModelInfo, Prediction, PreparedText
-from streamlabel.models.calibration_file import CalibrationFile
-from streamlabel.models.labels import LabelSet
+from streamlabel.models.calibration.calibration_file import CalibrationFile
+from streamlabel.models.core.classifier import BatchHints, ModelIdentity, Prediction, PreparedText
+from streamlabel.models.core.labels import LabelSet
 from tests.doubles import ManualClock, RecordingMetrics, settle
 
 __all__ = ["Rig", "ScriptedClassifier", "rig"]
@@ -32,9 +35,9 @@ class ScriptedClassifier:
     """
 
     labels: LabelSet = LABELS
-    max_in_flight: int = 1
-    info: ModelInfo = field(
-        default_factory=lambda: ModelInfo("scripted", "fake", "cpu", "float32", "d" * 8)
+    hints: BatchHints = field(default_factory=BatchHints)
+    identity: ModelIdentity = field(
+        default_factory=lambda: ModelIdentity("scripted", "fake", "cpu", "float32", "d" * 8)
     )
     prepared: list[int] = field(default_factory=list)  # texts of each call
     batches: list[list[str]] = field(default_factory=list)
@@ -57,7 +60,7 @@ class ScriptedClassifier:
         if self.failures:
             raise self.failures.pop(0)
         if any("poison" in text for text in texts):
-            raise InferenceError("poison")
+            raise InferenceError("the model cannot take this")
         return [self._answer(text) for text in texts]
 
     @staticmethod
@@ -78,6 +81,7 @@ class Rig:
     source: MemorySource
     sink: MemorySink
     classifier: ScriptedClassifier
+    deployment: Deployment
     pipeline: Pipeline
     clock: ManualClock
     metrics: RecordingMetrics
@@ -123,8 +127,8 @@ class Rig:
         written: set[Position] = set()
         for entry in self.broker.journal:
             if isinstance(entry, Committed):
-                for offset in range(entry.next_offset):
-                    assert Position(*entry.partition, offset) in written, entry
+                for stored in self.broker.logs[entry.partition][: entry.next_offset]:
+                    assert stored is None or stored.position in written, entry
             else:
                 written.add(entry.outbound.position)
 
@@ -148,25 +152,44 @@ async def rig(
     classifier: ScriptedClassifier | None = None,
     unreachable: bool = False,
     calibration: CalibrationFile | None = None,
+    make_sink: Callable[[MemoryBroker, ManualClock], MemorySink] | None = None,
+    plan: Plan | None = None,
+    decoder: ValueDecoder | None = None,
+    others: Mapping[str, ScriptedClassifier] | None = None,
 ) -> AsyncIterator[Rig]:
     """Run a pipeline on memory ports; at the end it is cancelled if it still runs.
 
-    With ``unreachable`` it never gets into its group.
+    With ``unreachable`` it never gets into its group. ``make_sink`` makes a sink with habits of its
+    own. ``plan`` may also ask ``others``, by their names; the classifier's is ``model``.
     """
-    values = {"model": {"backend": "fake"}, "routing": {"threshold": 0.8}, **(settings or {})}
+    values = {
+        "model": {"backend": "fake"},
+        "routing": {"threshold": 0.8},
+        "repeats": {"max_items": 0},  # tests count what the model is asked
+        **(settings or {}),
+    }
     parsed = Settings.model_validate(values)
     clock, metrics = ManualClock(), RecordingMetrics()
     broker = MemoryBroker(partitions=partitions)
     source = MemorySource(broker, "texts", clock)
     if unreachable:
         source.faults.fail("start", BrokerError("nobody there", True), times=10_000)
-    sink = MemorySink(broker, transactional=transactional, limits=limits)
+    if make_sink is None:
+        sink = MemorySink(broker, transactional=transactional, limits=limits)
+    else:
+        sink = make_sink(broker, clock)
     model = classifier or ScriptedClassifier()
+    deployment = deploy(parsed, model, limit_bytes=sink.limit_bytes, calibration=calibration)
+    further = [
+        replace(deploy(parsed, other, limit_bytes=sink.limit_bytes), id=name)
+        for name, other in (others or {}).items()
+    ]
     pipeline = Pipeline(
         source=source,
         sink=sink,
-        classifier=model,
-        composer=compose(parsed, model, sink, calibration=calibration),
+        plan=plan or Single(deployment.id),
+        deployments=[deployment, *further],
+        decoder=decoder,
         settings=parsed,
         clock=clock,
         metrics=metrics,
@@ -174,7 +197,7 @@ async def rig(
     task = asyncio.create_task(pipeline.run())
     await settle()
     try:
-        yield Rig(broker, source, sink, model, pipeline, clock, metrics, task)
+        yield Rig(broker, source, sink, model, deployment, pipeline, clock, metrics, task)
     finally:
         model.open.set()
         task.cancel()

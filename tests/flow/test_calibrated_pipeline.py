@@ -4,8 +4,8 @@ from typing import Any
 
 import orjson
 
-from streamlabel.consumer.schemas import LabelMessage, ReviewMessage
-from streamlabel.models.calibration_file import CalibrationFile
+from streamlabel.consumer.output.schemas import LabelMessage, ReviewMessage
+from streamlabel.models.calibration.calibration_file import CalibrationFile
 from tests.flow.rig import LABELS, Rig, ScriptedClassifier, rig
 
 
@@ -14,7 +14,7 @@ def made() -> CalibrationFile:
         "model": {
             "name": "scripted",
             "backend": "fake",
-            "digest": ScriptedClassifier().info.digest,
+            "digest": ScriptedClassifier().identity.digest,
             "device": "cpu",
             "dtype": "float32",
             "labels": list(LABELS.names),

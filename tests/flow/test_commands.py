@@ -21,7 +21,7 @@ from streamlabel.errors import BrokerError, ModelError
 COMMANDS = [
     "run", "check", "classify", "produce", "tail", "train encoder", "train llm", "evaluate",
     "calibrate", "thresholds", "demo", "dlq list", "dlq replay", "config show",
-    "config schema", "version",
+    "config schema", "version", "init",
 ]  # fmt: skip
 
 
@@ -153,7 +153,10 @@ def test_classify_puts_the_result_in_place_when_it_is_whole(tmp_path: Path) -> N
     ("arguments", "sentence"),
     [
         (["--file", "missing.jsonl"], "missing.jsonl: cannot be read (No such file or directory)"),
-        (["--file", "texts.parquet"], "texts.parquet: the ending says nothing about the format"),
+        (
+            ["--file", "texts.parquet"],
+            "texts.parquet: unknown file extension; name the file .jsonl",
+        ),
         (["--file", "-", "--out", "labels.csv"], "labels.csv: the output is JSON lines"),
         (["--file", "-", "--out", "no/such.jsonl"], "no/such.jsonl: cannot be written"),
     ],

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from streamlabel.consumer.records import SourceRecord
+from streamlabel.consumer.core.records import SourceRecord
 from tests.flow.rig import rig
 
 

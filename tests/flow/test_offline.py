@@ -9,12 +9,12 @@ import pytest
 
 from streamlabel.config.model import FakeSettings
 from streamlabel.config.settings import Settings
-from streamlabel.consumer.file_sink import FileSink, Progress
-from streamlabel.consumer.offline import classify_records, open_records
-from streamlabel.consumer.text_files import FileFormat, FileRecord
+from streamlabel.consumer.files.sink import FileSink, Progress
+from streamlabel.consumer.files.text_files import FileFormat, FileRecord
 from streamlabel.errors import ConfigError, InferenceError
-from streamlabel.models.base import Prediction, PreparedText
-from streamlabel.models.fake import FakeClassifier
+from streamlabel.models.core.classifier import Prediction, PreparedText
+from streamlabel.models.core.fake import FakeClassifier
+from streamlabel.tools.offline import classify_records, open_records
 
 FAKE = FakeSettings(labels=["a", "b", "c"], fail_on="poison")
 
@@ -127,7 +127,7 @@ async def test_an_error_while_reading_ends_it() -> None:
 
 
 async def test_thresholds_for_unknown_labels_are_refused() -> None:
-    with pytest.raises(ConfigError, match="no such label"):
+    with pytest.raises(ConfigError, match="unknown label"):
         await classified(jsonl("x"), routing={"thresholds": {"zzz": 0.5}})
 
 

@@ -2,20 +2,25 @@
 
 import asyncio
 import random
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
-from streamlabel.consumer.records import TopicPartition
+from streamlabel.consumer.core.records import TopicPartition
 from streamlabel.errors import (
     BrokerError,
     DeadLetterGuardError,
     DeviceMemoryError,
     DrainTimeoutError,
+    InferenceError,
     PartitionLostError,
     WorkerGaveUpError,
+    WorkerHungError,
 )
+from streamlabel.models.core.classifier import BatchHints, Prediction, PreparedText
 from tests.doubles import settle
 from tests.flow.rig import Rig, ScriptedClassifier, rig
 
@@ -26,9 +31,8 @@ FOUR_TOKENS = {"batching": {"max_batch_tokens": 4}}
 
 def packing(*, max_in_flight: int = 1, queued: int = 0) -> ScriptedClassifier:
     """Return a model that does not pad."""
-    model = ScriptedClassifier(max_in_flight=max_in_flight)
-    model.info = replace(model.info, pads=False, queued=queued)
-    return model
+    hints = BatchHints(max_in_flight=max_in_flight, queued=queued, pads=False)
+    return ScriptedClassifier(hints=hints)
 
 
 async def test_every_record_has_exactly_one_outcome() -> None:
@@ -56,7 +60,7 @@ async def test_a_free_device_gets_its_first_texts_soon() -> None:
 
 
 async def test_outputs_leave_in_input_order_whatever_the_batches() -> None:
-    classifier = ScriptedClassifier(max_in_flight=3)
+    classifier = ScriptedClassifier(hints=BatchHints(max_in_flight=3))
     lengths = [1, 200, 3, 150, 2, 180, 1, 2, 190]
     async with rig(classifier=classifier, settings={"batching": {"max_batch_tokens": 400}}) as r:
         await r.send(*("0.9 " + "word " * n for n in lengths))
@@ -77,7 +81,7 @@ async def test_nothing_is_committed_before_it_is_acknowledged() -> None:
 
 
 async def test_a_slow_record_holds_back_the_commit_of_its_partition_only() -> None:
-    classifier = ScriptedClassifier(max_in_flight=2)
+    classifier = ScriptedClassifier(hints=BatchHints(max_in_flight=2))
     async with rig(partitions=2, classifier=classifier) as r:
         classifier.open.clear()
         await r.send("0.9 slow", partition=0)
@@ -171,12 +175,12 @@ async def test_a_partition_that_comes_during_the_last_steps_of_a_drain_is_not_ta
         await r.source.revoke([P1])
         r.pipeline.assignment.stop()
         await r.source.assign([P1])
-        assert r.pipeline.assignment.lane(P1) is None
+        assert P1 not in r.pipeline.assignment.deliveries
         await r.drain()
 
 
 async def test_a_revoke_that_is_cut_off_leaves_nothing_behind() -> None:
-    """The group waits only so long; a lane that went on would write beside the next owner."""
+    """The group waits only so long; a delivery that went on would write beside the next owner."""
     async with rig(partitions=2, transactional=True) as r:
         r.classifier.open.clear()
         await r.send("0.9 a", partition=0)
@@ -311,6 +315,27 @@ async def test_a_refusal_that_is_learned_late_keeps_the_order_of_dead_letters(
         assert r.sources("dead-letters") == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("transactional", [False, True])
+async def test_a_record_whose_output_is_refused_is_counted_as_the_dead_letter_it_is(
+    transactional: bool,
+) -> None:
+    settings = {"routing": {"threshold": 0.8, "review": "copy"}}
+    with capture_logs() as lines:
+        async with rig(transactional=transactional, settings=settings) as r:
+            r.sink.refuse(lambda o: "labels answers 87" if b"0.61" in (o.value or b"") else None)
+            await r.send("0.6 unsure", "0.61 refused", "0.9 sure")
+            await r.drain()
+            assert r.sources("labels") == [0, 2]
+            assert r.sources("review") == [0]
+            assert r.sources("dead-letters") == [1]
+            assert r.metrics.total("results", route="dead_letter", reason="output_refused") == 1
+            assert r.metrics.total("results") == 3
+            assert r.metrics.total("labels") == 2
+            assert r.pipeline.in_flight.items == 0
+    [line] = [line for line in lines if line["event"] == "dead_letter"]
+    assert (line["reason"], line["why"]) == ("output_refused", "labels answers 87")
+
+
 async def test_the_in_flight_limit_stops_reading_and_keeps_membership() -> None:
     async with rig(settings={"batching": {"max_in_flight_items": 4}}) as r:
         r.classifier.open.clear()
@@ -411,20 +436,71 @@ async def test_a_drain_does_not_wait_for_an_unhurried_poll() -> None:
         assert r.committed() == 7
 
 
-async def test_out_of_memory_lowers_the_budget_and_loses_nothing() -> None:
+async def test_out_of_memory_lowers_the_budget_once_and_it_comes_back() -> None:
     async with rig(settings={"batching": {"max_batch_tokens": 1000}}) as r:
-        r.classifier.failures.append(DeviceMemoryError("full"))
+        r.classifier.failures += [DeviceMemoryError("full")] * 2  # also the first half
         await r.send(*(f"0.9 t{i}" for i in range(8)))
+        assert r.metrics.gauges["token_budget", ()] == 8
+        for _ in range(400):
+            r.broker.append("texts", orjson.dumps({"text": "0.9 again"}), partition=0)
+            await r.clock.advance(0.3)
         await r.drain()
-        assert r.sources("labels") == list(range(8))
-        assert r.metrics.gauges["token_budget", ()] == 500
+        assert r.sources("labels") == list(range(408))
+        assert r.metrics.gauges["token_budget", ()] == 1000
+
+
+@dataclass
+class HangingClassifier(ScriptedClassifier):
+    """Is killed at a deadline, which the test sets, whenever a text hangs."""
+
+    deadlines: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+
+    async def classify(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
+        """Wait for the deadline, or answer."""
+        if any("hangs" in item.payload for item in prepared):
+            await self.deadlines.acquire()
+            raise WorkerHungError("the worker process did not answer")
+        return await super().classify(prepared)
+
+
+async def test_a_search_for_a_bad_text_is_progress_and_lets_others_pass() -> None:
+    model = HangingClassifier()
+    async with rig(partitions=2, classifier=model) as r:
+        await r.send("0.9 hangs", partition=0)
+        await r.send("0.9 a", "0.9 b", partition=1)
+        for _ in range(3):
+            await r.clock.advance(600)
+            assert r.sources("dead-letters") == []
+            model.deadlines.release()
+            await settle()
+            assert r.pipeline.last_progress_s == r.clock.now_s()
+            assert r.sources("labels", 1) == [0, 1]
+        await r.drain()
+        assert r.sources("dead-letters", 0) == [0]
+        [letter] = r.broker.written("dead-letters")
+        assert dict(letter.headers)["streamlabel-attempts"] == b"3"
+
+
+async def test_a_bad_text_whose_partition_went_away_is_left_to_its_new_owner() -> None:
+    model = HangingClassifier()
+    settings = {"delivery": {"revoke_timeout_s": 5}}
+    async with rig(partitions=2, classifier=model, settings=settings) as r:
+        await r.send("0.9 hangs", partition=0)
+        revoke = asyncio.create_task(r.source.revoke([P0]))
+        await r.clock.advance(5.1)
+        await revoke
+        model.deadlines.release()
+        await r.send("0.9 a", partition=1)
+        await r.drain()
+        assert r.sources("labels", 1) == [0]
+        assert model.deadlines.locked()  # it was not asked again
 
 
 async def test_a_worker_that_gave_up_stops_the_service_without_a_commit() -> None:
     async with rig() as r:
         r.classifier.failures.append(WorkerGaveUpError("died 6 times"))
         await r.send("0.9 a")
-        with pytest.raises(WorkerGaveUpError):
+        with pytest.raises(WorkerGaveUpError, match="died 6 times"):
             await r.task
         assert r.committed() is None
         assert r.source.stopped
@@ -436,10 +512,27 @@ async def test_the_guard_stops_before_the_topic_is_drained() -> None:
         await r.clock.advance(1.1)
         assert r.committed() == 5
         await r.send_raw(*[b"not json"] * 50)
-        with pytest.raises(DeadLetterGuardError):
+        said = r"dead letters in a row.*of the last 6: 6 x not_json: "
+        with pytest.raises(DeadLetterGuardError, match=said):
             await r.task
         assert len(r.sources("dead-letters")) == 5
         assert r.committed() == 5
+
+
+async def test_a_dead_letter_says_in_header_and_log_what_happened() -> None:
+    with capture_logs() as lines:
+        async with rig() as r:
+            await r.send("0.9 good", "a secret poison")
+            await r.drain()
+    [letter] = r.broker.written("dead-letters")
+    headers = dict(letter.headers)
+    assert headers["streamlabel-error-message"] == b"the model cannot take this"
+    # the batch twice, two halves, the text once more
+    assert headers["streamlabel-attempts"] == b"4"
+    [line] = [line for line in lines if line["event"] == "dead_letter"]
+    assert (line["position"], line["reason"]) == ("texts-0-1", "inference_error")
+    assert line["why"] == "the model cannot take this"
+    assert "secret" not in str(lines)
 
 
 async def test_dead_letters_between_good_records_do_not_trip_the_guard() -> None:
@@ -521,6 +614,65 @@ async def test_transactions_keep_their_interval_and_carry_what_came_meanwhile() 
         assert r.sink.faults.calls["deliver"] == delivered + 1
 
 
+@pytest.mark.parametrize("transactional", [False, True])
+async def test_markers_on_an_idle_partition_are_committed_and_written_nowhere(
+    transactional: bool,
+) -> None:
+    async with rig(transactional=transactional) as r:
+        await r.send("0.9 a")
+        await r.clock.advance(1.1)
+        assert r.committed() == 1
+        for _ in range(3):
+            r.broker.mark("texts")
+        await r.clock.advance(6)
+        assert r.committed() == 4
+        assert r.sources("labels") == [0]
+        commits = len(r.broker.journal)
+        await r.clock.advance(60)
+        assert len(r.broker.journal) == commits  # nothing moved, nothing is committed
+
+
+async def test_markers_that_come_without_end_cost_few_transactions() -> None:
+    async with rig(transactional=True) as r:
+        for _ in range(100):
+            r.broker.mark("texts")
+            await r.clock.advance(0.3)
+        assert r.sink.faults.calls["deliver"] <= 6  # one in 5 s
+        await r.clock.advance(6)
+        assert r.committed() == 100
+
+
+async def test_markers_ride_along_with_the_record_before_them() -> None:
+    async with rig(transactional=True) as r:
+        r.classifier.open.clear()
+        await r.send("0.9 a")
+        r.broker.mark("texts")
+        await r.clock.advance(1)
+        r.classifier.open.set()
+        await r.clock.advance(0.5)
+        assert (r.committed(), r.sink.faults.calls["deliver"]) == (2, 1)
+
+
+async def test_markers_behind_unfinished_records_are_not_committed() -> None:
+    async with rig() as r:
+        r.classifier.open.clear()
+        await r.send("0.9 a")
+        r.broker.mark("texts")
+        await r.clock.advance(30)
+        assert r.committed() is None
+
+
+async def test_a_lost_transaction_for_markers_begins_again() -> None:
+    async with rig(transactional=True) as r:
+        r.broker.mark("texts")
+        r.sink.faults.fail("deliver", PartitionLostError(*P0, "a test"))
+        await r.clock.advance(20)
+        assert r.committed() == 1
+        await r.send("0.9 a")
+        await r.clock.advance(1)
+        assert r.sources("labels") == [1]
+
+
 async def misfortune(r: Rig, rng: random.Random, *, transactional: bool) -> None:
     """Let one thing go wrong, or none."""
     draw = rng.random()
@@ -542,7 +694,7 @@ async def misfortune(r: Rig, rng: random.Random, *, transactional: bool) -> None
 async def test_random_faults_lose_nothing_and_never_commit_too_far(seed: int) -> None:
     rng = random.Random(seed)
     transactional = seed % 2 == 0
-    classifier = ScriptedClassifier(max_in_flight=rng.randint(1, 3))
+    classifier = ScriptedClassifier(hints=BatchHints(max_in_flight=rng.randint(1, 3)))
     settings = {"batching": {"max_batch_items": 5, "max_in_flight_items": 16}}
     async with rig(
         partitions=2, transactional=transactional, classifier=classifier, settings=settings
@@ -551,6 +703,8 @@ async def test_random_faults_lose_nothing_and_never_commit_too_far(seed: int) ->
         for i in range(40):
             text = rng.choice(["0.9 sure", "0.5 unsure", "poison"]) + " w" * rng.randint(0, 9)
             sent += await r.send(f"{text} {i}", partition=rng.randint(0, 1))
+            if rng.random() < 0.2:
+                r.broker.mark("texts", partition=rng.randint(0, 1))
             await misfortune(r, rng, transactional=transactional)
         await r.drain()
         outcomes = r.outcomes()

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from streamlabel.__main__ import app
-from streamlabel.models.calibration_file import CalibrationFile
+from streamlabel.models.calibration.calibration_file import CalibrationFile
 
 MODEL = ("--set", "model.backend=fake", "--set", 'model.labels=["ham", "spam"]')
 
@@ -65,7 +65,7 @@ def test_a_calibration_goes_from_data_to_routes(folder: Path) -> None:
     assert {output["model"]["calibration_id"] for output in outputs} == {file.id}
     done = run("thresholds", "--from", "out.jsonl", "--set", "0.4", "--truth", "dev.jsonl")
     assert "review 25.0% -> 0.0% of 400 texts" in done.stdout
-    assert "400 of the accepted have a right label" in done.stdout
+    assert "400 of them" in done.stdout
     done = run("evaluate", *calibrated, "--data", "dev.jsonl")
     assert done.exit_code == 0, done.output
     assert json.loads((folder / "report/report.json").read_text())["calibration"] == file.id
@@ -81,8 +81,8 @@ def test_a_promise_that_cannot_be_made_is_refused_and_nothing_is_written(folder:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--target-error", "1"), "--target-error: a share between 0 and 1"),
-        (("--costs", "costs.yaml", "--max-review", "0.1"), "--costs decides alone"),
+        (("--target-error", "1"), "--target-error: must be between 0 and 1"),
+        (("--costs", "costs.yaml", "--max-review", "0.1"), "--costs excludes"),
         (("--out", "gone/c.yaml"), "there is no folder gone"),
         (("--costs", "costs.yaml"), "no cost for spam: add error"),
         (("--target-error", "0.49", "--max-review", "0.1"), "more|takes"),
@@ -136,3 +136,17 @@ def test_thresholds_says_what_it_cannot_try(folder: Path, setting: str, message:
     done = run("thresholds", "--from", "out.jsonl", "--set", setting)
     assert done.exit_code == 2
     assert message in done.stderr
+
+
+def test_thresholds_of_labels_that_outputs_leave_out_are_tried(folder: Path) -> None:
+    (folder / "out.jsonl").write_text(
+        '{"id": "1", "label": "ham", "confidence": 0.7, "route": "label", "reasons": [],'
+        ' "probabilities": {"ham": 0.7}, "probabilities_left_out": 9}\n'
+        '{"id": "2", "label": "ham", "labels": ["ham"], "confidence": 0.7, "route": "review",'
+        ' "reasons": ["low_confidence"], "probabilities": {"ham": 0.9},'
+        ' "probabilities_left_out": 9}\n'
+    )
+    done = run("thresholds", "--from", "out.jsonl", "--set", "ham=0.8", "--set", "egg=0.9")
+    assert done.exit_code == 0, done.output
+    # the second may still be unsure of a label that is not written, so it stays with people
+    assert "review 50.0% -> 100.0% of 2 texts" in done.stdout

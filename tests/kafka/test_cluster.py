@@ -5,11 +5,11 @@ import asyncio
 import pytest
 
 from streamlabel.config.kafka import KafkaSettings
-from streamlabel.consumer.kafka import KafkaSink, TransactionalSink
-from streamlabel.consumer.ports import Outbound
-from streamlabel.consumer.records import Position, TopicPartition
+from streamlabel.consumer.core.ports import Outbound
+from streamlabel.consumer.core.records import Position, TopicPartition
+from streamlabel.consumer.kafka.open_ports import KafkaSink, TransactionalSink
 from streamlabel.errors import BrokerError, PartitionLostError
-from tests.kafka_broker import LocalCluster
+from testing.kafka_broker import LocalCluster
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 

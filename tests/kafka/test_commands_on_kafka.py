@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from streamlabel.__main__ import app
-from tests.kafka_broker import Cluster, wait_until
+from testing.kafka_broker import Cluster, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 
@@ -98,9 +98,12 @@ def test_tail_shows_old_records_and_joins_no_group(setup: Setup) -> None:
     setup.kafka.produce(setup.review, [json.dumps(hostile).encode()] * 3)
     result = setup.run("tail", "review", "--from-start", "-n", "2")
     assert result.exit_code == 0, result.output
-    lines = result.stdout.splitlines()
+    header, *lines = result.stdout.splitlines()
+    assert header.split() == [*["SOURCE", "LABEL", "CONF.", "ROUTE", "OR", "REASONS", "ID", "TEXT"]]
     assert len(lines) == 2
-    assert "spam  0.400  low_confidence  id=1  \\x1b[2J \\u202e" in lines[0]
+    assert lines[0].split()[1:] == ["spam", "0.400", "low_confidence", "1", "\\x1b[2J", "\\u202e"]
+    plain = setup.run("tail", "review", "--from-start", "-n", "2", "--no-header")
+    assert plain.stdout.splitlines() == lines
     assert setup.kafka.committed("streamlabel", setup.review) is None
 
 
@@ -135,8 +138,11 @@ def test_check_holds_when_everything_is_there(setup: Setup) -> None:
     result = setup.run("check")
     assert result.exit_code == 0, result.output
     states = [line.split()[:2] for line in result.stdout.splitlines() if line[:1] != " "]
-    names = ["configuration", "broker", "topics", "model", "routing", "probe"]
-    assert states == [["ok", name] for name in names]
+    names = ["configuration", "broker", "topics", "rights", "replay", "topic", "replicas"]
+    names += ["model", "routing", "output", "probe"]
+    assert "bytes plus what is copied from the input" in result.stdout
+    assert [name for _, name in states] == names
+    assert {state for state, _ in states} == {"ok"}
 
 
 def test_check_creates_nothing_and_names_what_is_missing(setup: Setup) -> None:

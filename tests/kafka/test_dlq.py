@@ -15,13 +15,13 @@ from typer.testing import CliRunner, Result
 
 from streamlabel.__main__ import app
 from streamlabel.config.settings import Settings
-from streamlabel.consumer.clock import SystemClock
-from streamlabel.consumer.dead_letters import dead_letter
-from streamlabel.consumer.kafka_replay import Replay, Report
-from streamlabel.consumer.records import Headers, Position, SourceRecord
-from streamlabel.consumer.replay import Selection
+from streamlabel.consumer.core.records import Headers, Position, SourceRecord
+from streamlabel.consumer.kafka.replay import Replay, Report
+from streamlabel.consumer.output.dead_letter_reader import Selection
+from streamlabel.consumer.output.dead_letters import dead_letter
 from streamlabel.errors import BrokerError, RecordError
-from tests.kafka_broker import Cluster, wait_until
+from streamlabel.models.core.system_clock import SystemClock
+from testing.kafka_broker import Cluster, wait_until
 from tests.kafka_bytes import batch, produce_bytes
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
@@ -36,6 +36,7 @@ class Letters:
         self.kafka = kafka
         self.texts = kafka.topic("texts", partitions=partitions)
         self.dead = kafka.topic("dead", partitions=partitions)
+        self.group = self.texts
         self.partitions = partitions
         self._producer = Producer({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
 
@@ -44,7 +45,7 @@ class Letters:
         """What the program is told."""
         return Settings.model_validate(
             {
-                "kafka": {"bootstrap_servers": self.kafka.bootstrap, "group_id": self.texts},
+                "kafka": {"bootstrap_servers": self.kafka.bootstrap, "group_id": self.group},
                 "input": {"topic": self.texts},
                 "output": {"dead_letter_topic": self.dead},
                 "delivery": {"transaction_timeout_ms": 10_000},
@@ -57,7 +58,7 @@ class Letters:
         """The same as flags."""
         settings = {
             "kafka.bootstrap_servers": self.kafka.bootstrap,
-            "kafka.group_id": self.texts,
+            "kafka.group_id": self.group,
             "input.topic": self.texts,
             "output.dead_letter_topic": self.dead,
             "delivery.transaction_timeout_ms": "10000",
@@ -76,6 +77,7 @@ class Letters:
         reason: str = "inference_error",
         headers: Headers = (),
         prefix: str = "text",
+        key: bytes | None = b"key",
         limit_bytes: int = 1_000_000,
     ) -> None:
         """Write dead letters of records that stood in alternating partitions."""
@@ -83,7 +85,7 @@ class Letters:
             partition = number % self.partitions
             record = SourceRecord(
                 Position(self.texts, partition, number),
-                f"key-{number % 5}".encode(),
+                key and key + f"-{number % 5}".encode(),
                 f"{prefix}-{number}".encode(),
                 headers,
                 1_700_000_000_000,
@@ -93,7 +95,6 @@ class Letters:
                 record,
                 topic=self.dead,
                 error=RecordError(reason, "because"),
-                attempts=1,
                 version="1",
                 limit_bytes=limit_bytes,
             )
@@ -121,6 +122,32 @@ class Letters:
 
 def expected(count: int, prefix: str = "text") -> list[str]:
     return [f"{prefix}-{number}" for number in range(count)]
+
+
+def test_show_prints_one_dead_letter_by_either_position(kafka: Cluster) -> None:
+    letters = Letters(kafka)
+    letters.add(3, headers=(("note", b"\x1b[2J"),), prefix="\x1b[31m text")
+    shown = letters.run("show", "--position", f"{letters.dead}/0/1")
+    assert shown.exit_code == 0, shown.output
+    assert all(line.isprintable() for line in shown.stdout.splitlines())
+    assert "inference_error" in shown.stdout
+    assert "because" in shown.stdout
+    assert "\\x1b[31m text-2" in shown.stdout
+    document = json.loads(letters.run("show", "--position", f"{letters.dead}/0/1", "--json").stdout)
+    assert document["value"] == "\x1b[31m text-2"
+    assert ["note", "\x1b[2J"] in document["headers"]
+    again = letters.run("show", "--position", document["source"], "--json")
+    assert json.loads(again.stdout) == document
+
+
+@pytest.mark.parametrize("place", ["dead/0/99", "dead/9/0", "texts/0/99"])
+def test_show_says_that_there_is_none(kafka: Cluster, place: str) -> None:
+    letters = Letters(kafka)
+    topic, partition, offset = place.split("/")
+    name = letters.dead if topic == "dead" else letters.texts
+    shown = letters.run("show", "--position", f"{name}/{partition}/{offset}")
+    assert shown.exit_code == 2
+    assert "there is no dead letter" in shown.stderr
 
 
 def test_a_dry_run_counts_and_writes_nothing(kafka: Cluster) -> None:
@@ -208,6 +235,26 @@ def test_a_record_that_the_input_topic_does_not_take_is_left(kafka: Cluster) -> 
     assert letters.values() == expected(1)
 
 
+def test_records_that_break_a_rule_of_the_input_topic_stay_and_the_others_go(
+    kafka: Cluster,
+) -> None:
+    letters = Letters(kafka)
+    kafka.configure(letters.texts, cleanup_policy="compact")
+    letters.add(6)
+    letters.add(2, prefix="keyless", key=None)
+    letters.add(6, prefix="more")
+    for _ in range(2):  # what was refused is tried again, the others are not
+        result = letters.run("replay", "--execute")
+        assert result.exit_code == 0, result.output
+        assert "2  inference_error     break a rule of input.topic" in result.stdout
+        assert sorted(letters.values()) == sorted(expected(6) + expected(6, "more"))
+    kafka.configure(letters.texts, cleanup_policy="delete")
+    assert letters.run("replay", "--execute").exit_code == 0
+    assert sorted(letters.values()) == sorted(
+        expected(6) + expected(2, "keyless") + expected(6, "more")
+    )
+
+
 async def test_a_replay_cancelled_anywhere_goes_on_without_doubles(kafka: Cluster) -> None:
     letters = Letters(kafka)
     await in_thread(letters.add, 300)
@@ -230,7 +277,7 @@ async def test_a_replay_cancelled_anywhere_goes_on_without_doubles(kafka: Cluste
 def test_a_replay_killed_in_the_middle_goes_on_without_doubles(kafka: Cluster) -> None:
     letters = Letters(kafka, partitions=1)
     letters.add(300)
-    command = [sys.executable, "-m", "streamlabel", "dlq", "replay", "--execute", "--rate", "100"]
+    command = [sys.executable, "-m", "streamlabel", "dlq", "replay", "--execute", "--rate", "20"]
     for _ in range(2):
         before = len(letters.values())
         with subprocess.Popen([*command, *letters.options]) as process:
@@ -258,11 +305,12 @@ def test_an_interrupted_replay_says_how_far_it_came(kafka: Cluster) -> None:
         finally:
             process.kill()
     assert process.returncode == 130
-    assert f"{len(letters.values())} record(s) were replayed, run it again" in said
+    assert f"{len(letters.values())} record(s) were replayed; run the command again" in said
 
 
+@pytest.mark.parametrize("group", ["", "-of-another-team"], ids=["one group", "two groups"])
 async def test_of_two_replays_at_once_the_later_one_wins_and_nothing_is_doubled(
-    kafka: Cluster,
+    kafka: Cluster, group: str
 ) -> None:
     letters = Letters(kafka, partitions=1)
     await in_thread(letters.add, 60)
@@ -270,6 +318,7 @@ async def test_of_two_replays_at_once_the_later_one_wins_and_nothing_is_doubled(
     first = letters.replay(rate=10, on_progress=lambda _: has_begun.set())
     running = asyncio.ensure_future(first.run())
     await has_begun.wait()
+    letters.group += group
     await letters.replay().run()
     with pytest.raises(BrokerError, match="run it again"):
         await running
@@ -309,7 +358,17 @@ def test_list_shows_each_with_its_reason_place_and_size(kafka: Cluster) -> None:
     letters.add(2)
     letters.add(1, reason="schema")
     assert letters.run("replay", "--execute", "--limit", "1").exit_code == 0
-    rows = [row.split() for row in letters.run("list").stdout.splitlines()]
+    header, *rows = [row.split() for row in letters.run("list").stdout.splitlines()]
+    assert header == [
+        "POSITION",
+        "REASON",
+        "SOURCE",
+        "ATTEMPTS",
+        "REPLAYS",
+        "BYTES",
+        "SINCE",
+        "MESSAGE",
+    ]
     assert rows[0] == [
         f"{letters.dead}-0-0", "inference_error", f"{letters.texts}-0-0", "1", "0", "6",
         "replayed", "because",
@@ -324,7 +383,7 @@ def test_list_shows_each_with_its_reason_place_and_size(kafka: Cluster) -> None:
     }
     assert letters.run("list", "--partition", "1").stdout == ""
     assert letters.run("list", "--until", "1d").stdout == ""
-    assert len(letters.run("list", "--since", "1d").stdout.splitlines()) == 3
+    assert len(letters.run("list", "--since", "1d", "--no-header").stdout.splitlines()) == 3
 
 
 def test_list_passes_by_what_no_client_can_decode(kafka: Cluster) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.kafka_broker import Cluster, wait_until
+from testing.kafka_broker import Cluster, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from streamlabel.config.kafka import InputSettings, KafkaSettings
-from streamlabel.consumer.clock import SystemClock
-from streamlabel.consumer.kafka import KafkaSource
-from streamlabel.consumer.ports import AssignmentListener
-from streamlabel.consumer.records import SourceRecord, TopicPartition
+from streamlabel.consumer.core.ports import AssignmentListener
+from streamlabel.consumer.core.records import SourceRecord, TopicPartition
+from streamlabel.consumer.kafka.open_ports import KafkaSource
 from streamlabel.errors import BrokerError, ConfigError
+from streamlabel.models.core.system_clock import SystemClock
+from testing.kafka_broker import Cluster, LocalCluster
 from tests.doubles import RecordingListener
-from tests.kafka_broker import Cluster, LocalCluster
 from tests.kafka_bytes import batch, produce_bytes
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
@@ -262,6 +262,46 @@ async def test_an_offset_that_is_gone_may_be_left_behind_by_policy(
             await in_thread(kafka.produce, topic, [b"new"])
             records = await read(source, 1)
         assert records[0].position.offset == first
+
+
+async def test_an_offset_behind_the_end_stops_with_a_sentence_of_its_own(kafka: Cluster) -> None:
+    topic = kafka.topic("texts")
+    kafka.produce(topic, [b"%d" % n for n in range(10)])
+    kafka.commit(topic, topic, 100)
+    async with member(settings(kafka, topic), topic) as source:
+        with pytest.raises(BrokerError, match=r"beyond its end 10.*out_of_range") as caught:
+            await until(lambda: False, source)
+        assert not caught.value.retriable
+
+
+@pytest.mark.parametrize(("policy", "first"), [("earliest", 0), ("latest", 10)])
+async def test_an_offset_behind_the_end_may_be_left_by_policy_and_the_jump_is_stored(
+    kafka: Cluster, policy: str, first: int
+) -> None:
+    topic = kafka.topic("texts")
+    kafka.produce(topic, [b"%d" % n for n in range(10)])
+    kafka.commit(topic, topic, 100)
+    told = RecordingListener()
+    async with member(settings(kafka, topic), topic, told, out_of_range=policy) as source:
+        await until(lambda: len(told.seen) == 3, source)
+        at = [TopicPartition(topic, 0)]
+        assert told.seen == [("assigned", at), ("revoked", at), ("assigned", at)]
+        await in_thread(kafka.produce, topic, [b"new"])
+        assert (await read(source, 1))[0].position.offset == first
+    assert kafka.committed(topic, topic) == first
+
+
+@pytest.mark.parametrize("edge", [5, 10])
+async def test_an_offset_at_the_first_record_or_at_the_end_is_no_loss(
+    kafka: Cluster, edge: int
+) -> None:
+    topic = kafka.topic("texts")
+    kafka.produce(topic, [b"%d" % n for n in range(10)])
+    kafka.commit(topic, topic, edge)
+    kafka.drop_before(topic, edge)
+    async with member(settings(kafka, topic), topic) as source:
+        await in_thread(kafka.produce, topic, [b"new"])
+        assert (await read(source, 1))[0].position.offset == edge
 
 
 # ---- records that cannot be decoded

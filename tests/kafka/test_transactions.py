@@ -6,14 +6,18 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from aiokafka import TopicPartition as KafkaPartition
+from aiokafka.errors import ProducerFenced
 
 from streamlabel.config.kafka import InputSettings, KafkaSettings
-from streamlabel.consumer.clock import SystemClock
-from streamlabel.consumer.kafka import KafkaSource, TransactionalSink
-from streamlabel.consumer.ports import Outbound
-from streamlabel.consumer.records import Position, TopicPartition
+from streamlabel.consumer.core.ports import Outbound
+from streamlabel.consumer.core.records import Position, TopicPartition
+from streamlabel.consumer.kafka.open_ports import KafkaSource, TransactionalSink
+from streamlabel.consumer.kafka.producer import abandon, start_producer
+from streamlabel.consumer.kafka.transactional_ids import unslashed_input_id
 from streamlabel.errors import OutputRefusedError, PartitionLostError
-from tests.kafka_broker import Cluster, LocalCluster
+from streamlabel.models.core.system_clock import SystemClock
+from testing.kafka_broker import Cluster, LocalCluster, wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -76,11 +80,51 @@ async def test_an_earlier_owner_can_neither_write_nor_commit(kafka: Cluster) -> 
         await new.assigned([at])
         await new.deliver(at, outputs(labels, texts, [b"2"]), 2)
         for _ in range(2):  # it stays out
-            with pytest.raises(PartitionLostError):
+            with pytest.raises(PartitionLostError, match="-0: the transaction failed: "):
                 await old.deliver(at, outputs(labels, texts, [b"zombie"]), 9)
         await new.deliver(at, outputs(labels, texts, [b"3"]), 3)
     assert await values(kafka, labels) == [b"1", b"2", b"3"]
     assert await in_thread(kafka.committed, texts, texts) == 3
+
+
+async def test_an_owner_of_an_earlier_version_is_shut_out_too(kafka: Cluster) -> None:
+    texts, labels = kafka.topic("texts"), kafka.topic("labels")
+    at = TopicPartition(texts, 0)
+    kafka_settings = settings(kafka, texts)
+    earlier = await start_producer(
+        kafka_settings, timeout_s=30, transactional_id=unslashed_input_id(texts, at)
+    )
+    await earlier.begin_transaction()
+    await earlier.send_and_wait(labels, b"late", partition=0)
+    async with sink_of(kafka, texts, labels) as sink:
+        await sink.assigned([at])
+        with pytest.raises(ProducerFenced):
+            await earlier.send_offsets_to_transaction({KafkaPartition(texts, 0): 9}, texts)
+        await abandon(earlier)
+        await sink.deliver(at, outputs(labels, texts, [b"1"]), 1)
+    assert await values(kafka, labels) == [b"1"]
+    assert await in_thread(kafka.committed, texts, texts) == 1
+
+
+async def test_two_services_whose_names_join_to_one_do_not_meet(kafka: Cluster) -> None:
+    labels = kafka.topic("labels")
+    texts = kafka.topic("texts")
+    group, rest = texts.split("-")  # the group, a topic; the longer group, the rest of the topic
+    one, other = TopicPartition(f"a-{rest}", 0), TopicPartition(rest, 0)
+    async with (
+        sink_of(kafka, group, labels) as first,
+        sink_of(kafka, f"{group}-a", labels) as second,
+    ):
+        await first.assigned([one])
+        await second.assigned([other])
+        producers = [first._producers[one], second._producers[other]]
+        for producer in producers:
+            await producer.begin_transaction()
+        for producer in producers:
+            await producer.send_and_wait(labels, b"x", partition=0)
+        for producer in producers:
+            await producer.commit_transaction()
+    assert await values(kafka, labels) == [b"x", b"x"]
 
 
 async def test_what_a_dead_owner_left_open_is_gone_when_the_next_one_is_ready(
@@ -98,6 +142,32 @@ async def test_what_a_dead_owner_left_open_is_gone_when_the_next_one_is_ready(
         assert await in_thread(kafka.committed, texts, texts) == 1
         await heir.deliver(at, outputs(labels, texts, [b"2"]), 2)
     assert await values(kafka, labels) == [b"1", b"2"]
+
+
+async def test_readers_wait_for_the_next_owner_and_not_for_the_timeout_of_a_dead_one(
+    kafka: Cluster,
+) -> None:
+    texts, labels = kafka.topic("texts"), kafka.topic("labels")
+    at = TopicPartition(texts, 0)
+    ten_minutes_ms = 600_000
+    async with (
+        sink_of(kafka, texts, labels, timeout_ms=ten_minutes_ms) as dead,
+        sink_of(kafka, texts, labels, timeout_ms=ten_minutes_ms) as heir,
+    ):
+        await dead.assigned([at])
+        producer = dead._producers[at]
+        await producer.begin_transaction()  # as far as a kill -9 may come
+        await producer.send_and_wait(labels, b"half", partition=0)
+        await in_thread(kafka.produce, labels, [b"of another writer"])
+        assert await values(kafka, labels) == [], "all readers of committed records wait"
+        began_s = time.monotonic()
+        await heir.assigned([at])
+
+        await in_thread(lambda: wait_until(lambda: len(kafka.read(labels)) == 1, what="they go on"))
+        assert await values(kafka, labels) == [b"of another writer"]
+        # Before the broker's own look for transactions that are too old (10 s), too.
+        assert time.monotonic() - began_s < 10
+        assert await in_thread(kafka.committed, texts, texts) is None
 
 
 async def test_a_refused_output_leaves_the_whole_transaction_out(kafka: Cluster) -> None:
@@ -121,11 +191,11 @@ async def test_a_send_that_the_broker_refuses_never_becomes_a_commit_without_it(
         await sink.assigned([at])
         await in_thread(kafka.configure, labels, max_message_bytes=3000)
         large = outputs(labels, texts, [b"x" * 5000])
-        with pytest.raises(PartitionLostError):
+        with pytest.raises(PartitionLostError, match="-0: the transaction failed: "):
             await sink.deliver(at, large, 1)
         assert await in_thread(kafka.committed, texts, texts) is None
         await sink.assigned([at])  # as restart does
-        with pytest.raises(OutputRefusedError):
+        with pytest.raises(OutputRefusedError, match=r"1 output\(s\) refused"):
             await sink.deliver(at, large, 1)
         await sink.deliver(at, outputs(labels, texts, [b"pointer"]), 1)
     assert await values(kafka, labels) == [b"pointer"]
@@ -142,7 +212,7 @@ async def test_a_cancelled_delivery_loses_the_partition(kafka: Cluster) -> None:
         delivery.cancel()
         with pytest.raises(asyncio.CancelledError):
             await delivery
-        with pytest.raises(PartitionLostError):
+        with pytest.raises(PartitionLostError, match="-0: the transaction failed: "):
             await sink.deliver(at, outputs(labels, texts, [b"1"]), 1)
 
 
@@ -152,7 +222,7 @@ async def test_one_lost_partition_does_not_touch_the_others(kafka: Cluster) -> N
     async with sink_of(kafka, texts, labels) as old, sink_of(kafka, texts, labels) as new:
         await old.assigned([zero, one])
         await new.assigned([zero])
-        with pytest.raises(PartitionLostError):
+        with pytest.raises(PartitionLostError, match="-0: the transaction failed: "):
             await old.deliver(zero, outputs(labels, texts, [b"zombie"]), 1)
         await old.deliver(one, [Outbound(labels, None, b"1", (), Position(texts, 1, 0))], 1)
     assert await values(kafka, labels) == [b"1"]
@@ -184,7 +254,7 @@ async def test_a_broker_that_is_away_costs_the_partition_within_the_timeout(
         assert await in_thread(own_kafka.committed, texts, texts) == 1
         await in_thread(own_kafka.kill)
         began_s = time.monotonic()
-        with pytest.raises(PartitionLostError):
+        with pytest.raises(PartitionLostError, match="-0: the transaction failed: "):
             await sink.deliver(at, outputs(labels, texts, [b"2"]), 2)
         assert time.monotonic() - began_s < 20
         own_kafka.start_node()

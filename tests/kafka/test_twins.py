@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chaos.processes import ServiceProcess
+from testing.chaos.processes import ServiceProcess
+from testing.kafka_broker import Cluster, wait_until
+from testing.twins import EXAMPLES, on_topics, twin
 from tests.endpoint import Endpoint, first_token
-from tests.kafka_broker import Cluster, wait_until
 from tests.requirements import missing
-from tests.twins import EXAMPLES, on_topics, twin
 
 pytestmark = [pytest.mark.kafka, pytest.mark.model, pytest.mark.timeout(400)]
 

@@ -10,12 +10,12 @@ import psutil
 import pytest
 import yaml
 
-from benchmarks import texts
-from tests.chaos.processes import ServiceProcess
-from tests.kafka_broker import Cluster, wait_until
+from testing import texts
+from testing.chaos.processes import ServiceProcess
+from testing.kafka_broker import Cluster, wait_until
+from testing.twins import on_topics, twin
 from tests.model_fixtures import DATA
 from tests.requirements import missing
-from tests.twins import on_topics, twin
 
 pytestmark = [pytest.mark.kafka, pytest.mark.vllm, pytest.mark.timeout(600)]
 
@@ -53,6 +53,8 @@ def test_an_engine_killed_amid_the_stream_loses_nothing_and_is_replaced(
     rows = texts.read(DATA, "dev") * ROUNDS
     settings = on_topics(twin("vllm-cpu", spam_qwen), kafka)
     settings["http"] = {"host": "127.0.0.1", "port": 0}
+    settings["repeats"] = {"max_items": 0}  # each round is as much work as the first
+    settings["logging"]["level"] = "DEBUG"  # a line per batch
     source, output = settings["input"]["topic"], settings["output"]
     config, log = tmp_path / "service.yaml", tmp_path / "service.log"
     config.write_text(yaml.safe_dump(settings))

@@ -14,14 +14,14 @@ from streamlabel.__main__ import app
 from streamlabel.config.model import GenerativeSettings
 from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ConfigError
-from streamlabel.models import generative
-from streamlabel.models.answer_fit import Lora, fit_answers
-from streamlabel.models.answer_tuning import Lessons, answer_model
-from streamlabel.models.base import Prediction, PreparedText
-from streamlabel.models.chat import Chat, load_chat
-from streamlabel.models.checkpoint import Checkpoint, open_checkpoint
-from streamlabel.models.fit_settings import EpochReport, Example, FitSettings
-from streamlabel.models.lower import padded
+from streamlabel.models.core.classifier import Prediction, PreparedText
+from streamlabel.models.files.checkpoint import Checkpoint, open_checkpoint
+from streamlabel.models.llm import generative
+from streamlabel.models.prompts.chat_template import Chat, load_chat
+from streamlabel.training.answer_fit import Lora, fit_answers
+from streamlabel.training.answer_tuning import Lessons, answer_model
+from streamlabel.training.fit_settings import EpochReport, Example, FitSettings
+from streamlabel.training.frozen_layers import padded
 from tests.models.test_prompts import FORGERIES, SPAM, task
 
 pytestmark = pytest.mark.model
@@ -173,7 +173,7 @@ def test_examples_that_do_not_fit_the_task_are_refused(tiny_llm: Path, tmp_path:
             device="cpu",
         )  # fmt: skip
 
-    with pytest.raises(ConfigError, match="labels that the task does not: eggs"):
+    with pytest.raises(ConfigError, match="labels that the task does not have: eggs"):
         fit(Example("Hello", "eggs"), task())
     with pytest.raises(ConfigError, match="exactly one label"):
         fit(Example("Hello"), task())
@@ -197,7 +197,7 @@ def test_the_command_makes_what_its_card_says(tiny_llm: Path, tmp_path: Path) ->
     base = ("--data", data, "--base", tiny_llm, "--task", about, "--out", out, "--device", "cpu")
     code, said = run(*base, "--epochs", "1")
     assert code == 0, said
-    assert "44 texts to learn from, 4 held out; labels ham, spam" in said
+    assert "44 training texts, 4 held out; labels ham, spam" in said
     assert "epoch 1: loss" in said
     assert "adapter: FOLDER" in (out / "README.md").read_text()
     assert run(*base)[0] == 2, "never over a model"

@@ -57,7 +57,7 @@ def test_dead_letters_are_shown_with_their_reasons(output: str) -> None:
     table = output[output.index("Dead letters") :]
     for sample in stream_samples():
         if sample.kind == "broken" and sample.expect != "classified":
-            assert re.search(rf"{sample.note}.*{sample.expect}", table), sample.id
+            assert re.search(rf"{sample.note[:17]}.*{sample.expect}", table), sample.id
 
 
 @pytest.mark.timeout(960)
@@ -76,5 +76,5 @@ def test_the_log_holds_no_text_of_a_record(output: str) -> None:
 
 
 def test_a_terminal_is_not_given_control_characters() -> None:
-    assert shown("a\x1b[31mb\x00\u202ec\ud83d") == "a\\u001b[31mb\\u0000\\u202ec\\ud83d"
+    assert shown("a\x1b[31mb\x00\u202ec\ud83d") == "a\\x1b[31mb\\x00\\u202ec\\ud83d"
     assert len(shown("word " * 1000)) <= 64

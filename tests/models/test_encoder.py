@@ -12,8 +12,8 @@ import torch
 
 from streamlabel.config.model import EncoderSettings
 from streamlabel.errors import InferenceError, ModelError
-from streamlabel.models.base import Prediction, PreparedText
-from streamlabel.models.encoder import EncoderClassifier, load
+from streamlabel.models.core.classifier import Prediction, PreparedText
+from streamlabel.models.encoder.classifier import EncoderClassifier, load
 from tests.models.tiny import LABELS, PlainTransformers, build_minilm, build_model, build_tokenizer
 
 pytestmark = pytest.mark.model
@@ -115,7 +115,7 @@ async def test_a_text_has_the_same_answer_alone_and_in_a_batch(tiny: Path) -> No
 
 async def test_batches_side_by_side_answer_as_one_after_the_other_would(tiny: Path) -> None:
     classifier = await loaded(settings(tiny, threads=2))
-    assert classifier.max_in_flight == 3  # one computes on each core, one is queued
+    assert classifier.hints.max_in_flight == 3  # one computes on each core, one is queued
     try:
         prepared = [p for p in await classifier.prepare(TEXTS * 8) if isinstance(p, PreparedText)]
         parts = [prepared[start : start + 7] for start in range(0, len(prepared), 7)]
@@ -128,7 +128,7 @@ async def test_batches_side_by_side_answer_as_one_after_the_other_would(tiny: Pa
 async def test_a_model_that_pads_computes_one_batch_at_a_time(tmp_path: Path) -> None:
     classifier = await loaded(settings(build_model(tmp_path, "ModernBert"), threads=2))
     await classifier.close()
-    assert classifier.max_in_flight == 2
+    assert classifier.hints.max_in_flight == 2
 
 
 async def test_multi_label_is_a_sigmoid_per_label(tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ async def test_prepared_texts_survive_the_process_border(tiny: Path) -> None:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 async def test_half_precision_stays_close_and_its_head_is_float32(tiny: Path, dtype: str) -> None:
     classifier = await loaded(settings(tiny, dtype=dtype))
-    assert classifier.info.dtype == dtype
+    assert classifier.identity.dtype == dtype
     predictions = await classify(classifier, ["good match", "the rain"])
     plain = PlainTransformers(tiny)
     for text, prediction in zip(["good match", "the rain"], predictions, strict=True):
@@ -316,22 +316,22 @@ async def test_a_closed_classifier_refuses(tiny: Path) -> None:
         await classifier.classify([])
 
 
-async def test_info_says_which_model_answers(tiny: Path) -> None:
+async def test_the_identity_says_which_model_answers(tiny: Path) -> None:
     classifier = await loaded(settings(tiny, labels=["x", "y", "z"]))
     await classifier.close()
-    info = classifier.info
-    assert (info.name, info.backend, info.device, info.dtype) == (
+    identity = classifier.identity
+    assert (identity.name, identity.backend, identity.device, identity.dtype) == (
         "tiny-bert",
         "encoder",
         "cpu",
         "float32",
     )
-    assert info.max_tokens == 64
-    assert {"torch", "transformers", "tokenizers"} <= info.versions.keys()
+    assert classifier.hints.max_tokens == 64
+    assert {"torch", "transformers", "tokenizers"} <= identity.versions.keys()
     assert classifier.labels.names == ("x", "y", "z")
     again = await loaded(settings(tiny, labels=["x", "y", "z"]))
     other = await loaded(settings(tiny))
-    assert again.info.digest == info.digest != other.info.digest
+    assert again.identity.digest == identity.digest != other.identity.digest
     assert other.labels.names == LABELS
     await again.close()
     await other.close()

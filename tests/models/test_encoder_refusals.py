@@ -10,7 +10,7 @@ from transformers import BertConfig, BertModel, T5Config, T5EncoderModel
 
 from streamlabel.config.model import EncoderSettings
 from streamlabel.errors import ConfigError, ModelLoadError, StreamlabelError
-from streamlabel.models.encoder import load
+from streamlabel.models.encoder.classifier import load
 from tests.models.tiny import VOCABULARY, build_model, build_tokenizer
 
 pytestmark = pytest.mark.model
@@ -65,7 +65,7 @@ def test_an_architecture_without_a_classifier(tmp_path: Path) -> None:
     ).save_pretrained(tmp_path)
     build_tokenizer(tmp_path)
     edit(tmp_path, "config.json", model_type="clip", id2label={"0": "a", "1": "b"})
-    assert "no sequence classifier" in refusal(tmp_path)
+    assert "is not a sequence classifier" in refusal(tmp_path)
 
 
 def test_an_unknown_architecture(tmp_path: Path) -> None:

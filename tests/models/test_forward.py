@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from streamlabel.config.model import EncoderSettings
-from streamlabel.models.checkpoint import Checkpoint, open_checkpoint
-from streamlabel.models.devices import Device
-from streamlabel.models.packed_weights import load_packed
-from streamlabel.models.padded import PaddedForward
-from streamlabel.models.precision import EXACT
-from streamlabel.models.pretrained import load_padded, load_tokenizer
-from streamlabel.models.rows import Forward
-from streamlabel.models.tokenizer_file import read_tokenizer
+from streamlabel.models.devices.device import Device
+from streamlabel.models.encoder.packed_weights import load_packed
+from streamlabel.models.encoder.padded import PaddedForward
+from streamlabel.models.encoder.precision import EXACT
+from streamlabel.models.encoder.pretrained import load_padded, load_tokenizer
+from streamlabel.models.files.checkpoint import Checkpoint, open_checkpoint
+from streamlabel.models.files.tokenizer_file import read_tokenizer
+from streamlabel.models.tokens.rows import Forward
 from tests.models.tiny import PlainTransformers, build_minilm, build_model
 
 pytestmark = pytest.mark.model
@@ -117,7 +117,8 @@ def test_a_tokenizer_read_directly_is_the_one_transformers_builds(
 ) -> None:
     checkpoint = opened(build(tmp_path))
     direct = read_tokenizer(checkpoint)
-    built = load_tokenizer(checkpoint)
+    built, gives_types = load_tokenizer(checkpoint)
+    assert gives_types
     assert direct is not None
     texts = ["The match was GOOD!", "caf\u00e9 [MASK] x\x00y 东京 " + "z" * 101, "", "\U0001f600"]
     for text in texts:
@@ -152,7 +153,7 @@ def test_a_plain_bert_loads_without_importing_transformers(tmp_path: Path) -> No
     folder = build_model(tmp_path)
     script = (
         "import os, sys; from streamlabel.config.model import EncoderSettings;"
-        "from streamlabel.models.encoder import load;"
+        "from streamlabel.models.encoder.classifier import load;"
         "assert 'torch' not in sys.modules;"
         f"load(EncoderSettings(path={str(folder)!r}, device='cpu'));"
         "assert 'transformers' not in sys.modules;"

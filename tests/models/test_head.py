@@ -9,8 +9,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from streamlabel.errors import ConfigError, ModelLoadError
-from streamlabel.models.head import Example, FitSettings, fit_head
-from streamlabel.models.labels import LabelSet
+from streamlabel.models.core.labels import LabelSet
+from streamlabel.training.head import Example, FitSettings, fit_head
 from tests.models.tiny import build_model
 
 pytestmark = pytest.mark.model
@@ -141,7 +141,7 @@ def test_a_fit_that_fails_leaves_no_folder_behind(encoder: Path, tmp_path: Path)
 
 def test_a_label_without_examples_is_refused_by_name(encoder: Path, tmp_path: Path) -> None:
     labels = LabelSet((*LABELS.names, "snow"))
-    with pytest.raises(ConfigError, match="none has snow"):
+    with pytest.raises(ConfigError, match="there is none of snow"):
         fit_head(EXAMPLES, labels, encoder=encoder, folder=tmp_path / "fitted")
 
 
@@ -154,5 +154,5 @@ def test_a_label_that_the_task_does_not_have_is_refused_by_name(
 
 
 def test_a_folder_without_an_encoder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadError, match="no encoder"):
+    with pytest.raises(ModelLoadError, match=r"has no config\.json"):
         fit_head(EXAMPLES, LABELS, encoder=tmp_path, folder=tmp_path / "fitted")

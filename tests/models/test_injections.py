@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from streamlabel.config.model import GenerativeSettings
-from streamlabel.models.base import Prediction, PreparedText
-from streamlabel.models.chat import Chat, load_chat
-from streamlabel.models.generative import GenerativeClassifier, load
-from tests.models.injections import ATTACKS, CARRIER, INJECTIONS, flips
+from streamlabel.models.core.classifier import Prediction, PreparedText
+from streamlabel.models.llm.generative import GenerativeClassifier, load
+from streamlabel.models.prompts.chat_template import Chat, load_chat
+from testing.injections import ATTACKS, CARRIER, INJECTIONS, flips
 from tests.models.test_prompts import SPAM, prompt_for, structure, task
 
 pytestmark = pytest.mark.model

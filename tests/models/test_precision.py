@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from streamlabel.config.model import EncoderSettings
-from streamlabel.models import encoder, encoder_loading, products
-from streamlabel.models.base import Prediction, PreparedText
-from streamlabel.models.devices import Device
-from streamlabel.models.fit_settings import fastest_precision
-from streamlabel.models.labels import ProblemType
-from streamlabel.models.precision import (
+from streamlabel.models.core.classifier import Prediction, PreparedText
+from streamlabel.models.core.labels import ProblemType
+from streamlabel.models.core.probabilities import probabilities
+from streamlabel.models.devices.device import Device, fastest_precision
+from streamlabel.models.encoder import classifier as encoder
+from streamlabel.models.encoder import loading as encoder_loading
+from streamlabel.models.encoder import matrix_products as products
+from streamlabel.models.encoder.precision import (
     CAREFUL_DIFFERENCE,
     EXACT,
     Precision,
@@ -21,8 +23,7 @@ from streamlabel.models.precision import (
     probe_rows,
     worst_difference,
 )
-from streamlabel.models.rows import Forward, Rows
-from streamlabel.models.scores import probabilities
+from streamlabel.models.tokens.rows import Forward, Rows
 from tests.models.tiny import build_minilm
 
 pytestmark = pytest.mark.model
@@ -110,7 +111,7 @@ def test_minilm_in_the_type_of_this_machine_answers_as_in_float32(tmp_path: Path
     folder = str(build_minilm(tmp_path))
     exact = encoder.load(EncoderSettings(path=folder, device="cpu"))
     careful = encoder.load(EncoderSettings(path=folder, device="cpu", dtype="auto"))
-    assert careful.info.dtype == fastest_precision()
+    assert careful.identity.dtype == fastest_precision()
 
     async def ask(model: encoder.EncoderClassifier) -> list[tuple[float, ...]]:
         texts = ["good", "a longer text about the weather in spring", "x " * 300]

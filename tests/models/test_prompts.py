@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ConfigError, ModelLoadError
-from streamlabel.models.chat import Chat, load_chat
-from streamlabel.models.prompts import MARK, Keep, Prompt, build_prompt
-from tests.tiny_models import CHATML, build_tokenizer
+from streamlabel.models.prompts.build_prompt import MARK, Keep, Prompt, build_prompt
+from streamlabel.models.prompts.chat_template import Chat, load_chat
+from testing.tiny_models import CHATML, build_tokenizer
 
 pytestmark = pytest.mark.model
 
@@ -234,13 +234,13 @@ def test_an_instruction_that_leaves_no_room_is_refused(chat: Chat) -> None:
 def test_a_template_that_starts_a_thought_is_refused(tmp_path: Path) -> None:
     template = CHATML.replace("<think>\n\n</think>\n\n", "<think>\n")
     build_tokenizer(tmp_path, chat_template=template)
-    with pytest.raises(ModelLoadError, match="starts a thought"):
+    with pytest.raises(ModelLoadError, match="starts a reasoning section"):
         prompt_for(load_chat(tmp_path, name="thinker"))
 
 
 def test_a_template_that_hides_the_text_is_refused(tmp_path: Path) -> None:
     build_tokenizer(tmp_path, chat_template="{{ messages[0].role }}")
-    with pytest.raises(ModelLoadError, match="does not show the instruction"):
+    with pytest.raises(ModelLoadError, match="does not render the instruction"):
         prompt_for(load_chat(tmp_path, name="blind"))
 
 

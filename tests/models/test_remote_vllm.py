@@ -22,13 +22,14 @@ from streamlabel.config.engines import RemoteSettings
 from streamlabel.config.model import GenerativeSettings
 from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ModelLoadError
-from streamlabel.models import generative, remote
-from streamlabel.models.base import Classifier, Prediction, PreparedText
-from streamlabel.models.chat import load_chat
-from streamlabel.models.prompts import build_prompt
+from streamlabel.models.core.classifier import Classifier, Prediction, PreparedText
+from streamlabel.models.llm import generative
+from streamlabel.models.prompts.build_prompt import build_prompt
+from streamlabel.models.prompts.chat_template import load_chat
+from streamlabel.models.remote import classifier as remote
+from testing.tiny_models import build_causal
 from tests.models.test_prompts import SPAM
 from tests.requirements import missing
-from tests.tiny_models import build_causal
 
 pytestmark = [
     pytest.mark.vllm,
@@ -179,7 +180,7 @@ async def test_scores_are_written_and_read(url: str) -> None:
     for outcome in await predictions(classifier, TEXTS[:2]):
         # random weights: what counts is that there is one defined outcome
         assert outcome.probabilities is not None or outcome.review_reasons == ("unparseable",)
-    assert classifier.info.details["guided_json"] == "yes"
+    assert classifier.identity.details["guided_json"] == "yes"
     await classifier.close()
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.one_token_quality import EXAMPLE, compare
+from testing.engine_agreement import EXAMPLE, compare
+from testing.twins import twin
 from tests.requirements import missing
-from tests.twins import twin
 
 pytestmark = [pytest.mark.model, pytest.mark.vllm, pytest.mark.timeout(600)]
 

@@ -10,17 +10,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 from typer.testing import CliRunner
 
 from streamlabel.__main__ import app
 from streamlabel.commands.training import learned_and_held
 from streamlabel.config.model import EncoderSettings
-from streamlabel.errors import ConfigError, InferenceError
-from streamlabel.models import encoder as backend
-from streamlabel.models.fit_settings import EpochReport
-from streamlabel.models.head import Example, FitReport, FitSettings, fit_head
-from streamlabel.models.labels import LabelSet
+from streamlabel.errors import ConfigError, InferenceError, ModelLoadError
+from streamlabel.models.core.labels import LabelSet
+from streamlabel.models.encoder import classifier as backend
+from streamlabel.training.fit_settings import EpochReport
+from streamlabel.training.head import Example, FitReport, FitSettings, fit_head
 from tests.models.tiny import build_model
 
 pytestmark = pytest.mark.model
@@ -50,11 +51,32 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_model(tmp_path_factory.mktemp("encoder"), labels=None, num_labels=2)
 
 
+def drop(folder: Path, name: str) -> None:
+    """Take one tensor out of a model's weights."""
+    path = folder / "model.safetensors"
+    save_file({n: w for n, w in load_file(path).items() if n != name}, path, {"format": "pt"})
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = AutoModelForSequenceClassification.from_pretrained(
         folder
     ).state_dict()
     return state
+
+
+def test_the_head_of_a_classifier_with_other_labels_is_replaced(tmp_path: Path) -> None:
+    base = build_model(tmp_path / "base")  # three labels
+    report = fit_head(TRAIN, LABELS, encoder=base, folder=tmp_path / "model", settings=QUICK)
+    assert weights(report.folder)["classifier.weight"].shape[0] == len(LABELS)
+
+
+def test_an_encoder_without_all_its_weights_is_refused(tmp_path: Path) -> None:
+    base = build_model(tmp_path / "base")
+    drop(base, "bert.encoder.layer.1.output.dense.weight")
+    with pytest.raises(
+        ModelLoadError, match=r"no trained weights for bert\.encoder\.layer\.1\.output"
+    ):
+        fit_head(TRAIN, LABELS, encoder=base, folder=tmp_path / "model", settings=QUICK)
 
 
 def test_the_best_epoch_on_held_out_texts_is_saved(encoder: Path, tmp_path: Path) -> None:
@@ -186,7 +208,7 @@ def test_the_command_makes_a_model_with_a_card(encoder: Path, data: Path, tmp_pa
     fit = ("--data", data, "--base", encoder, "--out", out, "--epochs", "2")
     code, said = run(*fit)
     assert code == 0, said
-    assert "27 texts to learn from, 3 held out; labels bad, good" in said
+    assert "27 training texts, 3 held out; labels bad, good" in said
     assert "epoch 1: loss" in said
     card = (out / "README.md").read_text()
     assert "- bad\n- good" in card
@@ -209,7 +231,7 @@ def test_a_text_that_is_there_twice_is_never_learned_and_held_out(
     data.write_text('{"text": "good", "label": "good"}\n{"text": "Good ", "label": "bad"}\n' * 15)
     code, said = run("--data", data, "--base", encoder, "--out", tmp_path / "m")
     assert code == 2
-    assert "too few texts of bad, good; add other ones" in said
+    assert "too few texts of bad, good; add more" in said
 
 
 def test_ctrl_c_in_a_terminal_leaves_a_whole_model(
@@ -239,7 +261,7 @@ def test_the_command_refuses_what_would_flatter_or_destroy(
     assert "train.jsonl, line 1 is train.jsonl, line 1" in said
     code, said = run(*base, "--out", tmp_path)
     assert code == 2
-    assert "is no model folder" in said
+    assert "is not a model folder" in said
     assert run(*base, "--out", tmp_path / "gone" / "m")[0] == 2
     short = tmp_path / "short.jsonl"
     short.write_text("".join(data.read_text().splitlines(keepends=True)[:12]))

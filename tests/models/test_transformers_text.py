@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ import transformers
 
 from streamlabel.config.model import PromptedSettings
 from streamlabel.errors import ConfigError, InferenceError, ModelError
-from streamlabel.models.base import Prediction, PreparedText
-from streamlabel.models.chat import load_chat
-from streamlabel.models.prompted import PromptedClassifier, load
-from streamlabel.models.prompts import build_prompt
+from streamlabel.models.core.classifier import Prediction, PreparedText
+from streamlabel.models.llm.prompted import PromptedClassifier, load
+from streamlabel.models.prompts.build_prompt import build_prompt
+from streamlabel.models.prompts.chat_template import load_chat
 from tests.models.test_prompts import SPAM
 
 pytestmark = pytest.mark.model
@@ -91,9 +92,10 @@ async def test_a_batch_writes_what_its_texts_write_alone(classifier: PromptedCla
 
 async def test_a_model_that_knows_no_form_is_unparseable(tiny_llm: Path) -> None:
     classifier = await asyncio.to_thread(load, settings(tiny_llm))
-    assert classifier.info.details["probe"] in {"not_json", "text_around", "not_an_object"}
+    assert classifier.identity.details["probe"] in {"not_json", "text_around", "not_an_object"}
     outcomes = await ask(classifier, "Hello", "")
-    assert outcomes == [Prediction(None, review_reasons=("unparseable",))] * 2
+    unparseable = Prediction(None, review_reasons=("unparseable",))
+    assert outcomes == [unparseable, replace(unparseable, is_unreadable=True)]
     await classifier.close()
     with pytest.raises(ModelError, match="closed"):
         await classifier.prepare(["a"])
@@ -109,10 +111,10 @@ async def test_the_answer_has_room_behind_the_longest_text(classifier: PromptedC
     assert outcome.truncated
 
 
-def test_the_info_names_engine_and_prompt(classifier: PromptedClassifier) -> None:
-    info = classifier.info
-    assert (info.backend, info.details["engine"]) == ("prompted", "transformers")
-    assert len(info.prompt_version or "") == 12
+def test_the_identity_names_engine_and_prompt(classifier: PromptedClassifier) -> None:
+    identity = classifier.identity
+    assert (identity.backend, identity.details["engine"]) == ("prompted", "transformers")
+    assert len(identity.prompt_version or "") == 12
 
 
 def test_class_names_that_fill_the_answer_are_refused(tiny_llm: Path) -> None:

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import pytest
 import torch
 import transformers
@@ -22,29 +23,33 @@ from streamlabel.config.engines import VllmSettings
 from streamlabel.config.model import GenerativeSettings
 from streamlabel.config.settings import Settings
 from streamlabel.config.task import TaskSettings
-from streamlabel.consumer.file_sink import FileSink
-from streamlabel.consumer.offline import classify_records, open_records
+from streamlabel.consumer.files.sink import FileSink
 from streamlabel.errors import InferenceError, ModelLoadError
-from streamlabel.models import generative, vllm_modes, vllm_proof, vllm_start
-from streamlabel.models.answer import FirstToken
-from streamlabel.models.answer_fit import Lora, fit_answers
-from streamlabel.models.base import Prediction, PreparedText
-from streamlabel.models.checkpoint import open_checkpoint
-from streamlabel.models.fit_settings import Example, FitSettings
-from streamlabel.models.label_reads import compile_reads
-from streamlabel.models.label_trie import LabelTrie
-from streamlabel.models.labels import LabelSet
-from streamlabel.models.prompts import build_prompt
-from streamlabel.models.score_json import answer_limit_tokens
-from streamlabel.models.vllm_answers import FirstTokenReader
-from streamlabel.models.vllm_engine import VllmClassifier, load
-from streamlabel.models.vllm_platform import find_capabilities
-from streamlabel.models.vllm_runtime import TOP_K, VllmRuntime
-from streamlabel.models.vllm_text import VllmPrompted, VllmText
+from streamlabel.models.core.classifier import BatchHints, Prediction, PreparedText
+from streamlabel.models.core.labels import LabelSet
+from streamlabel.models.files.checkpoint import open_checkpoint
+from streamlabel.models.label_scoring.answer import FirstToken
+from streamlabel.models.label_scoring.label_reads import compile_reads
+from streamlabel.models.label_scoring.label_trie import LabelTrie
+from streamlabel.models.llm import generative
+from streamlabel.models.prompts.build_prompt import build_prompt
+from streamlabel.models.prompts.score_json import answer_limit_tokens
+from streamlabel.models.vllm import modes as vllm_modes
+from streamlabel.models.vllm import proof as vllm_proof
+from streamlabel.models.vllm import start as vllm_start
+from streamlabel.models.vllm.answers import FirstTokenReader
+from streamlabel.models.vllm.classifier import VllmClassifier, load
+from streamlabel.models.vllm.platform import find_capabilities
+from streamlabel.models.vllm.runtime import TOP_K, VllmRuntime
+from streamlabel.models.vllm.text import VllmPrompted, VllmText
+from streamlabel.testing import PROMISES
+from streamlabel.tools.offline import classify_records, open_records
+from streamlabel.training.answer_fit import Lora, fit_answers
+from streamlabel.training.fit_settings import Example, FitSettings
+from testing.twins import twin
 from tests.models.test_generative import MULTI
 from tests.models.test_prompts import FORGERIES, SPAM, task
 from tests.requirements import missing
-from tests.twins import twin
 
 pytestmark = [
     pytest.mark.vllm,
@@ -326,7 +331,7 @@ async def test_a_cached_instruction_changes_nothing(case: Case, record_property:
     assert runtime.cache.cached_tokens - cached == shared // 128 * 128 > 0
     record_property("cached", difference(cold, warm))
     assert difference(cold, warm) <= CLOSE
-    assert case.classifier.info.details["prefix_cache"].startswith("128 tokens a prompt")
+    assert case.classifier.identity.details["prefix_cache"].startswith("128 tokens a prompt")
 
 
 async def test_label_sets_of_one_batch_are_told_apart(case: Case) -> None:
@@ -355,7 +360,7 @@ def test_an_engine_that_mixes_label_sets_up_does_not_start(case: Case) -> None:
     runtime = _sibling(case.classifier._runtime, None)
     vllm_proof.prove_ids(runtime, case.row("1"), case.wanted)
     runtime.__class__ = Mixing
-    with pytest.raises(ModelLoadError, match="cannot be trusted"):
+    with pytest.raises(ModelLoadError, match="are unreliable"):
         vllm_proof.prove_ids(runtime, case.row("1"), case.wanted)
 
 
@@ -385,10 +390,23 @@ async def test_no_request_ever_asks_for_the_top_k(
 
 
 async def test_a_request_that_takes_too_long_is_taken_back(case: Case) -> None:
-    hurried = _sibling(case.classifier._runtime, None, timeout_s=0.001)
-    with pytest.raises(InferenceError, match="did not answer within"):
-        await hurried.first_tokens([case.row("blah " * 400)], [case.wanted])
-    assert hurried.unfinished == 0
+    hurried = _sibling(case.classifier._runtime, None, timeout_s=0.2)
+    row = case.row("a text that no other test has sent")
+    core = _core_of(hurried)
+    core.suspend()  # it cannot be faster than the limit
+    try:
+        with pytest.raises(InferenceError, match=r"did not answer within 0\.2 s"):
+            await hurried.first_tokens([row], [case.wanted])
+        assert hurried.unfinished == 0
+    finally:
+        core.resume()
+    assert await case.runtimes["base"].first_tokens([row], [case.wanted])  # the engine goes on
+
+
+def _core_of(runtime: VllmRuntime) -> psutil.Process:
+    manager = runtime.engine.engine_core.resources.engine_manager
+    (process,) = manager.processes
+    return psutil.Process(process.pid)
 
 
 async def test_a_caller_that_leaves_takes_its_requests_back(case: Case) -> None:
@@ -409,12 +427,12 @@ async def test_an_answer_says_all_there_is_to_say(case: Case) -> None:
         assert prediction.off_label_mass is not None
         assert 0 <= prediction.off_label_mass <= 1
         assert (prediction.off_label_token is None) is prediction.argmax_is_label
-    info = case.classifier.info
-    assert info.backend == "vllm"
-    assert info.details["label_reads"] == "by id"
-    assert info.details["max_num_batched_tokens"] == "128"
-    assert len(info.details["probe"].split()) == 3
-    assert info.versions["vllm"]
+    identity = case.classifier.identity
+    assert identity.backend == "vllm"
+    assert identity.details["label_reads"] == "by id"
+    assert identity.details["max_num_batched_tokens"] == "128"
+    assert len(identity.details["probe"].split()) == 3
+    assert identity.versions["vllm"]
 
 
 @pytest.mark.parametrize(("excess", "truncated"), [(-1, False), (0, False), (1, True)])
@@ -422,7 +440,7 @@ async def test_a_text_at_the_limit_is_whole_and_one_beyond_is_flagged(
     case: Case, excess: int, *, truncated: bool
 ) -> None:
     around = len(case.row("1")) - 1
-    limit = case.classifier.info.max_tokens or 0
+    limit = case.classifier.hints.max_tokens or 0
     assert limit == 1000
     (prediction,) = await predictions(case, ["1" * (limit - around + excess)])
     assert prediction.truncated is truncated
@@ -522,10 +540,10 @@ async def test_the_twin_of_an_example_answers_on_this_engine(
     opened = await asyncio.to_thread(vllm_modes.OPENERS[model.mode], model)
     classifier = VllmClassifier(
         labels=opened.labels,
-        info=opened.info,
+        identity=opened.identity,
+        hints=opened.hints,
         reader=opened.reader,
         runtime=shared.runtime,
-        max_in_flight=model.max_in_flight,
     )
     texts = {str(n): text for n, text in enumerate(TEXTS) if text}  # none is a dead letter
     lines = "".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in texts.items())
@@ -539,7 +557,7 @@ async def test_the_twin_of_an_example_answers_on_this_engine(
     for answer in answers:
         assert answer["label"] in model.task.names
         assert answer["off_label_mass"] is not None
-        assert answer["model"]["prompt_version"] == opened.info.prompt_version
+        assert answer["model"]["prompt_version"] == opened.identity.prompt_version
 
 
 async def test_prompted_scores_are_held_to_their_schema(case: Case) -> None:
@@ -550,11 +568,11 @@ async def test_prompted_scores_are_held_to_their_schema(case: Case) -> None:
         task, answers="scores", render=chat.render, tokenizer=chat.tokens, max_tokens=900
     )
     engine = VllmText(
-        info=case.classifier.info,
+        identity=case.classifier.identity,
+        hints=BatchHints(max_in_flight=2),
         runtime=case.runtimes["base"],
         chat=chat,
         prompts={None: prompt, "wrong_sum": prompt, "not_json": prompt, "out_of_range": prompt},
-        max_in_flight=2,
     )
     prepared = await engine.encode(TEXTS[:3], [None] * 3)
     answers = await engine.generate_text(
@@ -574,8 +592,11 @@ async def test_prompted_scores_are_held_to_their_schema(case: Case) -> None:
     for outcome in await classifier.classify(texts):
         assert isinstance(outcome, Prediction)
         assert outcome.probabilities is not None or outcome.review_reasons == ("unparseable",)
+    for name, promise in PROMISES.items():
+        if name != "classifying_keeps_order_and_length":  # its answers are all the same
+            await promise(classifier)
 
 
 def test_a_log_probability_is_finite_or_an_error() -> None:
-    with pytest.raises(InferenceError):
+    with pytest.raises(InferenceError, match="finite"):
         FirstToken({1: -math.inf}, 1, 0.0).log_probability(1)

@@ -13,12 +13,14 @@ import transformers
 from streamlabel.config.engines import VllmSettings
 from streamlabel.config.model import EncoderSettings, GenerativeSettings
 from streamlabel.errors import ConfigError, ModelLoadError
-from streamlabel.models import encoder, generative
-from streamlabel.models.base import Classifier, Prediction, PreparedText
-from streamlabel.models.chat import load_chat
-from streamlabel.models.labels import LabelSet
-from streamlabel.models.vllm_engine import VllmClassifier, load
-from streamlabel.models.vllm_proof import prove_distinct
+from streamlabel.models.core.classifier import Classifier, Prediction, PreparedText
+from streamlabel.models.core.labels import LabelSet
+from streamlabel.models.encoder import classifier as encoder
+from streamlabel.models.llm import generative
+from streamlabel.models.prompts.chat_template import load_chat
+from streamlabel.models.vllm.classifier import VllmClassifier, load
+from streamlabel.models.vllm.proof import prove_distinct
+from streamlabel.testing import PROMISES, Promise
 from tests.models.test_vllm import TEXTS, difference
 from tests.models.tiny import LABELS, build_model
 from tests.requirements import missing
@@ -103,13 +105,28 @@ async def test_a_head_equals_the_label_read_renormalised(
     assert moved <= 1e-5
 
 
+@pytest.fixture(params=["head", "bert"])
+def either(request: pytest.FixtureRequest) -> VllmClassifier:
+    classifier: VllmClassifier = request.getfixturevalue(request.param)
+    return classifier
+
+
+@pytest.mark.parametrize("promise", PROMISES.values(), ids=PROMISES)
+async def test_it_meets_the_requirements_of_a_classifier(
+    either: VllmClassifier, promise: Promise
+) -> None:
+    """As tests/contract/test_classifier.py, which starts an engine for the mode one_token only."""
+    await promise(either)
+    assert either.identity.backend == "vllm"
+
+
 async def test_a_head_says_that_it_does_not_know_the_off_label_mass(head: VllmClassifier) -> None:
     (prediction,) = await predictions(head, TEXTS[:1])
     assert sum(prediction.probabilities or ()) == pytest.approx(1, abs=1e-6)
     assert prediction.off_label_mass is None
     assert prediction.argmax_is_label is None
     assert prediction.first_token_probability is None
-    assert head.info.details["mode"] == "head"
+    assert head.identity.details["mode"] == "head"
 
 
 def test_chinese_answers_are_named_as_the_vocabulary_spells_them(head: VllmClassifier) -> None:
@@ -168,8 +185,8 @@ async def test_both_engines_of_an_encoder_read_long_texts_alike(
     await own.close()
     assert difference(ours, theirs) <= 1e-4
     assert LabelSet(LABELS) == bert.labels == own.labels
-    assert own.info.digest == bert.info.digest
-    assert bert.info.max_tokens == own.info.max_tokens
+    assert own.identity.digest == bert.identity.digest
+    assert bert.hints.max_tokens == own.hints.max_tokens
 
 
 def test_a_head_of_no_language_model_is_refused(bert_folder: Path, tmp_path: Path) -> None:

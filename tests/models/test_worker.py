@@ -19,16 +19,19 @@ import pytest
 from streamlabel.config.model import FakeSettings, WorkerSettings
 from streamlabel.errors import (
     ConfigError,
+    DeviceLostError,
     DeviceMemoryError,
     InferenceError,
     ModelError,
     ModelLoadError,
     WorkerError,
     WorkerGaveUpError,
+    WorkerHungError,
+    WorkerStoppedError,
 )
-from streamlabel.models.base import Prediction, PreparedText
-from streamlabel.models.fake import FakeClassifier
-from streamlabel.models.worker import WorkerClassifier
+from streamlabel.models.core.classifier import Prediction, PreparedText
+from streamlabel.models.core.fake import FakeClassifier
+from streamlabel.models.worker.worker_classifier import WorkerClassifier
 from tests.doubles import ManualClock
 
 _QUICK = WorkerSettings(restart_backoff_s=0.01)
@@ -40,12 +43,18 @@ async def _worker(
     model: FakeSettings,
     settings: WorkerSettings = _QUICK,
     *,
+    on_loss: Callable[[str], None] = lambda _why: None,
     on_restart: Callable[[str], None] = lambda _why: None,
     clock: ManualClock | None = None,
     close_grace_s: float = 10.0,
 ) -> AsyncIterator[WorkerClassifier]:
     classifier = await WorkerClassifier.start(
-        model, settings, on_restart=on_restart, clock=clock, close_grace_s=close_grace_s
+        model,
+        settings,
+        on_loss=on_loss,
+        on_restart=on_restart,
+        clock=clock,
+        close_grace_s=close_grace_s,
     )
     try:
         yield classifier
@@ -88,7 +97,7 @@ def workers() -> list[psutil.Process]:
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess):
             is_unreaped = child.status() == "zombie" and child.name().startswith("python")
-            if is_unreaped or "streamlabel.models.worker_main" in child.cmdline():
+            if is_unreaped or "streamlabel.models.worker.process_main" in child.cmdline():
                 found.append(child)
     return found
 
@@ -107,8 +116,8 @@ async def test_the_answers_are_those_of_the_model() -> None:
     async with _worker(settings) as classifier:
         assert await _classify(classifier, *texts) == expected
         assert classifier.labels == inside.labels
-        assert classifier.info == inside.info
-        assert classifier.max_in_flight == 3
+        assert classifier.identity == inside.identity
+        assert classifier.hints.max_in_flight == 3
 
 
 async def test_ten_requests_at_once_keep_their_answers_apart() -> None:
@@ -139,9 +148,9 @@ async def test_a_caller_that_leaves_does_not_disturb_the_others() -> None:
 
 async def test_errors_of_the_model_pass_through_as_themselves() -> None:
     async with _worker(FakeSettings(fail_on="poison", oom_over_tokens=100)) as classifier:
-        with pytest.raises(InferenceError):
+        with pytest.raises(InferenceError, match=r"model\.fail_on"):
             await _classify(classifier, "good", "poison")
-        with pytest.raises(DeviceMemoryError):
+        with pytest.raises(DeviceMemoryError, match="100 fit"):
             await _classify(classifier, "x" * 1000)
         assert len(await _classify(classifier, "good")) == 1
 
@@ -171,15 +180,61 @@ async def test_a_killed_worker_fails_what_is_in_flight_and_comes_back() -> None:
         os.kill(first, signal.SIGKILL)
         for outcome in await asyncio.gather(*calls, return_exceptions=True):
             assert type(outcome) is WorkerError
+            assert outcome.loss == 1
             assert "SIGKILL" in str(outcome)
         assert len(await classifier.classify(prepared)) == 1
         assert _pid(classifier) != first
         assert restarts == ["was ended by SIGKILL (out of memory?)"]
 
 
+async def test_a_loss_is_told_before_its_calls_fail_and_before_the_replacement_starts() -> None:
+    told: list[tuple[str, bool]] = []
+    clock = ManualClock()
+    holder: list[WorkerClassifier] = []
+
+    def on_loss(why: str) -> None:
+        told.append((why, holder[0].is_up))
+
+    settings = WorkerSettings(restart_backoff_s=5.0)
+    async with _worker(FakeSettings(batch_s=60.0), settings, on_loss=on_loss, clock=clock) as it:
+        holder.append(it)
+        call = _in_flight(it.classify(await _prepare(it, "text")))
+        call.add_done_callback(lambda _: told.append(("the call failed", it.is_up)))
+        await asyncio.sleep(0)
+        os.kill(_pid(it), signal.SIGKILL)
+        with pytest.raises(WorkerError, match="was ended by SIGKILL"):
+            await call
+        await asyncio.sleep(0)
+        assert told == [
+            ("was ended by SIGKILL (out of memory?)", False),
+            ("the call failed", False),
+        ]
+        assert not await it.answers(within_s=5.0)
+
+
+async def test_a_worker_that_answered_and_was_lost_at_once_does_not_answer() -> None:
+    clock = ManualClock()
+    settings = WorkerSettings(restart_backoff_s=5.0)
+    lost: list[str] = []
+    async with _worker(FakeSettings(), settings, on_loss=lost.append, clock=clock) as classifier:
+        process = classifier._process
+        assert process is not None
+        answer_of = process.ping
+
+        async def ping_then_die() -> None:
+            await answer_of()
+            process.kill()
+            async with asyncio.timeout(_DEADLINE_S):
+                while not lost:  # noqa: ASYNC110 the loss has no event
+                    await asyncio.sleep(0.001)
+
+        process.ping = ping_then_die  # type: ignore[method-assign]
+        assert not await classifier.answers(within_s=_DEADLINE_S)
+
+
 async def test_a_worker_that_kills_itself_comes_back() -> None:
     async with _worker(FakeSettings(crash_on="boom")) as classifier:
-        with pytest.raises(WorkerError):
+        with pytest.raises(WorkerError, match="worker process"):
             await _classify(classifier, "good", "boom")
         assert len(await _classify(classifier, "good")) == 1
 
@@ -193,11 +248,95 @@ async def test_a_hung_worker_is_killed_at_the_deadline_and_comes_back(stopped: b
         if stopped:
             os.kill(first, signal.SIGSTOP)
         started_s = time.monotonic()
-        with pytest.raises(WorkerError, match="did not answer a classify request within"):
+        # Who was stopped is told apart: that says nothing about the text.
+        kind = WorkerStoppedError if stopped else WorkerHungError
+        said = "was stopped from outside" if stopped else "did not answer a classify request within"
+        with pytest.raises(kind, match=said):
             await classifier.classify(prepared)
         assert 0.4 < time.monotonic() - started_s < 5
         assert len(await _classify(classifier, "good")) == 1
         assert _is_gone(first)
+
+
+async def test_a_stopped_worker_does_not_answer_and_is_not_ended_by_being_asked() -> None:
+    async with _worker(FakeSettings()) as classifier:
+        first = _pid(classifier)
+        assert await classifier.answers(within_s=_DEADLINE_S)
+        os.kill(first, signal.SIGSTOP)
+        try:
+            assert not await classifier.answers(within_s=0.3)
+            assert classifier.is_up
+        finally:
+            os.kill(first, signal.SIGCONT)
+        assert await classifier.answers(within_s=_DEADLINE_S)
+        assert _pid(classifier) == first
+
+
+async def test_a_worker_answers_in_the_middle_of_a_batch() -> None:
+    async with _worker(FakeSettings(batch_s=60.0)) as classifier:
+        batch = _in_flight(classifier.classify(await _prepare(classifier, "long")))
+        assert await classifier.answers(within_s=_DEADLINE_S)
+        assert not batch.done()
+        batch.cancel()
+
+
+async def test_a_worker_that_is_gone_does_not_answer() -> None:
+    clock = ManualClock()
+    async with _worker(FakeSettings(), WorkerSettings(), clock=clock) as classifier:
+        asking = asyncio.ensure_future(classifier.answers(within_s=_DEADLINE_S))
+        os.kill(_pid(classifier), signal.SIGKILL)
+        await _until(lambda: not classifier.is_up)
+        assert not await classifier.answers(within_s=_DEADLINE_S)
+        await asking
+
+
+async def test_a_worker_that_is_stopped_for_a_while_goes_on() -> None:
+    settings = WorkerSettings(restart_backoff_s=0.01, batch_timeout_s=1.0)
+    async with _worker(FakeSettings(batch_s=0.7), settings) as classifier:
+        prepared = await _prepare(classifier, "text")
+        first = _pid(classifier)
+        call = _in_flight(classifier.classify(prepared))
+        await asyncio.sleep(0.1)
+        os.kill(first, signal.SIGSTOP)
+        await asyncio.sleep(0.7)  # with what it takes before and after: beyond the deadline
+        os.kill(first, signal.SIGCONT)
+        assert len(await call) == 1  # type: ignore[arg-type]  # of an answer
+        assert _pid(classifier) == first
+
+
+async def test_a_lost_device_ends_the_worker_and_the_next_one_is_well() -> None:
+    model = FakeSettings(lose_device_on="assert", max_in_flight=2)
+    async with _worker(model) as classifier:
+        first = _pid(classifier)
+        with pytest.raises(DeviceLostError, match="the worker process lost its device"):
+            await _classify(classifier, "good", "assert")
+        assert len(await _classify(classifier, "good")) == 1
+        assert _is_gone(first)
+
+
+async def test_restarts_of_a_search_do_not_count() -> None:
+    settings = WorkerSettings(restart_backoff_s=0.01, max_restarts=1)
+    async with _worker(FakeSettings(crash_on="boom"), settings) as classifier:
+        for _ in range(3):
+            with classifier.search(), pytest.raises(WorkerError, match="worker process"):
+                await _classify(classifier, "boom")
+        for _ in range(3):
+            with pytest.raises(WorkerError) as lost:
+                await _classify(classifier, "boom")
+            classifier.forgive(lost.value.loss)
+        assert len(await _classify(classifier, "good")) == 1
+
+
+async def test_a_worker_of_no_use_is_replaced() -> None:
+    async with _worker(FakeSettings(batch_s=600.0)) as classifier:
+        first = _pid(classifier)
+        call = _in_flight(_classify(classifier, "text"))
+        await _until(lambda: _calls(classifier) == 1)
+        classifier.renew("fails on a fixed text")
+        with pytest.raises(WorkerError, match="fails on a fixed text"):
+            await call
+        await classifier.until_up()
+        assert _pid(classifier) != first
 
 
 async def test_calls_made_during_a_restart_wait_for_it() -> None:
@@ -277,7 +416,7 @@ async def test_a_signal_to_the_whole_group_does_not_end_the_worker(number: signa
 _PARENT = """
 import asyncio
 from streamlabel.config.model import FakeSettings, WorkerSettings
-from streamlabel.models.worker import WorkerClassifier
+from streamlabel.models.worker.worker_classifier import WorkerClassifier
 
 async def main():
     classifier = await WorkerClassifier.start(FakeSettings(batch_s=600.0), WorkerSettings())
@@ -304,6 +443,47 @@ async def test_a_worker_in_the_middle_of_a_batch_ends_with_its_parent() -> None:
     parent.kill()
     await parent.communicate()
     await _until(lambda: _is_gone(pid))
+
+
+_PAUSED = """
+import asyncio, sys
+from streamlabel.config.model import FakeSettings, WorkerSettings
+from streamlabel.models.worker.worker_classifier import WorkerClassifier
+
+async def main():
+    settings = WorkerSettings(batch_timeout_s=1.0, restart_backoff_s=0.01)
+    classifier = await WorkerClassifier.start(FakeSettings(batch_s=0.5), settings)
+    prepared = await classifier.prepare(["text"])
+    call = asyncio.ensure_future(classifier.classify(prepared))
+    await asyncio.sleep(0)
+    pid = classifier.pid
+    print("pid", pid, flush=True)
+    answer = await call
+    print("answers", len(answer), "same" if classifier.pid == pid else "other", flush=True)
+    await classifier.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["the service", "service and worker"])
+async def test_a_pause_beyond_the_deadline_costs_nothing(both: bool) -> None:
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _PAUSED, stdout=subprocess.PIPE
+    )
+    assert parent.stdout is not None
+    async with asyncio.timeout(_DEADLINE_S):
+        while not (line := await parent.stdout.readline()).startswith(b"pid "):
+            assert line, "the parent ended"
+        stopped = [parent.pid, int(line.split()[1])] if both else [parent.pid]
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(2.0)  # the pause that the test is about
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        assert await parent.stdout.readline() == b"answers 1 same\n"
+        await parent.communicate()
+    assert parent.returncode == 0
 
 
 async def _start(
@@ -369,7 +549,7 @@ async def test_closing_leaves_no_process_descriptor_or_warning() -> None:
 
 async def _start_and_close() -> None:
     async with _worker(FakeSettings(crash_on="boom")) as classifier:
-        with pytest.raises(WorkerError):
+        with pytest.raises(WorkerError, match="worker process"):
             await _classify(classifier, "boom")
         await _classify(classifier, "good")
     await classifier.close()

@@ -11,13 +11,15 @@ from streamlabel.config import settings
 from tests.requirements import REQUIRE_ALL, missing
 
 
-def _ours(source: str) -> None:
-    """Run ``source`` as if it stood in a module of ours."""
+def _ours(source: str) -> bool:
+    """Run ``source`` as if it stood in a module of ours; say whether it came to its end."""
     code = compile(source, str(Path(settings.__file__).with_name("imagined.py")), "exec")
-    exec(code, {})  # noqa: S102 the sources are below
+    names: dict[str, bool] = {}
+    exec(code, names)  # noqa: S102 the sources are below
+    return names["is_done"]
 
 
-BLOCKING = "import time; time.sleep(0.001)"
+BLOCKING = "import time; time.sleep(0.001); is_done = True"
 
 
 async def test_a_blocking_call_of_ours_in_the_loop_fails() -> None:
@@ -26,27 +28,28 @@ async def test_a_blocking_call_of_ours_in_the_loop_fails() -> None:
 
 
 async def test_reading_a_file_in_the_loop_fails() -> None:
-    with pytest.raises(BlockingError):
+    with pytest.raises(BlockingError, match=r"read|open"):
         _ours(f"with open({__file__!r}) as file: file.read()")
 
 
 async def test_a_blocking_call_in_a_thread_is_allowed() -> None:
-    await asyncio.to_thread(_ours, BLOCKING)
+    assert await asyncio.to_thread(_ours, BLOCKING)
 
 
 @pytest.mark.may_block(reason="proves the way out")
 async def test_a_marked_test_may_block() -> None:
-    _ours(BLOCKING)
+    assert _ours(BLOCKING)
 
 
 async def test_a_free_lock_and_an_import_are_allowed() -> None:
     lock = threading.Lock()
+    logs = "import wave; import logging; logging.getLogger('x').warning('hello')"
     with lock:
-        _ours("import wave; import logging; logging.getLogger('x').warning('hello')")
+        assert _ours(f"{logs}; is_done = True")
 
 
 def test_without_a_loop_everything_may_block() -> None:
-    _ours(BLOCKING)
+    assert _ours(BLOCKING)
 
 
 def test_a_missing_part_skips(monkeypatch: pytest.MonkeyPatch) -> None:

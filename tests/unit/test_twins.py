@@ -7,10 +7,10 @@ import pytest
 
 from streamlabel.config.engines import VllmSettings
 from streamlabel.config.settings import Settings
-from streamlabel.models import vllm_start
-from streamlabel.models.checkpoint import Checkpoint
-from streamlabel.models.vllm_platform import Capabilities, Platform
-from tests.twins import EXAMPLES, read, twin
+from streamlabel.models.files.checkpoint import Checkpoint
+from streamlabel.models.vllm import start as vllm_start
+from streamlabel.models.vllm.platform import Capabilities, Platform
+from testing.twins import EXAMPLES, read, twin
 
 # Where the model is, and how large and how exact its engine is.
 SIZES = {

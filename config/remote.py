@@ -1,0 +1,92 @@
+"""The settings of models behind an OpenAI-compatible endpoint."""
+
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr
+
+from streamlabel.config.section import Section
+from streamlabel.config.task import Task
+
+__all__ = ["RemoteSettings"]
+
+
+class RemoteSettings(Section):
+    """A model behind an OpenAI-compatible endpoint: vLLM's server, or a hosted one."""
+
+    backend: Literal["remote"] = "remote"
+    base_url: str = Field(
+        description="Base URL of the endpoint, up to and including /v1.",
+        min_length=1,
+        pattern=r"^https?://",
+    )
+    model: str = Field(description="Name of the model at the endpoint.", min_length=1)
+    task: Task = Field(
+        description="The classification task (labels, definitions, instruction): a section, or"
+        " the path of a YAML file."
+    )
+    api_key: SecretStr | None = Field(
+        None, description="API key, sent as a bearer token; never logged."
+    )
+    method: Literal["one_token", "prompted"] = Field(
+        "one_token",
+        description="How the model classifies. one_token: read the answers from top_logprobs;"
+        " prompted: the model writes a score for every label, for endpoints without"
+        " log-probabilities.",
+    )
+    top_logprobs: int = Field(
+        20,
+        ge=2,
+        le=128,
+        description="Method one_token: number of candidate tokens to request; most endpoints"
+        " allow up to 20.",
+    )
+    max_unknown_mass: float = Field(
+        0.01,
+        gt=0,
+        le=0.5,
+        description="Method one_token: for a label outside the returned candidates only an upper"
+        " bound of its probability is known. If this makes the confidence uncertain"
+        " by more than this value, the record goes to review.",
+    )
+    guided_json: bool = Field(
+        True,
+        description="Method prompted: send the JSON Schema of the answer. Set false if the"
+        " endpoint rejects it.",
+    )
+    token_limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+        "max_tokens", description="Name of the request field that limits the length of an answer."
+    )
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Fields added to every request, for example {chat_template_kwargs:"
+        " {enable_thinking: false}} for Qwen3 on vLLM.",
+    )
+    max_text_chars: int = Field(
+        20_000,
+        ge=100,
+        description="Maximum characters of a text. A longer one keeps its beginning and its end,"
+        " this many characters in total.",
+    )
+    long_text: Literal["head_tail", "review"] = Field(
+        "head_tail",
+        description="What happens to a text over max_text_chars. head_tail: keep the beginning"
+        " and the end; review: the same, and send the record to review.",
+    )
+    concurrency: int = Field(32, ge=1, description="Maximum concurrent requests to the endpoint.")
+    max_in_flight: int = Field(4, ge=1, description="Maximum batches in progress at the same time.")
+    request_timeout_s: float = Field(60.0, gt=0, description="Timeout of one request.")
+    max_tries: int = Field(
+        5,
+        ge=1,
+        description="Attempts per text before a fixed text is sent to find out whether the text"
+        " or the endpoint is at fault.",
+    )
+    retry_backoff_s: float = Field(
+        0.5, gt=0, description="Delay before the second attempt; doubles up to 30 s, with jitter."
+    )
+    outage_timeout_s: float = Field(
+        300.0,
+        gt=0,
+        description="The service stops if every request has failed for this long; no record is"
+        " lost. Must be less than worker.batch_timeout_s.",
+    )

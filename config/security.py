@@ -1,0 +1,68 @@
+"""The settings of TLS and SASL."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from streamlabel.config.places import Place
+from streamlabel.config.section import Section
+
+__all__ = ["SecuritySettings"]
+
+
+class SecuritySettings(Section):
+    """TLS and SASL. Secrets are read from the environment or from files, never from flags."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT",
+        description="Protocol of the connection to the brokers (Kafka's security.protocol).",
+    )
+    ca_file: Path | None = Field(
+        None, description="PEM file with the certificate authority of the brokers."
+    )
+    cert_file: Path | None = Field(
+        None, description="PEM file with the client certificate (mutual TLS)."
+    )
+    key_file: Path | None = Field(
+        None, description="PEM file with the client's private key (mutual TLS)."
+    )
+    key_password: SecretStr | None = Field(
+        None, description="Password of the private key in key_file."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = (
+        Field(
+            None, description="SASL mechanism; required if protocol is SASL_PLAINTEXT or SASL_SSL."
+        )
+    )
+    username: str | None = Field(None, description="User name for PLAIN and SCRAM.")
+    password: SecretStr | None = Field(None, description="Password for PLAIN and SCRAM.")
+    token_file: Annotated[Path, Place(may_come_later=True)] | None = Field(
+        None,
+        description="OAUTHBEARER: file that holds the current token. It is read again when it"
+        " changes.",
+    )
+    allow_insecure: bool = Field(
+        False, description="Allow SASL without TLS. Passwords are then sent unencrypted."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        sasl = self.protocol.startswith("SASL")
+        if sasl and self.sasl_mechanism is None:
+            raise ValueError(f"sasl_mechanism: required by {self.protocol}; set it")
+        if not sasl and self.sasl_mechanism is not None:
+            raise ValueError(f"protocol: {self.protocol} does not use SASL; set SASL_SSL")
+        if self.protocol == "SASL_PLAINTEXT" and not self.allow_insecure:
+            raise ValueError(
+                "protocol: SASL_PLAINTEXT sends credentials unencrypted; use SASL_SSL or set"
+                " allow_insecure: true"
+            )
+        if self.sasl_mechanism == "OAUTHBEARER":
+            if self.token_file is None:
+                raise ValueError("token_file: required by OAUTHBEARER; set it")
+        elif sasl and (not self.username or self.password is None):
+            raise ValueError(f"username, password: required by {self.sasl_mechanism}; set both")
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file, key_file: set both or neither")
+        return self

@@ -1,0 +1,203 @@
+"""Micro-batches: which texts go to the device together. Pure: time is an argument.
+
+Policy. A batch always holds the oldest text, so nothing starves. For a model that pads, the texts
+of the most similar length come with it, whatever their age, while the padded tokens (rows x
+longest row: what a padding device pays) fit the budget and the share of padding stays small. For a
+model that does not pad, texts are taken in arrival order: another order gains nothing, and would
+delay results, which are delivered in input order. Work-conserving: with ``linger_s`` 0 a free
+worker never waits while a text is there; while it is busy, the next batch grows.
+
+Sources: token budget as in huggingface/text-embeddings-inference (core/src/queue.rs); picking by
+length across the window, and anchoring it at the oldest text, is ours.
+"""
+
+from bisect import bisect_left, insort
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from streamlabel.models.core.classifier import PreparedText
+from streamlabel.models.core.values import value
+
+__all__ = ["Batch", "MicroBatcher"]
+
+# Reading slows down while so many full batches wait. For a model that pads more are useful: the
+# more texts there are to choose from, the more similar are the lengths within a batch.
+_AHEAD_BATCHES = 2
+_AHEAD_PADDED_BATCHES = 16
+
+T = TypeVar("T")
+
+
+@value
+class Batch(Generic[T]):
+    """Texts to classify together, in arrival order.
+
+    Attributes:
+        rows: rows on the device; more than ``len(items)`` if long texts take several windows.
+        tokens: tokens that are not padding.
+        padded_tokens: what the device pays: rows x longest row, or ``tokens`` without padding.
+        oldest_since_s: when its oldest item was added, monotonic seconds.
+    """
+
+    items: tuple[T, ...]
+    rows: int
+    tokens: int
+    padded_tokens: int
+    oldest_since_s: float
+
+
+@value
+class _Entry(Generic[T]):
+    item: T
+    tokens: int
+    rows: int
+    since_s: float
+
+
+class MicroBatcher(Generic[T]):
+    """Holds prepared texts and chooses the next batch.
+
+    Args:
+        max_tokens: padded tokens a batch may have; a single larger text goes alone.
+        max_items: items a batch may have.
+        linger_s: wait this long, from the oldest item on, for a batch to fill.
+        pads: the model pads the rows of a batch to the longest.
+        max_padding: share of a batch that may be padding, in [0, 1). Texts that would exceed
+            it wait for the next batch, which is cheaper than padding them to this one's length.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_tokens: int,
+        max_items: int,
+        linger_s: float = 0.0,
+        pads: bool = True,
+        max_padding: float = 0.25,
+    ) -> None:
+        self._pads = pads
+        self.max_tokens = max_tokens
+        self._max_items = max_items
+        self._linger_s = linger_s
+        self._max_padding = max_padding
+        self._entries: OrderedDict[int, _Entry[T]] = OrderedDict()  # by arrival
+        self._by_length: list[tuple[int, int]] = []  # (tokens, arrival number), sorted
+        self._next_number = 0
+        self._waiting_tokens = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, item: T, *, tokens: int, now_s: float, rows: int = 1) -> None:
+        """Take one item that costs ``rows`` rows of up to ``tokens`` tokens."""
+        number = self._next_number
+        self._next_number += 1
+        self._entries[number] = _Entry(item, tokens, rows, now_s)
+        self._waiting_tokens += tokens * rows
+        if self._pads:
+            insort(self._by_length, (tokens, number))
+
+    def cost(self, prepared: Sequence[PreparedText]) -> int:
+        """Return how many of ``max_tokens`` these texts take in one batch."""
+        if self._pads:
+            return sum([p.rows for p in prepared]) * max([p.tokens for p in prepared], default=0)
+        return sum([p.tokens * p.rows for p in prepared])
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a full batch waits."""
+        return len(self._entries) >= self._max_items or self._waiting_tokens >= self.max_tokens
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether so many texts wait that more would not improve the next batches."""
+        batches = _AHEAD_PADDED_BATCHES if self._pads else _AHEAD_BATCHES
+        return self._waiting_tokens >= batches * self.max_tokens
+
+    @property
+    def deadline_s(self) -> float | None:
+        """When ``take`` will have a batch at the latest; None if nothing waits."""
+        if not self._entries:
+            return None
+        return next(iter(self._entries.values())).since_s + self._linger_s
+
+    def take(self, now_s: float) -> Batch[T] | None:
+        """Return the next batch for a free worker, or None to wait until ``deadline_s``."""
+        deadline_s = self.deadline_s
+        if deadline_s is None or (now_s < deadline_s and not self.is_full):
+            return None
+        numbers, longest_tokens = self._similar() if self._pads else self._oldest()
+        taken = [self._entries.pop(number) for number in numbers]
+        rows = sum([entry.rows for entry in taken])
+        tokens = sum([entry.tokens * entry.rows for entry in taken])
+        self._waiting_tokens -= tokens
+        return Batch(
+            items=tuple([entry.item for entry in taken]),
+            rows=rows,
+            tokens=tokens,
+            padded_tokens=rows * longest_tokens if self._pads else tokens,
+            oldest_since_s=taken[0].since_s,
+        )
+
+    def discard(self, unwanted: Callable[[T], bool]) -> int:
+        """Drop the items for which ``unwanted`` holds; return how many that were."""
+        kept = OrderedDict((n, e) for n, e in self._entries.items() if not unwanted(e.item))
+        dropped = len(self._entries) - len(kept)
+        if dropped:
+            self._entries = kept
+            if self._pads:
+                self._by_length = sorted((entry.tokens, n) for n, entry in kept.items())
+            self._waiting_tokens = sum(entry.tokens * entry.rows for entry in kept.values())
+        return dropped
+
+    def _oldest(self) -> tuple[list[int], int]:
+        """Return the next texts in arrival order, and the length of the longest row."""
+        numbers: list[int] = []
+        tokens = longest = 0
+        for number, entry in self._entries.items():
+            tokens += entry.tokens * entry.rows
+            if numbers and (tokens > self.max_tokens or len(numbers) == self._max_items):
+                break
+            numbers.append(number)
+            longest = max(longest, entry.tokens)
+        return numbers, longest
+
+    def _similar(self) -> tuple[list[int], int]:
+        """Return the oldest and its neighbours in length, and the length of the longest row."""
+        first, last = self._around_oldest()
+        numbers = sorted(number for _, number in self._by_length[first:last])
+        longest = self._by_length[last - 1][0]
+        del self._by_length[first:last]
+        return numbers, longest
+
+    def _around_oldest(self) -> tuple[int, int]:
+        """Return the slice of ``_by_length`` to take, grown from the oldest item."""
+        number, oldest = next(iter(self._entries.items()))
+        first = bisect_left(self._by_length, (oldest.tokens, number))
+        last = first + 1
+        rows, longest, real = oldest.rows, oldest.tokens, oldest.tokens * oldest.rows
+        while last - first < self._max_items:
+            side = self._cheaper_side(first, last, rows, longest)
+            if side is None:
+                break
+            tokens, neighbour = self._by_length[side]
+            extra = self._entries[neighbour].rows
+            longest = max(longest, tokens)
+            rows += extra
+            real += tokens * extra
+            padded = rows * longest
+            if padded > self.max_tokens or padded - real > self._max_padding * padded:
+                break
+            first, last = min(first, side), max(last, side + 1)
+        return first, last
+
+    def _cheaper_side(self, first: int, last: int, rows: int, longest: int) -> int | None:
+        """Return the neighbour of the slice that adds the least padding, or None at both ends."""
+        shorter = first - 1 if first > 0 else None
+        longer = last if last < len(self._by_length) else None
+        if shorter is None or longer is None:
+            return longer if shorter is None else shorter
+        padding_below = longest - self._by_length[shorter][0]
+        padding_above = (self._by_length[longer][0] - longest) * rows
+        return shorter if padding_below < padding_above else longer

@@ -1,0 +1,4 @@
+"""What all rooms share: records, ports, metric definitions, waiting.
+
+Imports config, errors and ``models.core`` only.
+"""

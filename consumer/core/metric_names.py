@@ -1,0 +1,246 @@
+"""The closed set of metrics: name, kind, labels, unit and advice for operators.
+
+A new metric is a diff in this file; mypy refuses a misspelt name. ``telemetry`` builds the
+Prometheus objects from METRICS, and the table in the docs is generated from it.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+__all__ = ["METRICS", "CounterName", "GaugeName", "HistogramName", "Metric"]
+
+CounterName = Literal[
+    "records_consumed",
+    "results",
+    "labels",
+    "batches",
+    "skipped",
+    "commits",
+    "rebalances",
+    "inference_retries",
+    "worker_restarts",
+    "delivery_retries",
+    "discarded",
+    "repeats",
+]
+HistogramName = Literal[
+    "batch_items",
+    "batch_tokens",
+    "padding_ratio",
+    "batch_wait_seconds",
+    "inference_seconds",
+    "delivery_seconds",
+    "end_to_end_seconds",
+    "confidence",
+]
+GaugeName = Literal[
+    "in_flight_records",
+    "in_flight_bytes",
+    "assigned_partitions",
+    "consumer_lag_records",
+    "records_behind_open_transaction",
+    "token_budget",
+    "event_loop_lag_seconds",
+    "seconds_since_progress",
+    "worker_up",
+    "kafka_connected",
+    "drift_effect",
+    "drift_p_value",
+    "drifting",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric as it is exported: ``streamlabel_<name>`` (counters end in ``_total``)."""
+
+    kind: Literal["counter", "histogram", "gauge"]
+    help: str
+    advice: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_COUNTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 16384.0)
+
+METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
+    "records_consumed": Metric(
+        "counter",
+        "Records read from the input topic.",
+        "If it is flat while lag grows, see /livez.",
+        ("topic",),
+    ),
+    "results": Metric(
+        "counter",
+        "Outcomes delivered, by route and first reason.",
+        "If the share of dead_letter or review rises, look at the reason label.",
+        ("route", "reason"),
+    ),
+    "labels": Metric(
+        "counter",
+        "Records by predicted label.",
+        "A change of the distribution: drift or an attack.",
+        ("label",),
+    ),
+    "batches": Metric(
+        "counter", "Batches classified.", "Divide records_consumed by it for the mean batch size."
+    ),
+    "repeats": Metric(
+        "counter",
+        "Records with the result of an identical text, which was not classified again.",
+        "Divided by records_consumed: the hit rate. If it is low, see repeats.max_items.",
+    ),
+    "skipped": Metric(
+        "counter",
+        "Records skipped because of input.empty_text: skip.",
+        "Find out why the producer sends empty texts.",
+        ("reason",),
+    ),
+    "commits": Metric(
+        "counter",
+        "Offset commits by outcome.",
+        "Failures: rebalances or broker problems.",
+        ("outcome",),
+    ),
+    "rebalances": Metric(
+        "counter",
+        "Changes of the assigned partitions.",
+        "If frequent, raise kafka.session_timeout_ms.",
+    ),
+    "inference_retries": Metric(
+        "counter", "Retries of a batch, by cause.", "See the log for the cause.", ("cause",)
+    ),
+    "worker_restarts": Metric(
+        "counter", "Restarts of the worker process.", "Check for out-of-memory kills."
+    ),
+    "delivery_retries": Metric("counter", "Retries of a delivery.", "Broker or network problems."),
+    "discarded": Metric(
+        "counter",
+        "Results dropped because their partition was revoked.",
+        "Expected at rebalances; the new owner reads the records again.",
+    ),
+    "batch_items": Metric(
+        "histogram", "Texts per batch.", "If it is always 1, the model is underused.", (), _COUNTS
+    ),
+    "batch_tokens": Metric(
+        "histogram",
+        "Padded tokens per batch.",
+        "If it is far below the token budget, the model is underused.",
+        (),
+        _COUNTS,
+    ),
+    "padding_ratio": Metric(
+        "histogram",
+        "Fraction of a batch's tokens that is padding.",
+        "If high, raise batching.max_in_flight_items so that more texts of similar"
+        " length are available.",
+        (),
+        (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9),
+    ),
+    "batch_wait_seconds": Metric(
+        "histogram",
+        "Time from reading the oldest text of a batch to the start of the batch.",
+        "If it grows, add processes.",
+        (),
+        _SECONDS,
+    ),
+    "inference_seconds": Metric(
+        "histogram", "Time to classify one batch.", "Shows the speed of the model.", (), _SECONDS
+    ),
+    "delivery_seconds": Metric(
+        "histogram",
+        "Time from sending a delivery to its acknowledgement.",
+        "Shows the speed of the brokers.",
+        (),
+        _SECONDS,
+    ),
+    "end_to_end_seconds": Metric(
+        "histogram",
+        "Time from the event time of a record to its delivery.",
+        "This is the latency that users see.",
+        (),
+        _SECONDS,
+    ),
+    "confidence": Metric(
+        "histogram",
+        "Confidence of the predicted label.",
+        "A change of the distribution: drift. Calibrate again.",
+        (),
+        (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0),
+    ),
+    "in_flight_records": Metric(
+        "gauge",
+        "Records in flight: read and not yet delivered.",
+        "If it stays at the limit, add processes.",
+    ),
+    "in_flight_bytes": Metric(
+        "gauge",
+        "Bytes of the records in flight.",
+        "If it stays at the limit, texts are large: raise batching.max_in_flight_bytes.",
+    ),
+    "assigned_partitions": Metric(
+        "gauge",
+        "Partitions assigned to this process.",
+        "0: there are more processes than partitions.",
+    ),
+    "consumer_lag_records": Metric(
+        "gauge",
+        "Readable records of the partition that are not yet processed.",
+        "If it grows, add processes.",
+        ("topic", "partition"),
+    ),
+    "records_behind_open_transaction": Metric(
+        "gauge",
+        "Offsets behind an open transaction on the input, which cannot be read yet;"
+        " not part of the lag.",
+        "If it stays above 0, find the producer: see input_transaction_open in the log.",
+        ("topic", "partition"),
+    ),
+    "token_budget": Metric(
+        "gauge",
+        "Token budget: maximum padded tokens of a batch.",
+        "A drop means that the device ran out of memory.",
+    ),
+    "event_loop_lag_seconds": Metric(
+        "gauge", "Delay of the event loop.", "If above 1 s, report a bug."
+    ),
+    "seconds_since_progress": Metric(
+        "gauge", "Time since the last delivery while records are waiting.", "See /livez."
+    ),
+    "worker_up": Metric(
+        "gauge",
+        "1 while the worker process answers the health check that is sent every 2 s; 0 as soon as"
+        " it has ended.",
+        "If it stays 0, see the log.",
+    ),
+    "kafka_connected": Metric(
+        "gauge",
+        "1 while the brokers answer: the ones read from (consumer), the group's"
+        " coordinator (coordinator), the ones written to (producer). A role without a"
+        " broker at present is absent.",
+        "0: check network, brokers and permissions; see broker_lost in the log.",
+        ("role",),
+    ),
+    "drift_effect": Metric(
+        "gauge",
+        "Difference of the last window from the calibration data: population"
+        " stability index of the labels, Kolmogorov-Smirnov distance of the other"
+        " features.",
+        "Drift needs more than drift.min_label_shift or drift.min_distance; see"
+        " streamlabel_drifting.",
+        ("feature",),
+    ),
+    "drift_p_value": Metric(
+        "gauge",
+        "Probability of a difference this large without drift (p-value).",
+        "Interpret it together with drift_effect: in a large window even a small"
+        " difference is significant.",
+        ("feature",),
+    ),
+    "drifting": Metric(
+        "gauge",
+        "1 if drift was detected in the last window.",
+        "Find out what changed; label a sample of recent texts and calibrate again.",
+    ),
+}

@@ -1,0 +1,102 @@
+"""The offsets that a group has stored for a topic, and the first and last ones of its partitions.
+
+Sends its own requests where the consumer of aiokafka 0.14.0 does not suffice: ``committed`` returns
+None also while the coordinator moves or loads, because it ignores the error of the whole response;
+``commit`` refuses partitions of other members; ``end_offsets`` is the end of committed records
+only.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka import TopicPartition as KafkaPartition
+from aiokafka import errors as kafka_errors
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.structs import OffsetAndMetadata
+
+from streamlabel.consumer.delivery.start_position import Side, Stored
+from streamlabel.consumer.kafka.aiokafka_internals.group import (
+    ask_coordinator,
+    client_of,
+    coordinator_of,
+    store_for_others,
+)
+
+__all__ = ["GroupOffsets"]
+
+_NO_OFFSET = -1  # in a response: the group has stored none for this partition
+_END = -1  # in a request
+_READ_UNCOMMITTED = 0
+_ELSEWHERE = (
+    kafka_errors.GroupCoordinatorNotAvailableError,
+    kafka_errors.NotCoordinatorForGroupError,
+)
+
+
+class GroupOffsets:
+    """The offsets of one group and one topic. Raises aiokafka's errors."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, *, group: str, topic: str) -> None:
+        self._consumer = consumer
+        self._group = group
+        self._topic = topic
+
+    def partitions(self) -> frozenset[int]:
+        """Numbers of all partitions, as last seen."""
+        return frozenset(self._consumer.partitions_for_topic(self._topic) or ())
+
+    async def stored(self, partitions: Iterable[int]) -> dict[int, Stored]:
+        """Return the stored offsets, without those that the coordinator reports as absent."""
+        wanted = sorted(partitions)
+        coordinator = coordinator_of(self._consumer)
+        await coordinator.ensure_coordinator_known()
+        request = OffsetFetchRequest(self._group, [(self._topic, wanted)])
+        response = await ask_coordinator(coordinator, request)
+        answers = [entry for _, entries in response.topics for entry in entries]
+        codes = [getattr(response, "error_code", 0), *(code for *_, code in answers)]
+        for code in filter(None, codes):
+            error = kafka_errors.for_code(code)
+            if error in _ELSEWHERE:
+                coordinator.coordinator_dead()
+            raise error
+        if len(answers) < len(wanted):
+            raise kafka_errors.UnknownTopicOrPartitionError(self._topic)
+        return {
+            number: Stored(int(offset), metadata or "")
+            for number, offset, metadata, _ in answers
+            if offset != _NO_OFFSET
+        }
+
+    async def store(self, offsets: Mapping[int, int], topic_id: str) -> None:
+        """Store offsets in one request: all or none, also of partitions of other members."""
+        coordinator = coordinator_of(self._consumer)
+        await coordinator.ensure_coordinator_known()
+        await store_for_others(
+            coordinator,
+            {
+                KafkaPartition(self._topic, number): OffsetAndMetadata(offset, topic_id)
+                for number, offset in offsets.items()
+            },
+        )
+
+    async def edges(self, partitions: Iterable[int], side: Side) -> dict[int, int]:
+        """Return the first offsets, or the ends of what can be read now."""
+        look = (
+            self._consumer.beginning_offsets if side == "earliest" else self._consumer.end_offsets
+        )
+        found = await look([KafkaPartition(self._topic, number) for number in partitions])
+        return {partition.partition: int(offset) for partition, offset in found.items()}
+
+    async def end(self, partition: int) -> int:
+        """Return the end of a partition, open transactions included."""
+        client = client_of(self._consumer)
+        leader = client.cluster.leader_for_partition(KafkaPartition(self._topic, partition))
+        if leader is None or leader == -1:
+            raise kafka_errors.LeaderNotAvailableError(self._topic)
+        request = OffsetRequest(-1, _READ_UNCOMMITTED, [(self._topic, [(partition, _END)])])
+        response = await client.send(leader, request)
+        [(_, [(_, code, *answer)])] = response.topics
+        if code:
+            raise kafka_errors.for_code(code)(self._topic)
+        return int(answer[-1])

@@ -1,0 +1,44 @@
+"""Creates the record source and sink for Kafka from the settings.
+
+Only this room uses aiokafka; the rest of the service uses this module.
+"""
+
+from streamlabel.config.kafka import KafkaSettings
+from streamlabel.config.settings import Settings
+from streamlabel.consumer.core.ports import Clock, RecordSink, RecordSource
+from streamlabel.consumer.kafka.diagnosis import diagnose
+from streamlabel.consumer.kafka.sink import KafkaSink
+from streamlabel.consumer.kafka.source import KafkaSource
+from streamlabel.consumer.kafka.transactional_sink import TransactionalSink
+from streamlabel.errors import StreamlabelError
+
+__all__ = ["KafkaSink", "KafkaSource", "TransactionalSink", "cause_of_outage", "open_ports"]
+
+
+def open_ports(settings: Settings, clock: Clock) -> tuple[RecordSource, RecordSink]:
+    """Return the source and the sink of a service, not started yet."""
+    source = KafkaSource(
+        settings.kafka,
+        settings.input,
+        clock,
+        revoke_timeout_s=settings.delivery.revoke_timeout_s,
+    )
+    output = settings.output
+    topics = (output.labels_topic, output.review_topic, output.dead_letter_topic)
+    if settings.delivery.guarantee == "exactly_once":
+        return source, TransactionalSink(
+            settings.kafka,
+            topics,
+            transaction_timeout_ms=settings.delivery.transaction_timeout_ms,
+            topic_id=source.topic_id,
+        )
+    return source, KafkaSink(settings.kafka, topics, may_send=source.lease.is_held)
+
+
+async def cause_of_outage(kafka: KafkaSettings) -> str | None:
+    """Return why the brokers cannot be used; None if they can by now, or the cause is unknown."""
+    try:
+        cause = await diagnose(kafka)
+    except StreamlabelError as error:  # a file that the settings name is missing
+        return str(error)
+    return None if cause is None else cause.sentence

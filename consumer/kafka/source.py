@@ -1,0 +1,429 @@
+"""Reads records from a Kafka topic, as a member of a consumer group.
+
+Problems that aiokafka leaves to its user, and their solutions here:
+
+- aiokafka may return records of a partition before we may read it. ``fetch_state`` tracks which may
+  be read; ``poll`` itself seeks to the committed offset, so no fetch is in progress then, and no
+  record that was fetched before the seek is returned after it.
+- A member that does not poll leaves the group after ``max_poll_interval_ms``, but still considers
+  its partitions assigned. The pipeline polls rarely when its in-flight limit is reached, and
+  watches progress itself (``http.live_after_s``), so the interval is set to a day.
+- A record that cannot be decoded blocks the partition for ever: see ``record_batch_parser``.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import TopicPartition as KafkaPartition
+from aiokafka import errors as kafka_errors
+
+from streamlabel.config.kafka import InputSettings, KafkaSettings
+from streamlabel.consumer.core.ports import AssignmentListener, BrokerRole, Clock, HeldBack
+from streamlabel.consumer.core.records import Position, SourceRecord, TopicPartition
+from streamlabel.consumer.kafka.aiokafka_internals.group import (
+    client_of,
+    coordinator_of,
+    fetcher_has_ended,
+    is_member,
+    no_partition,
+    request_rejoin,
+    sticky_assignor,
+)
+from streamlabel.consumer.kafka.clients import start_client, stop_consumer
+from streamlabel.consumer.kafka.connection import connection_options
+from streamlabel.consumer.kafka.errors import broker_error, mapped
+from streamlabel.consumer.kafka.fetch_state import FetchState
+from streamlabel.consumer.kafka.group_membership import Membership
+from streamlabel.consumer.kafka.group_offsets import GroupOffsets
+from streamlabel.consumer.kafka.lease import Lease
+from streamlabel.consumer.kafka.links import Links
+from streamlabel.consumer.kafka.reaching import reaching
+from streamlabel.consumer.kafka.record_batch_parser import read_undecodable
+from streamlabel.consumer.kafka.start_offsets import StartOffsets, recreated
+from streamlabel.consumer.kafka.static_membership import StaticMembership, is_fenced, same_name
+from streamlabel.consumer.kafka.topic_watch import TopicWatch
+from streamlabel.consumer.kafka.topics import ensure_topics
+from streamlabel.errors import BrokerError
+
+__all__ = ["KafkaSource"]
+
+_log = structlog.get_logger(__name__)
+
+_DAY_MS = 86_400_000
+_REVOKE_MARGIN_MS = 10_000  # between our time limit for a revoke and the broker's
+_SLICE_S = 0.2  # one wait for records; a newly admitted partition is noticed after this
+_COMMIT_TIMEOUT_S = 10.0
+
+
+class KafkaSource:
+    """Implements ``RecordSource``.
+
+    Args:
+        revoke_timeout_s: time limit of ``listener.revoked``; the broker waits 10 s longer.
+
+    Attributes:
+        lease: until when our membership is certain; a sink may check it before sending.
+    """
+
+    def __init__(
+        self, kafka: KafkaSettings, source: InputSettings, clock: Clock, *, revoke_timeout_s: float
+    ) -> None:
+        self._kafka = kafka
+        self._source = source
+        self._clock = clock
+        self._revoke_timeout_s = revoke_timeout_s
+        self.lease = Lease(kafka)
+        self._fetch_state = FetchState()
+        self._stopped = asyncio.Event()
+        self._consumer: AIOKafkaConsumer | None = None
+        self._start_offsets: StartOffsets | None = None
+        self._membership: Membership | None = None
+        self._watch: TopicWatch | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._topic_ids: dict[KafkaPartition, str] = {}  # as they were when reading began
+        self._static = StaticMembership(session_s=kafka.session_timeout_ms / 1000)
+        self._links = Links()
+
+    async def start(self, listener: AssignmentListener) -> None:
+        """Check the topic and join the group; partitions are assigned later."""
+        await ensure_topics(self._kafka, [self._source.topic])
+        consumer = await self._new_consumer()
+        async with reaching(self._kafka, "connecting to Kafka"):
+            await start_client(consumer.start(), stop=partial(stop_consumer, consumer))
+        self._consumer = consumer
+        self.lease.follow(coordinator_of(consumer))
+        self._watch = TopicWatch(
+            client_of(consumer),
+            self._source.topic,
+            every_s=self._kafka.metadata_max_age_ms / 1000,
+            on_another=self._on_another_topic,
+        )
+        self._start_offsets = StartOffsets(
+            GroupOffsets(consumer, group=self._kafka.group_id, topic=self._source.topic),
+            self._source,
+            self._watch.identity,
+            group=self._kafka.group_id,
+        )
+        self._membership = Membership(
+            self._fetch_state,
+            listener,
+            first_offset=self._first_offset,
+            pause=consumer.pause,
+            revoke_timeout_s=self._revoke_timeout_s,
+            replaced=self._replaced,
+        )
+        # After start(), or start() would wait for the whole first rebalance.
+        consumer.subscribe([self._source.topic], listener=self._membership)
+        self._watching = asyncio.get_running_loop().create_task(self._watch.run())
+
+    async def _first_offset(self, partition: KafkaPartition) -> int:
+        if self._watch is None or self._start_offsets is None:
+            raise AssertionError("no partition is assigned before start. This is a bug.")
+        topic_id = await self._watch.ask()
+        offset = await self._start_offsets.first_offset(partition)
+        self._topic_ids[partition] = topic_id
+        return offset
+
+    def _replaced(self) -> BrokerError | None:
+        """Return an error if another process uses our ``kafka.group_instance_id``."""
+        has_id = is_member(self._running)
+        if self._kafka.group_instance_id is None or has_id:
+            return None
+        return same_name(self._kafka) if self._static.replaced(self._clock.now_s()) else None
+
+    def _on_another_topic(self) -> None:
+        """Give up all partitions: the records read belong to an earlier topic."""
+        if self._membership is None:
+            return
+        if self._source.out_of_range == "stop":
+            self._membership.fail(recreated(self._source.topic, self._kafka.group_id))
+        else:
+            request_rejoin(self._running)
+
+    def topic_id(self, partition: TopicPartition) -> str:
+        """Return the id of the topic that the partition's records belong to, "" if not known.
+
+        To be stored with offsets, which are not valid for another topic of the same name.
+        """
+        return self._topic_ids.get(KafkaPartition(*partition), "")
+
+    async def _new_consumer(self) -> AIOKafkaConsumer:
+        assignor = sticky_assignor()
+        return AIOKafkaConsumer(
+            **await connection_options(self._kafka),
+            group_id=self._kafka.group_id,
+            group_instance_id=self._kafka.group_instance_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            partition_assignment_strategy=(assignor,),
+            session_timeout_ms=self._kafka.session_timeout_ms,
+            heartbeat_interval_ms=self._kafka.heartbeat_interval_ms,
+            rebalance_timeout_ms=int(self._revoke_timeout_s * 1000) + _REVOKE_MARGIN_MS,
+            max_poll_interval_ms=_DAY_MS,
+            fetch_max_bytes=self._kafka.fetch_max_bytes,
+            max_partition_fetch_bytes=self._kafka.max_partition_fetch_bytes,
+        )
+
+    async def poll(self, *, max_items: int, timeout_s: float) -> Sequence[SourceRecord]:
+        """Return records of admitted partitions."""
+        deadline_s = self._clock.now_s() + timeout_s
+        while not self._stopped.is_set():
+            if self._membership is not None and self._membership.failure is not None:
+                raise self._membership.failure
+            self._check_fetcher()
+            self._seek_admitted()
+            wait_s = min(_SLICE_S, max(0.0, deadline_s - self._clock.now_s()))
+            records = await self._fetch(max_items, wait_s)
+            if records or max_items == 0 or self._clock.now_s() >= deadline_s:
+                return records
+        return []
+
+    def _check_fetcher(self) -> None:
+        """Raise if aiokafka's fetcher has ended; 0.14.0 itself would just return nothing."""
+        if fetcher_has_ended(self._running):
+            raise BrokerError(
+                f"reading {self._source.topic}: aiokafka's fetcher has ended; restart"
+            )
+
+    async def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
+        """Store next offsets; never one below that with which the partition was admitted."""
+        offsets = {
+            KafkaPartition(*partition): (next_offset, self.topic_id(partition))
+            for partition, next_offset in next_offsets.items()
+            if self._fetch_state.may_commit(KafkaPartition(*partition), next_offset)
+        }
+        if offsets:
+            with mapped("committing offsets"):
+                async with asyncio.timeout(_COMMIT_TIMEOUT_S):
+                    await self._running.commit(offsets)
+
+    async def restart(self, partition: TopicPartition) -> None:
+        """Restart a partition at the committed offset.
+
+        Waits for one heartbeat first, from which a member that was paused learns that its
+        partitions were revoked; otherwise it would fence their new owner.
+        """
+        moved = KafkaPartition(*partition)
+        if self._membership is None or not self._fetch_state.is_owned(moved):
+            return
+        self._fetch_state.shut(moved)
+        self._pause([moved])
+        await self._membership.end_admissions([moved])
+        epoch = self._fetch_state.epoch(moved)
+        await asyncio.sleep(self._kafka.heartbeat_interval_ms / 1000)
+        if self._fetch_state.is_owned(moved) and self._fetch_state.epoch(moved) == epoch:
+            self._membership.start_admission(moved)
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """Next offset to return, per ready partition that has advanced since reading began."""
+        moved = self._assigned(self._fetch_state.moved())
+        return {TopicPartition(*partition): offset for partition, offset in moved.items()}
+
+    async def still_owns(self, partition: TopicPartition) -> bool:
+        """Whether the partition is assigned to us and the group confirms our membership."""
+        return self._fetch_state.is_owned(KafkaPartition(*partition)) and await self.lease.confirm()
+
+    def lag(self) -> Mapping[TopicPartition, int]:
+        """Records between the read position and the end, per ready partition.
+
+        The end of what can be read: records behind an open transaction are not counted.
+        """
+        lags = {}
+        for partition, position in self._assigned(self._fetch_state.positions()).items():
+            end = self._running.last_stable_offset(partition)
+            if end is not None:
+                lags[TopicPartition(*partition)] = max(0, end - position)
+        return lags
+
+    def held_back(self) -> Mapping[TopicPartition, HeldBack]:
+        """Offsets behind open transactions, per ready partition."""
+        held = {}
+        for partition in self._assigned(self._fetch_state.positions()):
+            stable = self._running.last_stable_offset(partition)
+            end = self._running.highwater(partition)
+            if stable is not None and end is not None:
+                held[TopicPartition(*partition)] = HeldBack(stable, max(0, end - stable))
+        return held
+
+    async def connections(self) -> Mapping[BrokerRole, bool]:
+        """Whether the leaders of what is read, and the group's coordinator, answer.
+
+        If the topic is missing, nothing can be read, so the role consumer is down.
+        """
+        if self._stopped.is_set():
+            return {}
+        consumer = self._consumer
+        if consumer is None:
+            return {"consumer": False, "coordinator": False}
+        is_missing = self._watch is not None and self._watch.is_missing
+        return {
+            "consumer": not is_missing
+            and await self._links.reading(consumer, self._assigned(self._fetch_state.positions())),
+            "coordinator": self._links.coordinating(consumer),
+        }
+
+    async def stop(self) -> None:
+        """Leave the group within seconds, also with the brokers down."""
+        self._stopped.set()
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+        if self._membership is not None:
+            await self._membership.end_admissions()
+        if self._consumer is not None:
+            await stop_consumer(self._consumer)
+        self._fetch_state.clear()
+
+    @property
+    def _running(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise BrokerError("the source was not started. This is a bug.")
+        return self._consumer
+
+    def _assigned(self, offsets: Mapping[KafkaPartition, int]) -> dict[KafkaPartition, int]:
+        assigned = self._running.assignment()
+        return {partition: offset for partition, offset in offsets.items() if partition in assigned}
+
+    def _pause(self, partitions: Sequence[KafkaPartition]) -> None:
+        for partition in self._running.assignment().intersection(partitions):
+            self._running.pause(partition)
+
+    def _seek(self, offsets: Mapping[KafkaPartition, int]) -> None:
+        for partition, offset in self._assigned(offsets).items():
+            self._running.seek(partition, offset)
+            self._running.resume(partition)
+
+    def _seek_admitted(self) -> None:
+        self._seek(dict(self._fetch_state.take_admitted()))
+
+    async def _fetch(self, max_items: int, wait_s: float) -> list[SourceRecord]:
+        ready = self._fetch_state.ready()
+        fetch = self._running.getmany(
+            no_partition(self._source.topic),
+            *(ready if max_items else ()),
+            timeout_ms=int(wait_s * 1000) if max_items else 0,
+            max_records=max_items or None,
+        )
+        try:
+            fetched = await self._unless_stopped(fetch)
+        except kafka_errors.OffsetOutOfRangeError as error:
+            await self._begin_again(error)
+            return []
+        except kafka_errors.NoOffsetForPartitionError:
+            return []  # aiokafka looks up a start offset of a partition that is not admitted yet
+        except kafka_errors.CorruptRecordException:
+            return await self._read_undecodable(ready, max_items)
+        except kafka_errors.KafkaError as error:
+            if is_fenced(error):
+                raise same_name(self._kafka) from error
+            raise broker_error(error, f"reading {self._source.topic}", right="Read") from error
+        except Exception:  # noqa: BLE001 decoding may raise anything: UnicodeDecodeError, zlib, ...
+            return await self._read_undecodable(ready, max_items)
+        reached = await self._reached(ready)
+        now_s = self._clock.now_s()
+        # From here to the return of ``poll`` nothing is awaited: see ``RecordSource.positions``.
+        records = [
+            SourceRecord(
+                Position(record.topic, record.partition, record.offset),
+                record.key,
+                record.value,
+                record.headers,
+                record.timestamp,
+                now_s,
+            )
+            for partition, records in fetched.items()
+            for record in self._fetch_state.accept(partition, ready, records)
+        ]
+        for partition, position in reached.items():
+            self._fetch_state.advance(partition, ready, position)
+        return records
+
+    async def _begin_again(self, error: kafka_errors.OffsetOutOfRangeError) -> None:
+        for partition, offset in error.args[0].items():
+            if not self._fetch_state.is_ready(partition) or self._start_offsets is None:
+                continue
+            epoch = self._fetch_state.epoch(partition)
+            target = await self._start_offsets.instead_of(partition, offset)
+            if target is not None:
+                self._fetch_state.admit(partition, epoch, target)
+            elif not await self._is_another_topic() and self._fetch_state.epoch(partition) == epoch:
+                self._go_back(partition, offset)
+
+    async def _is_another_topic(self) -> bool:
+        if self._watch is None:
+            return False
+        with mapped(f"looking for the topic {self._source.topic}"):
+            return await self._watch.look()
+
+    def _go_back(self, partition: KafkaPartition, offset: int) -> None:
+        """Restart a partition at an earlier offset than the last one read."""
+        if self._membership is not None and self._start_offsets is not None:
+            self._start_offsets.is_beyond_the_end(partition, offset)
+            self._pause([partition])
+            self._membership.begin_again(partition)
+
+    async def _unless_stopped(
+        self, fetch: Coroutine[Any, Any, Mapping[KafkaPartition, list[ConsumerRecord]]]
+    ) -> Mapping[KafkaPartition, list[ConsumerRecord]]:
+        """Await a fetch until a stop or failure; during a rebalance it has no time limit."""
+        fetching = asyncio.ensure_future(fetch)
+        ends = (
+            [self._stopped]
+            if self._membership is None
+            else [self._stopped, self._membership.has_failed]
+        )
+        ending = [asyncio.ensure_future(event.wait()) for event in ends]
+        try:
+            await asyncio.wait([fetching, *ending], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in ending:
+                each.cancel()
+            if not fetching.done():
+                fetching.cancel()
+        return fetching.result() if fetching.done() else {}
+
+    async def _reached(self, ready: Mapping[KafkaPartition, int]) -> dict[KafkaPartition, int]:
+        """Return how far aiokafka read, offsets without records included (markers, aborted ones).
+
+        Only for partitions that did not change since the fetch began: one that was revoked and
+        assigned again has no position until the next poll seeks, and aiokafka would wait for it.
+        """
+        if self._stopped.is_set() or (self._membership and self._membership.failure):
+            return {}
+        return {
+            partition: await self._running.position(partition)
+            for partition in self._assigned(self._fetch_state.positions())
+            if ready.get(partition) == self._fetch_state.epoch(partition)
+        }
+
+    async def _read_undecodable(
+        self, ready: Mapping[KafkaPartition, int], max_items: int
+    ) -> list[SourceRecord]:
+        """Read one fetch of every partition with our own parser; aiokafka continues after it.
+
+        All positions are set again, because those of the other partitions advanced although their
+        records were lost with the exception.
+        """
+        self._pause(list(ready))
+        positions = self._fetch_state.positions()
+        with mapped(f"reading undecodable records of {self._source.topic}"):
+            found = await read_undecodable(
+                await connection_options(self._kafka),
+                {each: positions[each] for each in ready if each in positions},
+                max_bytes=self._kafka.max_partition_fetch_bytes,
+            )
+        now_s = self._clock.now_s()
+        records: list[SourceRecord] = []
+        for partition, parsed in found.items():
+            room = max_items - len(records)
+            accepted = self._fetch_state.accept(partition, ready, parsed.records[:room])
+            if len(parsed.records) <= room:
+                self._fetch_state.advance(partition, ready, parsed.next_offset)
+            records += [record.at(partition, now_s) for record in accepted]
+        self._seek(self._fetch_state.positions())
+        return records

@@ -1,0 +1,4 @@
+"""Observability of a running service: logs, metrics, health, drift.
+
+Imports consumer.core, batching, routing and output.
+"""

@@ -1,0 +1,81 @@
+"""Passes the results of the drift monitor to metrics, log and thresholds."""
+
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from streamlabel.config.settings import DriftSettings
+from streamlabel.consumer.core.ports import Metrics
+from streamlabel.consumer.routing.decision import Decision
+from streamlabel.consumer.routing.drift import DriftMonitor, Shift
+from streamlabel.models.calibration.calibration_file import CalibrationFile
+
+__all__ = ["DriftWatch", "watch_drift"]
+
+_log = structlog.get_logger(__name__)
+
+
+class DriftWatch:
+    """Monitors the decisions of a deployment.
+
+    Args:
+        monitor: evaluates windows.
+        metrics: gets effect and p-value of every feature.
+        on_drift: called at the first window that has drifted, and only then: tightened thresholds
+            remain until an operator restarts the service.
+    """
+
+    def __init__(
+        self, monitor: DriftMonitor, *, metrics: Metrics, on_drift: Callable[[], None] | None
+    ) -> None:
+        self._monitor = monitor
+        self._metrics = metrics
+        self._on_drift = on_drift
+
+    def saw(self, decisions: Iterable[tuple[Decision, int]]) -> None:
+        """Add decisions, each with the length of its text in characters."""
+        for decision, length in decisions:
+            if decision.label is None or decision.confidence is None:
+                continue
+            shifts = self._monitor.add(decision.label, decision.confidence, length)
+            if shifts is not None:
+                self._report(shifts)
+
+    def _report(self, shifts: tuple[Shift, ...]) -> None:
+        for shift in shifts:
+            self._metrics.set("drift_effect", shift.effect, feature=shift.feature)
+            self._metrics.set("drift_p_value", shift.p_value, feature=shift.feature)
+        drifted = [shift.feature for shift in shifts if shift.has_drifted]
+        self._metrics.set("drifting", float(bool(drifted)))
+        effects = {f"{shift.feature}_effect": round(shift.effect, 4) for shift in shifts}
+        if not drifted:
+            _log.info("drift_window", **effects)
+            return
+        _log.warning("traffic_drifted", features=drifted, tightens=bool(self._on_drift), **effects)
+        if self._on_drift is not None:
+            self._on_drift()
+            self._on_drift = None
+
+
+def watch_drift(
+    calibration: CalibrationFile | None,
+    settings: DriftSettings,
+    *,
+    metrics: Metrics,
+    tighten: Callable[[float], None],
+) -> DriftWatch | None:
+    """Return the drift watch for the settings; None if drift detection is off.
+
+    Blocks for as long as importing scipy takes.
+
+    Raises:
+        ConfigError: scipy is missing.
+    """
+    if calibration is None or calibration.reference is None or settings.window_items == 0:
+        return None
+    step = settings.tighten
+    return DriftWatch(
+        DriftMonitor(calibration.reference, settings),
+        metrics=metrics,
+        on_drift=(lambda: tighten(step)) if step else None,
+    )

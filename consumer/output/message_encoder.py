@@ -1,0 +1,212 @@
+"""Encodes labels and reviews as ``schemas`` and docs/records.md describe them.
+
+Does not use pydantic, because it runs for every record. A test validates every encoded message.
+"""
+
+from bisect import bisect_right
+from datetime import UTC, datetime
+from functools import lru_cache
+from heapq import nlargest
+from operator import attrgetter
+from typing import Any
+
+import orjson
+
+from streamlabel.consumer.core.ports import Outbound
+from streamlabel.consumer.core.records import TextRecord
+from streamlabel.consumer.output.dead_letters import dead_letter
+from streamlabel.consumer.output.headers import forwarded
+from streamlabel.consumer.output.timings import Timings
+from streamlabel.consumer.routing.decision import Decision
+from streamlabel.models.core.classifier import ModelIdentity, Prediction
+from streamlabel.models.core.labels import LabelSet
+
+__all__ = ["MessageEncoder", "dead_letter"]
+
+# Only some back ends provide these; otherwise they are left out of the message.
+_DOUBTS = (
+    "off_label_mass",
+    "argmax_is_label",
+    "first_token_probability",
+    "off_label_token",
+    "sum_error",
+    "unknown_share",
+)
+_doubts_of = attrgetter(*_DOUBTS)
+_NO_DOUBTS = (None,) * len(_DOUBTS)
+_NO_HEADERS = forwarded(())
+
+
+class MessageEncoder:
+    """Encodes results of one model under one label set, as JSON. Implements ``ValueEncoder``.
+
+    Args:
+        calibration_id: of the calibration behind the confidences, if there is one.
+        task: its name, if the stream has several.
+        top: the number of most probable labels to write probabilities of; None: all.
+    """
+
+    def __init__(
+        self,
+        *,
+        labels: LabelSet,
+        model: ModelIdentity,
+        calibration_id: str | None = None,
+        task: str | None = None,
+        top: int | None = None,
+    ) -> None:
+        self._top = None if top is None or top >= len(labels) else top
+        self._names = labels.names
+        self._has_several = labels.problem_type == "multi_label"
+        self._task = {} if task is None else {"task": task}
+        self._about = {
+            "name": model.name,
+            "backend": model.backend,
+            "device": model.device,
+            "digest": model.digest,
+            "prompt_version": model.prompt_version,
+            "calibration_id": calibration_id,
+        }
+        self._models: dict[str | None, orjson.Fragment] = {}  # by thresholds, as written
+
+    async def prefetch(self) -> None:
+        """Fetch nothing: JSON needs no schema."""
+
+    def label(
+        self,
+        record: TextRecord,
+        prediction: Prediction,
+        decision: Decision,
+        timings: Timings,
+        *,
+        topic: str,
+    ) -> Outbound:
+        """Return the record for the labels topic; the text is not in it."""
+        message = self._message(record, prediction, decision, timings)
+        return _outbound(record, topic, message)
+
+    def review(
+        self,
+        record: TextRecord,
+        prediction: Prediction,
+        decision: Decision,
+        timings: Timings,
+        *,
+        topic: str,
+        limit_bytes: int,
+    ) -> Outbound:
+        """Return the record for the review topic.
+
+        A text that does not fit into ``limit_bytes`` is shortened and flagged, so that it can still
+        be reviewed. The result is too large only if not a single character would fit.
+        """
+        message = self._message(record, prediction, decision, timings)
+        message["schema"] = "streamlabel.review/v1"
+        message["threshold"] = decision.threshold
+        if decision.prediction_set is not None:
+            message["prediction_set"] = decision.prediction_set
+        message["text"] = record.text
+        outbound = _outbound(record, topic, message)
+        excess_bytes = outbound.size_bytes - limit_bytes
+        if excess_bytes <= 0:
+            return outbound
+        message["text_truncated"] = True
+        excess_bytes += len(b',"text_truncated":true')
+        room_bytes = len(orjson.dumps(record.text)) - excess_bytes
+        message["text"] = _shortened(record.text, room_bytes)
+        return _outbound(record, topic, message) if message["text"] else outbound
+
+    def _message(
+        self, record: TextRecord, prediction: Prediction, decision: Decision, timings: Timings
+    ) -> dict[str, Any]:
+        source = record.source
+        topic, partition, offset = source.position
+        set_id = decision.threshold_set_id
+        probabilities = decision.probabilities
+        kept = self._kept(probabilities or prediction.probabilities)
+        message: dict[str, Any] = {
+            "schema": "streamlabel.label/v1",
+            "id": record.id,
+            **self._task,
+            "label": decision.label,
+            "confidence": decision.confidence,
+            "probabilities": self._by_label(probabilities, kept),
+            "margin": decision.margin,
+            "route": decision.route,
+            "reasons": decision.reasons,
+            "truncated": prediction.truncated,
+            "model": self._models.get(set_id) or self._model(set_id),
+            "source": {
+                "topic": topic,
+                "partition": partition,
+                "offset": offset,
+                "timestamp_ms": source.timestamp_ms,
+            },
+            "metadata": None if record.metadata is None else orjson.Fragment(record.metadata),
+            "processed_at": _rfc3339(timings.processed_at_ms),
+            "timings_ms": {
+                "queue": round(timings.queue_ms, 3),
+                "inference": round(timings.inference_ms, 3),
+            },
+        }
+        if self._has_several:
+            message["labels"] = decision.labels
+        if probabilities != prediction.probabilities:
+            message["raw_probabilities"] = self._by_label(prediction.probabilities, kept)
+        if kept is not None:
+            message["probabilities_left_out"] = len(self._names) - len(kept)
+        if decision.audit_probability is not None:
+            message["audit_probability"] = decision.audit_probability
+        doubts = _doubts_of(prediction)
+        if doubts != _NO_DOUBTS:
+            known = zip(_DOUBTS, doubts, strict=True)
+            message.update((name, doubt) for name, doubt in known if doubt is not None)
+        if record.metadata_dropped:
+            message["metadata_dropped"] = True
+        if timings.cached:
+            message["cached"] = True
+        return message
+
+    def _model(self, threshold_set_id: str | None) -> orjson.Fragment:
+        about = {**self._about, "threshold_set_id": threshold_set_id}
+        written = self._models[threshold_set_id] = orjson.Fragment(orjson.dumps(about))
+        return written
+
+    def _kept(self, probabilities: tuple[float, ...] | None) -> list[int] | None:
+        """Return which labels are written, most probable first; None: all."""
+        if self._top is None or probabilities is None:
+            return None
+        return nlargest(self._top, range(len(probabilities)), key=probabilities.__getitem__)
+
+    def _by_label(
+        self, probabilities: tuple[float, ...] | None, kept: list[int] | None
+    ) -> dict[str, float] | None:
+        if probabilities is None:
+            return None
+        if kept is not None:
+            return {self._names[label]: probabilities[label] for label in kept}
+        return dict(zip(self._names, probabilities, strict=True))
+
+
+def _outbound(record: TextRecord, topic: str, message: dict[str, Any]) -> Outbound:
+    source = record.source
+    headers = forwarded(source.headers) if source.headers else _NO_HEADERS
+    return Outbound(topic, source.key, orjson.dumps(message), headers, source.position)
+
+
+def _shortened(text: str, room_bytes: int) -> str:
+    """Return the longest beginning of ``text`` whose JSON, quotes included, fits."""
+    # Every character takes a byte at least, so no more of them than bytes can fit.
+    lengths = range(min(len(text), max(room_bytes, 0)) + 1)
+    fitting = bisect_right(lengths, room_bytes, key=lambda n: len(orjson.dumps(text[:n])))
+    return text[: max(fitting - 1, 0)]
+
+
+def _rfc3339(epoch_ms: int) -> str:
+    second, ms = divmod(epoch_ms, 1000)
+    return f"{_second(second)}.{ms:03d}Z"
+
+
+@lru_cache(maxsize=4)  # the records of one second share it
+def _second(epoch_s: int) -> str:
+    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")

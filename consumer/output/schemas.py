@@ -1,0 +1,178 @@
+"""The outputs as data types, for readers of the topics and for the JSON Schemas in docs/schemas.
+
+Version 1 remains compatible: fields may be added, so readers must ignore unknown ones; none is
+removed and none changes its meaning. Fields without a default are always present, null if unknown;
+fields with a default are omitted where they do not apply.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from streamlabel.consumer.decode.json_fields import METADATA_LIMIT_BYTES
+from streamlabel.consumer.routing.decision import ReviewReason, Route
+
+__all__ = [
+    "LabelMessage",
+    "ModelPart",
+    "ReviewMessage",
+    "SourcePart",
+    "TimingsPart",
+    "files",
+    "schemas",
+]
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", protected_namespaces=())
+
+
+class ModelPart(_Part):
+    """The model, calibration and thresholds that produced this result."""
+
+    name: str = Field(description="Last part of the model's folder, or its hub id.")
+    backend: str = Field(description="Back end, for example encoder, vllm or remote.")
+    device: str = Field(description="Device of the model, for example cpu or cuda:0.")
+    digest: str = Field(description="Digest of weights, tokenizer and label names.")
+    prompt_version: str | None = Field(description="LLM: version of prompt and label tokens.")
+    calibration_id: str | None = Field(description="Id of the calibration of the confidences.")
+    threshold_set_id: str | None = Field(description="Id of the thresholds for the routes.")
+
+
+class SourcePart(_Part):
+    """The position of the input record."""
+
+    topic: str
+    partition: int = Field(ge=0)
+    offset: int = Field(ge=0)
+    timestamp_ms: int = Field(description="Kafka's timestamp of the input record, epoch ms.")
+
+
+class TimingsPart(_Part):
+    """Durations in milliseconds."""
+
+    queue: float = Field(ge=0, description="From reading the record to the start of its batch.")
+    inference: float = Field(ge=0, description="Duration of its batch.")
+
+
+class LabelMessage(_Part):
+    """One classified text, on the labels topic. The text itself is not in it."""
+
+    schema_: Literal["streamlabel.label/v1"] = Field(alias="schema")
+    id: str = Field(description="The record's own id, else topic-partition-offset.", min_length=1)
+    label: str | None = Field(description="The most probable label; null without an answer.")
+    confidence: Probability | None = Field(
+        description="Probability of the label; of the least certain yes or no in a multi-label"
+        " task. Null without an answer."
+    )
+    probabilities: dict[str, Probability] | None = Field(
+        description="By label, calibrated where a calibration is loaded. Null without an answer."
+    )
+    margin: Probability | None = Field(
+        description="Difference to the second most probable label; null in a multi-label task."
+    )
+    route: Route = Field(description="copy: the same result is on the review topic too.")
+    reasons: list[ReviewReason] = Field(description="Reasons for review; empty without review.")
+    truncated: bool = Field(description="The model did not see all of the text.")
+    model: ModelPart
+    source: SourcePart
+    metadata: JsonValue = Field(description="Unchanged from the input; null if there was none.")
+    processed_at: str = Field(
+        description="RFC 3339, UTC.",
+        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$",
+        json_schema_extra={"format": "date-time"},
+    )
+    timings_ms: TimingsPart
+    task: str | None = Field(None, description="Name of the task, if the stream has several.")
+    labels: list[str] | None = Field(
+        None, description="Multi-label task: all labels decided on; may be empty."
+    )
+    raw_probabilities: dict[str, Probability] | None = Field(
+        None, description="By label, before calibration, if they differ."
+    )
+    probabilities_left_out: int | None = Field(
+        None,
+        gt=0,
+        description="With output.probabilities: number of labels, the least probable ones, that are"
+        " not in probabilities.",
+    )
+    prediction_set: list[str] | None = Field(
+        None, description="Labels that contain the true one at the calibration's coverage rate."
+    )
+    audit_probability: Probability | None = Field(
+        None, description="With reason audit: probability of selection for the audit."
+    )
+    off_label_mass: Probability | None = Field(
+        None, description="LLM: probability of tokens outside the label set."
+    )
+    argmax_is_label: bool | None = Field(
+        None, description="LLM: whether the most probable first token belongs to a label."
+    )
+    first_token_probability: Probability | None = Field(
+        None, description="LLM: probability of the first generated token."
+    )
+    off_label_token: str | None = Field(
+        None, description="LLM: the first token if it is not a label."
+    )
+    sum_error: float | None = Field(
+        None, description="Prompted LLM: difference of the sum of its scores from 100."
+    )
+    unknown_share: Probability | None = Field(
+        None,
+        description="Fraction of unknown tokens among those of visible characters; absent if the"
+        " tokenizer has no unknown token, for example with a fallback to bytes.",
+    )
+    metadata_dropped: bool = Field(
+        False,
+        description=f"There was metadata, over {METADATA_LIMIT_BYTES} bytes or too deeply nested.",
+    )
+    cached: bool = Field(
+        False,
+        description="The result of an identical text, computed for another record; see repeats.",
+    )
+
+
+class ReviewMessage(LabelMessage):
+    """One text for review: the fields of a label, the text, and the threshold."""
+
+    schema_: Literal["streamlabel.review/v1"] = Field(alias="schema")  # type: ignore[assignment]  # narrower on purpose
+    threshold: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        description="Threshold of the confidence; null without an answer."
+    )
+    text: str = Field(description="The text, unchanged.", min_length=1)
+    text_truncated: bool = Field(
+        False, description="Only the beginning of the text: the topic accepts no larger record."
+    )
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Return the JSON Schemas of our outputs, by file name without its suffix."""
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {
+        "label": dialect | LabelMessage.model_json_schema(),
+        "review": dialect | ReviewMessage.model_json_schema(),
+    }
+
+
+def files() -> dict[str, str]:
+    """Return every generated file, by its path in the tree; ``scripts/generate`` writes them."""
+    return {
+        f"docs/schemas/{name}.json": json.dumps(schema, indent=2) + "\n"
+        for name, schema in schemas().items()
+    }
+
+
+def _write(root: Path) -> None:
+    for name, content in files().items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _write(Path(sys.argv[1]))

@@ -1,0 +1,75 @@
+"""The unit of work between pipeline and models: a record, its place, and its results."""
+
+from dataclasses import dataclass, field
+
+from streamlabel.consumer.core.records import TextRecord
+from streamlabel.consumer.delivery.offset_tracker import Slot
+from streamlabel.consumer.delivery.partition_delivery import PartitionDelivery
+from streamlabel.consumer.output.outcome import Outcome
+from streamlabel.consumer.output.timings import Timings
+from streamlabel.consumer.plans.deployment import Deployment
+from streamlabel.consumer.routing.decision import Decision
+from streamlabel.errors import RecordError
+from streamlabel.models.core.classifier import Prediction
+from streamlabel.models.core.values import value
+
+__all__ = ["Classified", "Job", "NotClassified", "Reading", "Result"]
+
+
+@value
+class Classified:
+    """The result of a deployment for a record."""
+
+    deployment: Deployment
+    prediction: Prediction
+    decision: Decision
+    timings: Timings
+
+
+@value
+class NotClassified:
+    """Why a deployment has no result for a record."""
+
+    deployment: Deployment
+    error: RecordError
+
+
+Result = Classified | NotClassified
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A text that is being classified.
+
+    Attributes:
+        record: the text, and the record it was read from.
+        delivery: of its partition; determines whether the outcome is still needed.
+        slot: its place in the order of the partition.
+        results: the results so far, by the id of the deployment.
+    """
+
+    record: TextRecord
+    delivery: PartitionDelivery
+    slot: Slot[Outcome]
+    results: dict[str, Result] = field(default_factory=dict)
+
+    def is_wanted(self) -> bool:
+        """Return whether its partition is still ours; if not, the new owner reads the record."""
+        return not self.delivery.closed
+
+
+class Reading(list[Job]):
+    """The jobs that wait for what a model says about a text: several if their texts are equal.
+
+    A list, because one is made for every record.
+
+    Attributes:
+        text: as the model reads it.
+    """
+
+    __slots__ = ("text",)
+    text: str
+
+    def is_wanted(self) -> bool:
+        """Return whether the partition of one of its jobs is still assigned; once False, always."""
+        return any(job.is_wanted() for job in self)

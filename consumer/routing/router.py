@@ -1,0 +1,231 @@
+"""Decides the route of a prediction: labels, review, or both. Pure.
+
+The confidence is the probability of the predicted label. In a multi-label task every label is a
+separate decision (yes from 0.5 on), and the confidence is that of the least certain one.
+With a calibration the probabilities are the calibrated ones, and so are the thresholds.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from streamlabel.config.settings import RoutingSettings
+from streamlabel.consumer.routing.decision import Decision, Route
+from streamlabel.errors import ConfigError
+from streamlabel.models.calibration.calibration import Calibration
+from streamlabel.models.calibration.calibration_file import CalibrationFile
+from streamlabel.models.calibration.prediction_sets import prediction_set
+from streamlabel.models.core.classifier import Prediction
+from streamlabel.models.core.labels import LabelSet
+
+__all__ = ["AuditSample", "RoutingPolicy", "routing_policy"]
+
+_HASHES = 2**64
+
+
+class AuditSample:
+    """The audit: a random sample of the accepted records that is also reviewed.
+
+    Review shows errors of uncertain records only. The audit sample is the only unbiased estimate of
+    the error rate of accepted ones, and later calibrations can use it (with weight 1 /
+    probability). Draws by a hash of the record's id: a record that is read again gets the same
+    result.
+
+    Args:
+        share: in (0, 1].
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._limit = share * _HASHES
+
+    def draws(self, record_id: str) -> bool:
+        """Return whether this record is in the sample."""
+        # ids are input and may contain lone surrogates
+        name = b"audit" + record_id.encode("utf-8", "surrogatepass")
+        return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest()) < self._limit
+
+    def applied(self, decision: Decision, record_id: str) -> Decision:
+        """Return the decision; an accepted one that is drawn becomes a copy to review."""
+        if decision.route != "label" or not self.draws(record_id):
+            return decision
+        return replace(decision, route="copy", reasons=("audit",), audit_probability=self._share)
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingPolicy:
+    """Calibration, thresholds, margins, signs of doubt of the model, and the audit. Immutable.
+
+    Attributes:
+        labels: of the model.
+        settings: margins, and which signs of doubt count.
+        thresholds: in the order of the labels; above 1: never accepted.
+        calibration: None: the model's probabilities are published unchanged.
+        limits: of prediction sets, in the order of the labels; empty: none are made.
+        calibration_id: None without a calibration.
+        threshold_set_id: of ``thresholds``; None without a calibration.
+        loosened: labels whose threshold in the settings is below that of the calibration.
+        audit: selects accepted records for the audit sample; None: there is none.
+    """
+
+    labels: LabelSet
+    settings: RoutingSettings
+    thresholds: tuple[float, ...]
+    calibration: Calibration | None = None
+    limits: tuple[float, ...] = ()
+    calibration_id: str | None = None
+    threshold_set_id: str | None = None
+    loosened: tuple[str, ...] = ()
+    audit: AuditSample | None = None
+
+    def decide(self, prediction: Prediction, record_id: str) -> Decision:
+        """Return the route of a record: that of ``choose``, unless the audit draws it."""
+        decision = self.choose(prediction)
+        return decision if self.audit is None else self.audit.applied(decision, record_id)
+
+    def choose(self, prediction: Prediction) -> Decision:
+        """Return the route with every reason for it, in a fixed order."""
+        probabilities = prediction.probabilities
+        if self.calibration is not None:
+            probabilities = self.calibration.probabilities(prediction)
+        reasons = list(prediction.review_reasons)
+        if self._is_unreadable(prediction):
+            reasons.append("unreadable")
+        if probabilities is None:
+            return Decision(
+                "review", None, (), None, None, None, tuple(reasons),
+                threshold_set_id=self.threshold_set_id,
+            )  # fmt: skip
+        self._add_model_doubts(prediction, reasons)
+        if self.labels.problem_type == "multi_label":
+            return self._choose_several(probabilities, reasons)
+        return self._choose_one(probabilities, reasons)
+
+    def tightened(self, step: float) -> "RoutingPolicy":
+        """Return the policy with thresholds moved towards 1 by the fraction ``step``, in [0, 1)."""
+        thresholds = tuple(t if t > 1 else 1 - (1 - t) * (1 - step) for t in self.thresholds)
+        set_id = _thresholds_id(dict(zip(self.labels.names, thresholds, strict=True)))
+        return replace(self, thresholds=thresholds, threshold_set_id=set_id)
+
+    def _is_unreadable(self, prediction: Prediction) -> bool:
+        share = prediction.unknown_share
+        if share is not None and share > self.settings.max_unknown_share:
+            return True
+        return prediction.is_unreadable and self.settings.review_unreadable
+
+    def _add_model_doubts(self, prediction: Prediction, reasons: list[str]) -> None:
+        mass = prediction.off_label_mass
+        is_off = mass is not None and mass > self.settings.max_off_label_mass
+        if (is_off or prediction.argmax_is_label is False) and "off_label" not in reasons:
+            reasons.append("off_label")
+        is_cut = prediction.truncated and self.settings.review_truncated
+        if is_cut and "truncated" not in reasons:
+            reasons.append("truncated")
+
+    def _choose_one(self, probabilities: tuple[float, ...], reasons: list[str]) -> Decision:
+        second, confidence = (0.0, *sorted(probabilities))[-2:]
+        chosen = probabilities.index(confidence)
+        margin = confidence - second
+        threshold = self.thresholds[chosen]
+        if confidence < threshold:
+            reasons.append("low_confidence")
+        if margin < self.settings.margin:
+            reasons.append("low_margin")
+        name = self.labels.names[chosen]
+        return Decision(
+            self._route(reasons),
+            name,
+            (name,),
+            confidence,
+            margin,
+            min(threshold, 1.0),
+            tuple(reasons),
+            probabilities,
+            self._short_list(probabilities) if reasons else None,
+            threshold_set_id=self.threshold_set_id,
+        )
+
+    def _short_list(self, probabilities: tuple[float, ...]) -> tuple[str, ...] | None:
+        if not self.limits:
+            return None
+        names = self.labels.names
+        return tuple(names[label] for label in prediction_set(probabilities, self.limits))
+
+    def _choose_several(self, probabilities: tuple[float, ...], reasons: list[str]) -> Decision:
+        sureness = [max(p, 1 - p) for p in probabilities]
+        slack = [sure - limit for sure, limit in zip(sureness, self.thresholds, strict=True)]
+        worst = slack.index(min(slack))
+        if slack[worst] < 0:
+            reasons.append("low_confidence")
+        chosen = tuple(
+            name for name, p in zip(self.labels.names, probabilities, strict=True) if p >= 0.5
+        )
+        best = self.labels.names[probabilities.index(max(probabilities))]
+        threshold = self.thresholds[worst]
+        return Decision(
+            self._route(reasons),
+            best,
+            chosen,
+            sureness[worst],
+            None,
+            min(threshold, 1.0),
+            tuple(reasons),
+            probabilities,
+            threshold_set_id=self.threshold_set_id,
+        )
+
+    def _route(self, reasons: list[str]) -> Route:
+        if not reasons:
+            return "label"
+        return "copy" if self.settings.review == "copy" else "review"
+
+
+def routing_policy(
+    labels: LabelSet, settings: RoutingSettings, *, calibration: CalibrationFile | None = None
+) -> RoutingPolicy:
+    """Return the policy of the settings.
+
+    Args:
+        labels: of the model.
+        settings: of its routing.
+        calibration: the file that they name, read; None: there is none.
+
+    Raises:
+        ConfigError: a threshold names a label that the model does not have.
+    """
+    unknown = sorted(set(settings.thresholds) - set(labels.names))
+    if unknown:
+        raise ConfigError(
+            f"routing.thresholds: {', '.join(unknown)}: unknown label; the labels of the model are"
+            f" {labels.listed}"
+        )
+    own = dict.fromkeys(labels.names, settings.threshold)
+    proven = {} if calibration is None else calibration.limits
+    named = own | proven | settings.thresholds
+    policy = RoutingPolicy(
+        labels,
+        settings,
+        thresholds=tuple(named[name] for name in labels.names),
+        loosened=tuple(name for name in proven if named[name] < proven[name]),
+        audit=AuditSample(settings.audit_share) if settings.audit_share else None,
+    )
+    if calibration is None:
+        return policy
+    limits: tuple[float, ...] = ()
+    if calibration.conformal is not None and labels.problem_type == "single_label":
+        limits = tuple(calibration.conformal.limits[name] for name in labels.names)
+    mapping = calibration.calibration
+    return replace(
+        policy,
+        calibration=None if mapping.is_identity else mapping,
+        limits=limits,
+        calibration_id=calibration.id,
+        threshold_set_id=(
+            calibration.threshold_set_id if named == proven else _thresholds_id(named)
+        ),
+    )
+
+
+def _thresholds_id(named: Mapping[str, float]) -> str:
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""A back end and a format for Streamlabel, as an example of both."""

@@ -1,0 +1,218 @@
+"""Loads the tokenizer and the model of an encoder, and checks that they fit each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from streamlabel.config.model import EncoderSettings
+from streamlabel.errors import InferenceError, ModelLoadError
+from streamlabel.models.core.labels import LabelSet
+from streamlabel.models.core.probabilities import Floats
+from streamlabel.models.devices.device import Device, device_errors, fastest_precision
+from streamlabel.models.encoder.independence import company_rows, describe, settle_padding
+from streamlabel.models.encoder.packed_weights import load_packed
+from streamlabel.models.encoder.padded import PaddedForward, Padding
+from streamlabel.models.encoder.precision import Precision, choose_precision, probe_rows
+from streamlabel.models.encoder.pretrained import load_padded, load_tokenizer
+from streamlabel.models.files.checkpoint import Checkpoint
+from streamlabel.models.files.row_limit import probe_row, table_limit, try_row
+from streamlabel.models.files.tokenizer_file import read_tokenizer
+from streamlabel.models.tokens.long_texts import LongTextPolicy
+from streamlabel.models.tokens.rows import Forward, RowBuilder, Rows
+from streamlabel.models.tokens.text_tokenizer import TextTokenizer, special_tokens
+from streamlabel.models.tokens.token_types import TokenTypes, read_token_types
+
+__all__ = ["Words", "build_rows", "faster_ways", "load_forward", "load_words"]
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The tokenizer of a model.
+
+    Attributes:
+        backend: a ``tokenizers.Tokenizer`` that neither pads nor truncates.
+        before: special tokens in front of every row.
+        after: special tokens behind every row.
+        types: its token types; None if it has none.
+    """
+
+    backend: Any
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    types: TokenTypes | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of tokens in the vocabulary."""
+        return int(self.backend.get_vocab_size())
+
+    @property
+    def ordinary(self) -> int:
+        """The id of a token of ordinary text; the ends of a vocabulary may hold special tokens."""
+        return self.some(1)[0]
+
+    def some(self, count: int) -> list[int]:
+        """Return ``count`` token ids that stand for text."""
+        special = {*self.before, *self.after, *self.backend.get_added_tokens_decoder()}
+        middle = self.count // 2
+        numbers = [n for n in range(middle, middle + count + len(special)) if n < self.count]
+        usable = [n for n in chain(numbers, range(self.count)) if n not in special]
+        return usable[:count] or [middle]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedForward:
+    """A model that was loaded and tried.
+
+    Attributes:
+        forward: computes the logits.
+        way: the precision in which it computes.
+        max_tokens: the longest row it accepts.
+        company: how predictions are kept independent of the other texts of a batch.
+    """
+
+    forward: Forward
+    way: Precision
+    max_tokens: int
+    company: str
+
+
+def load_forward(
+    checkpoint: Checkpoint,
+    settings: EncoderSettings,
+    device: Device,
+    words: Words,
+    labels: LabelSet,
+) -> LoadedForward:
+    """Return the model after the checks at load."""
+    positions: list[int | None] = []
+    companies: dict[Precision, str] = {}
+
+    def proved(way: Precision) -> Forward:
+        forward = _load(checkpoint, device, way, words)
+        positions.append(_prove(forward, words, labels, device))
+        rows = company_rows(words.some(64), words.before, words.after, limit=positions[0])
+        companies[way] = _settle(forward, rows, way, labels, device)
+        return forward
+
+    if settings.dtype != "auto":
+        # The setting is used without a test; the first layer, whose rounding costs most precision,
+        # stays in float32.
+        is_half = settings.dtype != "float32"
+        way = Precision(settings.dtype, exact_layers=int(is_half and device.kind == "cpu"))
+        forward = proved(way)
+    else:
+        probes = probe_rows(words.count, words.before, words.after)
+        forward, way = choose_precision(proved, faster_ways(device), probes, labels.problem_type)
+    max_tokens = checkpoint.max_tokens(
+        settings, positions=positions[0] or checkpoint.stated_positions()
+    )
+    longest = probe_row(words.before, words.after, token=words.ordinary, length=max_tokens)
+    weight_bytes = checkpoint.weights().size_bytes
+    try_row(forward.logits, longest, device=device, weight_bytes=weight_bytes)
+    return LoadedForward(forward, way, max_tokens, companies[way])
+
+
+def faster_ways(device: Device) -> Sequence[Precision]:
+    """Return the precisions that are faster than float32 on this device, the fastest first."""
+    if device.kind != "cpu":
+        return (Precision("bfloat16"),)
+    if fastest_precision() != "bfloat16":
+        return ()
+    return (Precision("bfloat16"), Precision("bfloat16", exact_layers=1))
+
+
+def load_words(checkpoint: Checkpoint) -> Words:
+    """Return the tokenizer.
+
+    Raises:
+        ModelLoadError: it is incomplete or not the model's.
+    """
+    plain = read_tokenizer(checkpoint)
+    backend, gives_types = (plain, True) if plain else load_tokenizer(checkpoint)
+    numbers = backend.get_vocab(with_added_tokens=True).values()
+    checkpoint.refuse_other_vocabulary(max(numbers, default=-1) + 1)
+    before, after = special_tokens(backend)
+    types = read_token_types(backend, before=len(before), after=len(after))
+    return Words(backend, tuple(before), tuple(after), types if gives_types else None)
+
+
+def build_rows(words: Words, settings: EncoderSettings, max_tokens: int) -> RowBuilder:
+    """Return a builder of rows of at most ``max_tokens`` tokens."""
+    policy = LongTextPolicy(
+        capacity_tokens=max_tokens - len(words.before) - len(words.after),
+        long_text=settings.long_text,
+        overlap_tokens=settings.window_stride_tokens,
+        max_windows=settings.max_windows,
+    )
+    tokenizer = TextTokenizer(words.backend, limit_tokens=policy.limit_tokens)
+    return RowBuilder(tokenizer, words.before, words.after, policy)
+
+
+def _load(checkpoint: Checkpoint, device: Device, way: Precision, words: Words) -> Forward:
+    # The packed model adds token type 0 to every token.
+    is_plain = words.types is None or words.types.are_all_zero
+    packed = load_packed(checkpoint, device, way) if is_plain else None
+    return packed or load_padded(checkpoint, device, dtype=way.dtype, types=words.types)
+
+
+def _settle(forward: Forward, rows: Rows, way: Precision, labels: LabelSet, device: Device) -> str:
+    """Choose padding with which batching changes no prediction, and return a description."""
+
+    def alone(rows: Rows) -> Floats:
+        with device_errors(device):
+            return forward.logits(rows)
+
+    def together(rows: Rows, padding: Padding) -> Floats:
+        with device_errors(device):
+            if isinstance(forward, PaddedForward):
+                return forward.together(rows, padding)
+            return forward.logits(rows)
+
+    is_padded = isinstance(forward, PaddedForward)
+    padding, moved = settle_padding(
+        alone,
+        together,
+        rows,
+        # A packed model gets rows of all lengths in any case.
+        sides=("right", "left") if is_padded else ("right",),
+        dtype=way.dtype,
+        problem_type=labels.problem_type,
+    )
+    if isinstance(forward, PaddedForward):
+        forward.padding = padding
+        return describe(padding, moved)
+    if padding == "none":
+        raise ModelLoadError(
+            "model.path: packed rows change each other's logits. This is a bug; report it with the"
+            " model's config.json"
+        )
+    return f"packed; in a batch a probability changes by {moved:.0e} at most"
+
+
+def _prove(forward: Forward, words: Words, labels: LabelSet, device: Device) -> int | None:
+    """Classify a short row, so that a broken model fails at start and the first batch is warm.
+
+    Returns:
+        The longest row that the model's table of positions allows; None if it has none.
+    """
+    seen: list[tuple[int, ...]] = []
+
+    def compute(rows: Rows) -> None:
+        with device_errors(device):
+            seen.append(forward.logits(rows).shape)
+
+    try:
+        limit = table_limit(compute, words.before, words.after, token=words.ordinary)
+    except InferenceError as error:
+        raise ModelLoadError(
+            f"model.path: the model fails on its first text ({error}); its files do not agree with"
+            " its config.json"
+        ) from error
+    if seen[0] != (1, len(labels)):
+        raise ModelLoadError(
+            f"model.path: the model has {seen[0][-1]} outputs and its config.json"
+            f" {len(labels)} labels; name a model whose two agree"
+        )
+    return limit

@@ -1,0 +1,119 @@
+"""Runs any transformers sequence classifier on rows of different lengths, by padding them."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlabel.models.tokens.rows import Rows
+from streamlabel.models.tokens.token_types import TokenTypes
+
+__all__ = ["PaddedForward", "Padding", "filled", "plan_groups"]
+
+# Side of the padding; "none": only rows of the same length are computed together.
+Padding = Literal["right", "left", "none"]
+
+# Fixed cost of one call of the model, in padded tokens that could be computed in the same time: low
+# on a CPU, high on devices where each kernel is launched separately.
+CALL_TOKENS = {"cpu": 64, "cuda": 2048, "npu": 2048}
+
+
+class PaddedForward:
+    """Works for every architecture: rows are padded to the longest of their group.
+
+    Args:
+        model: a transformers sequence classifier in eval mode, on its device.
+        device: name of that device.
+        pad_id: padding token; masked.
+        types: token types for the model; None if it has none.
+
+    Attributes:
+        padding: side of the padding; a check at load finds the side that changes no prediction.
+    """
+
+    def __init__(
+        self,
+        model: Any,  # noqa: ANN401 untyped library
+        *,
+        device: str,
+        pad_id: int,
+        types: TokenTypes | None,
+    ) -> None:
+        self._model = model
+        self._device = device
+        self._pad_id = pad_id
+        self._types = types
+        self._call_tokens = CALL_TOKENS[device.partition(":")[0]]
+        self.padding: Padding = "right"
+
+    def logits(self, rows: Rows) -> NDArray[np.float32]:
+        """Return logits (R, K) in the order of ``rows``."""
+        import torch
+
+        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+        call_tokens = 0 if self.padding == "none" else self._call_tokens
+        groups = plan_groups([len(rows[i]) for i in order], call_tokens=call_tokens)
+        with torch.inference_mode():
+            # Results stay on the device until the last group is launched, so that no group waits
+            # for a copy.
+            parts = [
+                self._run([rows[i] for i in order[start:end]], self.padding)
+                for start, end in groups
+            ]
+            sorted_logits = torch.cat(parts).float().cpu().numpy()  # (R, K)
+        logits = np.empty_like(sorted_logits)
+        logits[order] = sorted_logits
+        return logits
+
+    def together(self, rows: Rows, padding: Padding) -> NDArray[np.float32]:
+        """Return logits (R, K) of rows in one call with this padding; for the check at load."""
+        import torch
+
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = self._run(rows, padding).float().cpu().numpy()
+        return logits
+
+    def _run(self, rows: Rows, padding: Padding) -> Any:  # noqa: ANN401 a tensor; torch is not imported here
+        import torch
+
+        lengths = np.array([len(row) for row in rows])
+        mask = filled(lengths, padding)  # (B, T)
+        ids = np.full(mask.shape, self._pad_id, dtype=np.int64)
+        ids[mask] = np.concatenate(rows)
+        inputs = {
+            "input_ids": torch.from_numpy(ids).to(self._device),
+            "attention_mask": torch.from_numpy(mask.astype(np.int64)).to(self._device),
+        }
+        if self._types is not None:
+            types = np.zeros(mask.shape, dtype=np.int64)
+            types[mask] = np.concatenate([self._types.of_row(length) for length in lengths])
+            inputs["token_type_ids"] = torch.from_numpy(types).to(self._device)
+        return self._model(**inputs).logits  # (B, K)
+
+
+def filled(lengths: NDArray[np.integer], padding: Padding) -> NDArray[np.bool_]:
+    """Return the mask (B, T) of rows of these lengths: True for tokens, False for padding."""
+    longest = int(lengths.max())
+    if padding == "left":
+        return np.asarray(np.arange(longest) >= longest - lengths[:, None])
+    return np.asarray(np.arange(longest) < lengths[:, None])
+
+
+def plan_groups(lengths: Sequence[int], *, call_tokens: int) -> list[tuple[int, int]]:
+    """Return [start, end) of the groups of rows that are computed in one call.
+
+    Args:
+        lengths: of the rows, longest first.
+        call_tokens: cost of a call, in tokens; a group ends before its padding costs more.
+    """
+    groups: list[tuple[int, int]] = []
+    start, padding = 0, 0
+    for i, length in enumerate(lengths):
+        padding += lengths[start] - length
+        if padding > call_tokens:
+            groups.append((start, i))
+            start, padding = i, 0
+    if lengths:
+        groups.append((start, len(lengths)))
+    return groups

@@ -1,0 +1,4 @@
+"""Model folders: their files, whether the model can be used, and its identity.
+
+Imports models.core.
+"""

@@ -1,0 +1,108 @@
+"""Builds the prompt of a task with the model's chat template."""
+
+from collections.abc import Callable, Sequence
+
+from streamlabel.config.task import TaskSettings
+from streamlabel.errors import ConfigError, ModelLoadError
+from streamlabel.models.prompts.phrases import AnswerKind, render_phrases
+from streamlabel.models.prompts.prompt_shape import MARK, EncodedText, Keep, Prompt
+from streamlabel.models.prompts.prompt_tokens import PromptTokenizer
+
+__all__ = [
+    "MARK",
+    "EncodedText",
+    "Keep",
+    "Message",
+    "Prompt",
+    "RenderTemplate",
+    "build_prompt",
+]
+
+Message = dict[str, str]
+# messages, add_generation_prompt -> rendered chat; raises ValueError if the template refuses them
+RenderTemplate = Callable[[Sequence[Message], bool], str]
+
+
+def build_prompt(
+    task: TaskSettings,
+    *,
+    answers: AnswerKind,
+    render: RenderTemplate,
+    tokenizer: PromptTokenizer,
+    max_tokens: int,
+    keep: Keep = "head_tail",
+    note: str = "",
+) -> Prompt:
+    """Return the prompt of ``task``: instruction, definitions, examples, then the text.
+
+    Args:
+        task: labels, definitions, examples and instruction.
+        answers: what the model is told to answer with.
+        render: the chat template, thinking turned off.
+        tokenizer: of the model.
+        max_tokens: longest prompt.
+        keep: which end of a longer text is kept.
+        note: added after the text, for a second try.
+
+    Raises:
+        ConfigError: the task contains control tokens, or leaves no room for a text.
+        ModelLoadError: the template does not render the messages as given, or starts a reasoning
+            section.
+    """
+    wording = render_phrases(task, answers)
+    last = wording.before + MARK + wording.after + (f"\n\n{note}" if note else "")
+    turns = [turn for example in wording.examples for turn in _turns(*example)]
+    messages = [*turns, {"role": "user", "content": last}]
+    for message in ({"content": wording.system}, *messages):
+        _refuse_controls(message["content"], tokenizer)
+    rendered = _render(wording.system, messages, render) + task.answer_prefix
+    return Prompt(
+        rendered,
+        tokenizer=tokenizer,
+        delimiters=task.delimiters,
+        max_tokens=max_tokens,
+        keep=keep,
+    )
+
+
+def _turns(question: str, answer: str) -> list[Message]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def _refuse_controls(text: str, tokenizer: PromptTokenizer) -> None:
+    found = tokenizer.controls_in(text)
+    if found:
+        raise ConfigError(
+            f"model.task: it contains {found[0]!r}, a control token of this model, which would"
+            " change the structure of every prompt; write it differently"
+        )
+
+
+def _render(system: str, messages: list[Message], render: RenderTemplate) -> str:
+    """Put the instruction into a system turn, or into the first user turn if there is none."""
+    first, *rest = messages
+    merged = {"role": "user", "content": f"{system}\n\n{first['content']}"}
+    refusal = ""
+    for attempt in ([{"role": "system", "content": system}, *messages], [merged, *rest]):
+        try:
+            rendered = render(attempt, True)
+        except ValueError as error:
+            refusal = f" ({error})"
+            continue
+        if rendered.count(MARK) == 1 and all(m["content"].strip() in rendered for m in attempt):
+            return _refuse_thinking(rendered)
+    raise ModelLoadError(
+        f"model.chat_template: the chat template does not render the instruction, the examples"
+        f" and the text unchanged{refusal}; set model.chat_template to a file that does"
+    )
+
+
+def _refuse_thinking(rendered: str) -> str:
+    if rendered.rfind("<think>") > rendered.rfind("</think>"):
+        raise ModelLoadError(
+            "model.path: the chat template starts a reasoning section before the answer, so the"
+            " first token is not an answer; choose a model whose template accepts"
+            " enable_thinking=false, or set"
+            " model.chat_template"
+        )
+    return rendered

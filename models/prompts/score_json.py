@@ -1,0 +1,153 @@
+"""Parses prompted scores: one JSON object, every class, integers 1-100, sum 100.
+
+The parser is strict, because a lenient one turns a confused answer into a confident label. Every
+answer has exactly one outcome: scores (the sum may differ from 100 by up to 10, which is recorded
+as a sign of quality), or one named fault, after which the model gets a second try.
+
+=====================================================  ================
+answer                                                 outcome
+=====================================================  ================
+sum 90 to 110                                          scores with their ``sum_error``
+sum below 90 or above 110                              ``wrong_sum``
+prose, nothing, cut off, 007, single quotes            ``not_json``
+full-width digits or braces, ``nan``                    ``not_json``
+code fences, words before or after the object          ``text_around``
+array, number, string, null                            ``not_an_object``
+50.0, 5e1, "50", true, null, NaN, Infinity, nested     ``not_an_integer``
+0, -3, 101, a number of a thousand digits              ``out_of_range``
+a class is missing / unknown / there twice             ``missing_class`` and so on
+=====================================================  ================
+
+Several faults: the first one in the order of ``Fault``.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["Fault", "Scores", "answer_limit_tokens", "parse", "schema"]
+
+Fault = Literal[
+    "not_json",
+    "text_around",
+    "not_an_object",
+    "repeated_class",
+    "unknown_class",
+    "missing_class",
+    "not_an_integer",
+    "out_of_range",
+    "wrong_sum",
+]
+
+LARGEST_SUM_ERROR = 10
+LONGEST_INTEGER = 3  # digits; Python refuses int() of thousands of digits, or is slow
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A valid answer.
+
+    Attributes:
+        values: shape (K,), in the order of the names, each in [1, 100].
+        sum_error: distance of their sum from 100, in [0, 10].
+    """
+
+    values: tuple[int, ...]
+    sum_error: int
+
+    @property
+    def probabilities(self) -> tuple[float, ...]:
+        """The values, renormalised."""
+        total = sum(self.values)
+        return tuple(value / total for value in self.values)
+
+    @property
+    def log_scores(self) -> tuple[float, ...]:
+        """Logarithms of the probabilities, the input of calibration; finite, as no value is 0."""
+        return tuple(math.log(p) for p in self.probabilities)
+
+
+def parse(answer: str, names: Sequence[str]) -> Scores | Fault:
+    """Return the scores in ``answer``, or its fault. Never raises.
+
+    Args:
+        answer: the text that the model generated.
+        names: the classes, in LabelSet order.
+    """
+    text = answer.strip(" \t\r\n")
+    try:
+        content = _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return "text_around" if _holds_object(text) else "not_json"
+    if not isinstance(content, _Pairs):
+        return "not_an_object"
+    return _check(content, names)
+
+
+def _check(pairs: "_Pairs", names: Sequence[str]) -> Scores | Fault:
+    scores = dict(pairs)
+    if len(scores) < len(pairs):
+        return "repeated_class"
+    if not scores.keys() <= set(names):
+        return "unknown_class"
+    if len(scores) < len(names):
+        return "missing_class"
+    values = [scores[name] for name in names]
+    if any(type(value) is not int for value in values):  # isinstance accepts bool as int
+        return "not_an_integer"
+    if any(not 1 <= value <= 100 for value in values):
+        return "out_of_range"
+    error = abs(sum(values) - 100)
+    return Scores(tuple(values), error) if error <= LARGEST_SUM_ERROR else "wrong_sum"
+
+
+def schema(names: Sequence[str]) -> dict[str, Any]:
+    """Return the JSON Schema of an answer, for engines with guided decoding.
+
+    A schema cannot express the sum, which is checked afterwards.
+    """
+    score = {"type": "integer", "minimum": 1, "maximum": 100}
+    return {
+        "type": "object",
+        "properties": dict.fromkeys(names, score),
+        "required": list(names),
+        "additionalProperties": False,
+    }
+
+
+def answer_limit_tokens(names: Sequence[str]) -> int:
+    """Return the maximum tokens of an answer: pretty-printed, at least one byte per token."""
+    return 20 + sum(14 + len(name.encode()) for name in names)
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object with repeated keys; a dict would silently keep only the last of them."""
+
+
+def _integer(digits: str) -> int:
+    return int(digits) if len(digits.lstrip("-")) <= LONGEST_INTEGER else 10**LONGEST_INTEGER
+
+
+def _no_integer(_: str) -> None:
+    return None
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_Pairs,
+    parse_int=_integer,
+    parse_float=_no_integer,
+    parse_constant=_no_integer,
+)
+
+
+def _holds_object(text: str) -> bool:
+    start = text.find("{")
+    if start < 0:
+        return False
+    try:
+        content, _ = _DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, _Pairs)

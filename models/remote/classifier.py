@@ -1,0 +1,240 @@
+"""Classifies through an OpenAI-compatible endpoint: one-token answers or prompted scores."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Sequence
+
+import structlog
+
+from streamlabel.config.engines import RemoteSettings
+from streamlabel.config.masking import mask_credentials
+from streamlabel.errors import InferenceError, ModelError, ModelLoadError
+from streamlabel.models.core.classifier import (
+    BatchHints,
+    Classifier,
+    ModelIdentity,
+    Prediction,
+    PreparedText,
+)
+from streamlabel.models.core.concurrent_requests import together
+from streamlabel.models.core.labels import LabelSet
+from streamlabel.models.core.probes import PROBE
+from streamlabel.models.devices.device import library_versions
+from streamlabel.models.label_scoring.top_k import predict_bounded
+from streamlabel.models.llm.prompted import PromptedClassifier
+from streamlabel.models.prompts.score_json import answer_limit_tokens, schema
+from streamlabel.models.remote.client import RemoteClient
+from streamlabel.models.remote.prompt import RemotePrompt, answer_forms
+from streamlabel.models.remote.reading import ask_candidates, guide, read_text
+from streamlabel.models.remote.text import RemoteText
+
+__all__ = ["RemoteClassifier", "load"]
+
+logger = structlog.get_logger(__name__)
+
+PROBE_PATIENCE_S = 30.0  # an operator waits for the probe at start, so it ends sooner
+
+
+class RemoteClassifier:
+    """Reads the answers from ``top_logprobs``; implements ``Classifier``."""
+
+    def __init__(
+        self,
+        *,
+        settings: RemoteSettings,
+        labels: LabelSet,
+        identity: ModelIdentity,
+        hints: BatchHints,
+        prompt: RemotePrompt,
+        forms: Sequence[Sequence[str]],
+        client: RemoteClient,
+    ) -> None:
+        self._settings = settings
+        self._labels = labels
+        self._identity = identity
+        self._hints = hints
+        self._prompt = prompt
+        self._forms = forms
+        self._client = client
+        self._is_closed = False
+
+    @property
+    def labels(self) -> LabelSet:
+        """The label set; the order of every probability tuple."""
+        return self._labels
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """The identity of the model."""
+        return self._identity
+
+    @property
+    def hints(self) -> BatchHints:
+        """The number of batches in the settings, without padding."""
+        return self._hints
+
+    async def prepare(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
+        """Truncate long texts; see ``Classifier``. Payloads are the texts."""
+        _refuse_if(self._is_closed)
+        cuts = [self._prompt.cut(text) for text in texts]
+        return [PreparedText(cut.tokens, cut.text, truncated=cut.truncated) for cut in cuts]
+
+    async def classify(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
+        """Send one request per text; see ``Classifier``."""
+        _refuse_if(self._is_closed)
+        return await together([self._classify(text) for text in prepared])
+
+    async def _classify(self, text: PreparedText) -> Prediction | InferenceError:
+        candidates = await ask_candidates(
+            self._client, self._prompt, text.payload, top_logprobs=self._settings.top_logprobs
+        )
+        if isinstance(candidates, InferenceError):
+            return candidates
+        to_review = text.truncated and self._settings.long_text == "review"
+        reasons = ("truncated",) if to_review else ()
+        if candidates.top is None:
+            reasons = ("off_label", *reasons)
+            return Prediction(None, truncated=text.truncated, review_reasons=reasons)
+        try:
+            return predict_bounded(
+                candidates.log_probabilities,
+                self._forms,
+                top=candidates.top,
+                shown=candidates.top,
+                truncated=text.truncated,
+                review_reasons=reasons,
+                max_unknown=self._settings.max_unknown_mass,
+            )
+        except InferenceError as error:
+            return error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        self._is_closed = True
+        await self._client.close()
+
+
+def load(settings: RemoteSettings) -> Classifier:
+    """Connect to the endpoint and classify one text as a test; blocks.
+
+    Raises:
+        ConfigError: the task does not fit.
+        ModelLoadError: the endpoint does not answer, refuses the request, or does not support the
+            method.
+    """
+    labels = LabelSet(settings.task.names)
+    one_token = settings.method == "one_token"
+    prompt = RemotePrompt(
+        settings.task, "one_token" if one_token else "scores", max_chars=settings.max_text_chars
+    )
+    forms = answer_forms(settings) if one_token else ()
+    patience_s = min(PROBE_PATIENCE_S, settings.outage_timeout_s)
+    hurried = settings.model_copy(update={"outage_timeout_s": patience_s})
+    asked = RemoteClient(hurried, fixed=prompt.messages(PROBE))
+    guided, details = asyncio.run(_probe(asked, settings, prompt, labels, forms))
+    identity = ModelIdentity(
+        name=settings.model,
+        backend="remote",
+        device=mask_credentials(settings.base_url),
+        dtype="unknown",  # an endpoint does not report it
+        digest=_digest(settings, labels),
+        prompt_version=prompt.digest(settings.method, labels.names, forms),
+        versions=library_versions("openai"),
+        details=details | {"method": settings.method},
+    )
+    hints = BatchHints(max_in_flight=settings.max_in_flight, pads=False)
+    client = RemoteClient(settings, fixed=prompt.messages(PROBE))
+    if one_token:
+        return RemoteClassifier(
+            settings=settings,
+            labels=labels,
+            identity=identity,
+            hints=hints,
+            prompt=prompt,
+            forms=forms,
+            client=client,
+        )
+    engine = RemoteText(
+        settings=settings,
+        identity=identity,
+        hints=hints,
+        prompt=prompt,
+        client=client,
+        guided=guided,
+    )
+    return PromptedClassifier(
+        labels=labels, engine=engine, reviews_truncated=settings.long_text == "review"
+    )
+
+
+async def _probe(
+    client: RemoteClient,
+    settings: RemoteSettings,
+    prompt: RemotePrompt,
+    labels: LabelSet,
+    forms: Sequence[Sequence[str]],
+) -> tuple[bool, dict[str, str]]:
+    """Classify a fixed text; return whether the endpoint accepts a schema, and the results."""
+    try:
+        if settings.method == "one_token":
+            return False, await _probe_candidates(client, prompt, settings, forms)
+        return await _probe_text(client, prompt, settings, labels)
+    except ModelLoadError:
+        raise
+    except ModelError as error:
+        hint = "; if it has no log-probabilities, set model.method: prompted"
+        raise ModelLoadError(
+            f"model.base_url: {error}{hint if settings.method == 'one_token' else ''}"
+        ) from error
+    finally:
+        await client.close()
+
+
+async def _probe_candidates(
+    client: RemoteClient,
+    prompt: RemotePrompt,
+    settings: RemoteSettings,
+    forms: Sequence[Sequence[str]],
+) -> dict[str, str]:
+    found = await ask_candidates(client, prompt, PROBE, top_logprobs=settings.top_logprobs)
+    if isinstance(found, InferenceError):
+        raise ModelLoadError(
+            f"model.method: {found}; if the endpoint has no log-probabilities (top_logprobs ="
+            f" {settings.top_logprobs}), set model.method: prompted"
+        )
+    present = sum(any(form in found.log_probabilities for form in of_label) for of_label in forms)
+    if not present:
+        logger.warning(
+            "no_answer_among_candidates",
+            advice="answers of several tokens never appear: set model.task.answer_with: letters",
+        )
+    return {"labels_among_candidates": f"{present} of {len(forms)}"}
+
+
+async def _probe_text(
+    client: RemoteClient, prompt: RemotePrompt, settings: RemoteSettings, labels: LabelSet
+) -> tuple[bool, dict[str, str]]:
+    messages, limit = prompt.messages(PROBE), answer_limit_tokens(labels.names)
+    if settings.guided_json:
+        answer = await client.ask(
+            messages, read_text, max_tokens=limit, **guide(schema(labels.names))
+        )
+        if not isinstance(answer, InferenceError):
+            return True, {"guided_json": "yes"}
+        logger.warning("guided_json_left_off", reason=str(answer))
+    answer = await client.ask(messages, read_text, max_tokens=limit)
+    if isinstance(answer, InferenceError):
+        raise ModelLoadError(f"model.model: {answer}; check model.model and model.extra_body")
+    return False, {"guided_json": "no"}
+
+
+def _refuse_if(is_closed: bool) -> None:
+    if is_closed:
+        raise ModelError("the classifier is closed")
+
+
+def _digest(settings: RemoteSettings, labels: LabelSet) -> str:
+    """The weights are not accessible: equal digests mean equal addresses and model names."""
+    parts = (settings.base_url, settings.model, settings.extra_body, labels.names)
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()

@@ -1,0 +1,66 @@
+"""Rows, the input of the device, built from texts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlabel.errors import InferenceError
+from streamlabel.models.core.classifier import PreparedText
+from streamlabel.models.tokens.long_texts import LongTextPolicy
+from streamlabel.models.tokens.text_tokenizer import Cut, TextTokenizer
+
+__all__ = ["Forward", "RowBuilder", "Rows", "read_rows"]
+
+Rows = Sequence[NDArray[np.int32]]
+
+
+class Forward(Protocol):
+    """Computes logits of rows of token ids; blocks. Several threads may call a packed one."""
+
+    def logits(self, rows: Rows) -> NDArray[np.float32]:
+        """Return logits (R, K) in the order of ``rows``; special tokens are in the rows."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RowBuilder:
+    """Builds rows from texts: tokens, cut by the long-text policy, between special tokens.
+
+    Attributes:
+        before: special tokens in front of every row.
+        after: special tokens behind every row.
+    """
+
+    tokenizer: TextTokenizer
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    policy: LongTextPolicy
+
+    def build(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
+        """Return the rows of each text; the payload is one bytes of int32 per row."""
+        return [
+            cut if isinstance(cut, InferenceError) else self._rows(cut)
+            for cut in self.tokenizer.encode(texts)
+        ]
+
+    def _rows(self, cut: Cut) -> PreparedText:
+        rows = [
+            np.array((*self.before, *cut.ids[start:end], *self.after), dtype=np.int32)
+            for start, end in self.policy.spans(len(cut.ids))
+        ]
+        return PreparedText(
+            tokens=len(rows[0]),  # only the last one can be shorter
+            payload=tuple(row.tobytes() for row in rows),
+            rows=len(rows),
+            truncated=cut.has_more,
+            unknown_share=cut.seen.unknown_share,
+            is_unreadable=cut.seen.is_unreadable,
+        )
+
+
+def read_rows(prepared: Sequence[PreparedText]) -> Rows:
+    """Return the rows of all texts, one text's rows after the other's."""
+    return [np.frombuffer(row, dtype=np.int32) for text in prepared for row in text.payload]

@@ -1,0 +1,237 @@
+"""The modes of vLLM: for each, the engine to start, its requests and its start-up test."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from streamlabel.config.engines import VllmSettings
+from streamlabel.config.task import TaskSettings
+from streamlabel.errors import ConfigError
+from streamlabel.models.core.classifier import BatchHints, ModelIdentity, Prediction
+from streamlabel.models.core.labels import LabelSet
+from streamlabel.models.core.probes import DRIFT, PROBES
+from streamlabel.models.encoder.loading import build_rows, load_words
+from streamlabel.models.files.digest import model_digest
+from streamlabel.models.label_scoring.label_reads import LabelReads, compile_reads
+from streamlabel.models.label_scoring.label_tokens import LabelTokens
+from streamlabel.models.llm.loading import causal_digest
+from streamlabel.models.prompts.build_prompt import Prompt, build_prompt
+from streamlabel.models.prompts.chat_template import Chat
+from streamlabel.models.vllm import proof
+from streamlabel.models.vllm.answers import FirstTokenReader, HeadReader, Reader
+from streamlabel.models.vllm.encoder import EncoderReader, as_encoder
+from streamlabel.models.vllm.plan import (
+    chat_of,
+    closed_on_error,
+    engine_length,
+    head_overrides,
+    keep_of,
+    open_for_engine,
+    task_of,
+)
+from streamlabel.models.vllm.start import Engine, Plan, start_engine
+
+__all__ = ["OPENERS", "Opened"]
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A running engine that has passed the start-up test.
+
+    Attributes:
+        expected: probabilities of the first probe.
+    """
+
+    labels: LabelSet
+    identity: ModelIdentity
+    hints: BatchHints
+    reader: Reader
+    engine: Engine
+    expected: tuple[float, ...]
+
+
+def open_one_token(settings: VllmSettings) -> Opened:
+    """Start an engine for one-token answers."""
+    task = task_of(settings)
+    labels = LabelSet(task.names)
+    checkpoint, chat = chat_of(settings)
+    with ThreadPoolExecutor(1, "digest") as beside:
+        digest = beside.submit(causal_digest, checkpoint, labels, settings.adapter)
+        length = engine_length(checkpoint, settings, extra=1)
+        prompt, reads = _compile(task, chat, settings, max_tokens=length - 1)
+        path_tokens = max(map(len, reads.paths))
+        if path_tokens:  # tokens that are appended to a prompt need room too
+            length = engine_length(checkpoint, settings, extra=1 + path_tokens)
+            prompt, reads = _compile(task, chat, settings, max_tokens=length - 1 - path_tokens)
+        engine = start_engine(settings, checkpoint, Plan(max_model_len=length))
+        with closed_on_error(engine):
+            reads_by_id = engine.capabilities.label_ids
+            if not reads_by_id and not isinstance(reads, LabelTokens):
+                raise ConfigError(
+                    "model.task.scoring: trie needs an engine that reads tokens by id, and this"
+                    " one cannot; set one_token"
+                )
+            reader = FirstTokenReader(
+                prompt=prompt,
+                reads=reads,
+                chat=chat,
+                runtime=engine.runtime,
+                cached_tokens=_cached_tokens(engine, prompt),
+                reviews_truncated=settings.long_text == "review",
+                reads_by_id=reads_by_id,
+            )
+            if reads_by_id:
+                proof.prove_ids(engine.runtime, prompt.encode("1").ids, reads.children[0])
+            seen, details = _prove_causal(engine, reader, prompt)
+            mass = ",".join(f"{p.off_label_mass or 0:.4f}" for p in seen)
+            return Opened(
+                labels,
+                engine.identity(
+                    checkpoint,
+                    digest=digest.result(),
+                    prompt_version=prompt.digest(reads.paths, reads.children, chat.template),
+                    details=details | {"scoring": task.scoring, "probe_off_label_mass": mass},
+                ),
+                engine.hints(max_in_flight=settings.max_in_flight, max_tokens=prompt.max_tokens),
+                reader,
+                engine,
+                seen[0].probabilities or (),
+            )
+
+
+def open_head(settings: VllmSettings) -> Opened:
+    """Start an engine whose head is made of the labels' rows of the output embedding matrix."""
+    task = task_of(settings)
+    labels = LabelSet(task.names)
+    checkpoint, chat = chat_of(settings)
+    length = engine_length(checkpoint, settings, extra=1)
+    prompt, reads = _compile(task, chat, settings, max_tokens=length - 1)
+    if not isinstance(reads, LabelTokens):
+        raise ConfigError("model.task.scoring: mode head needs one_token")
+    with ThreadPoolExecutor(1, "digest") as beside:
+        digest = beside.submit(causal_digest, checkpoint, labels, None)
+        overrides = head_overrides(checkpoint, chat, reads)
+        engine = start_engine(
+            settings,
+            checkpoint,
+            Plan(max_model_len=length, is_pooling=True, overrides=overrides),
+        )
+        with closed_on_error(engine):
+            reader = HeadReader(
+                prompt=prompt,
+                labels=reads,
+                runtime=engine.runtime,
+                cached_tokens=_cached_tokens(engine, prompt),
+                reviews_truncated=settings.long_text == "review",
+            )
+            seen, details = _prove_causal(engine, reader, prompt)
+            proof.prove_distinct(seen)
+            return Opened(
+                labels,
+                engine.identity(
+                    checkpoint,
+                    digest=digest.result(),
+                    prompt_version=prompt.digest("head", reads.ids, chat.template),
+                    details=details,
+                ),
+                engine.hints(max_in_flight=settings.max_in_flight, max_tokens=prompt.max_tokens),
+                reader,
+                engine,
+                seen[0].probabilities or (),
+            )
+
+
+def open_encoder(settings: VllmSettings) -> Opened:
+    """Start an engine for a BERT-type classifier."""
+    checkpoint = open_for_engine(settings)
+    wishes = as_encoder(settings, checkpoint)
+    labels = checkpoint.label_set(wishes)
+    max_tokens = checkpoint.max_tokens(wishes, positions=checkpoint.likely_positions())
+    rows = build_rows(load_words(checkpoint), wishes, max_tokens)
+    with ThreadPoolExecutor(1, "digest") as beside:
+        digest = beside.submit(
+            model_digest, checkpoint.folder, labels, weights=checkpoint.weights().paths
+        )
+        plan = Plan(max_model_len=max_tokens, is_pooling=True, needs_whole_rows=True)
+        engine = start_engine(settings, checkpoint, plan)
+        with closed_on_error(engine):
+            reader = EncoderReader(
+                rows=rows,
+                labels=labels,
+                runtime=engine.runtime,
+                window_pool=wishes.window_pool,
+            )
+            seen = proof.ask(reader, engine.runtime)
+            return Opened(
+                labels,
+                engine.identity(
+                    checkpoint,
+                    digest=digest.result(),
+                    details=proof.fingerprint(seen),
+                ),
+                engine.hints(max_in_flight=settings.max_in_flight, max_tokens=max_tokens),
+                reader,
+                engine,
+                seen[0].probabilities or (),
+            )
+
+
+OPENERS: Final[Mapping[str, Callable[[VllmSettings], Opened]]] = {
+    "one_token": open_one_token,
+    "head": open_head,
+    "encoder": open_encoder,
+}
+
+
+def _compile(
+    task: TaskSettings, chat: Chat, settings: VllmSettings, *, max_tokens: int
+) -> tuple[Prompt, LabelReads]:
+    prompt = build_prompt(
+        task,
+        answers="one_token",
+        render=chat.render,
+        tokenizer=chat.tokens,
+        max_tokens=max_tokens,
+        keep=keep_of(settings),
+    )
+    return prompt, compile_reads(task, prompt=prompt.rendered, chat=chat)
+
+
+def _cached_tokens(engine: Engine, prompt: Prompt) -> int:
+    """Return how many tokens of the instruction the prefix cache holds: whole blocks."""
+    block = engine.block_tokens
+    if not block:
+        return 0
+    shared = len(prompt.shared_ids)
+    if shared < block:
+        logger.warning(
+            "instruction_not_cached",
+            instruction_tokens=shared,
+            block_tokens=block,
+            advice="set a smaller model.block_size, if the platform allows it, or use a longer"
+            " instruction",
+        )
+    return shared // block * block
+
+
+def _prove_causal(
+    engine: Engine, reader: Reader, prompt: Prompt
+) -> tuple[list[Prediction], dict[str, str]]:
+    cold = proof.ask(reader, engine.runtime)
+    before = engine.runtime.cache.cached_tokens
+    cached = proof.ask(reader, engine.runtime)
+    saved = (engine.runtime.cache.cached_tokens - before) // len(PROBES)
+    moved = proof.prove_cache(cold, cached, tolerance=DRIFT[engine.dtype])
+    shared = len(prompt.shared_ids)
+    return cached, proof.fingerprint(cached) | {
+        "prompt_tokens": str(shared),
+        "prefix_cache": f"{saved} tokens a prompt, blocks of {engine.block_tokens}"
+        f" (changes a log-probability by {moved:.1g} at most)"
+        if engine.block_tokens
+        else "off",
+    }

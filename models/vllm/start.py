@@ -1,0 +1,227 @@
+"""Starts vLLM's engine with explicit limits, as its defaults depend on how it is started."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from streamlabel.config.engines import VllmSettings
+from streamlabel.errors import ConfigError, ModelLoadError
+from streamlabel.foreign import first_line
+from streamlabel.models.core.classifier import BatchHints, ModelIdentity
+from streamlabel.models.devices.device import library_versions
+from streamlabel.models.devices.npu import load_npu
+from streamlabel.models.devices.torch_import import autoload
+from streamlabel.models.files.checkpoint import Checkpoint
+from streamlabel.models.vllm.platform import Capabilities, find_capabilities, limits
+from streamlabel.models.vllm.runtime import TOP_K, VllmRuntime
+
+__all__ = ["Engine", "Plan", "dtype_of", "prepare_environment", "start_engine"]
+
+# Values that vLLM accepts as maximum rank of an adapter.
+_RANKS: Final = (8, 16, 32, 64, 128, 256, 320, 512)
+_ADAPTER_ID: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The purpose for which an engine is started.
+
+    Attributes:
+        max_model_len: maximum length of a row with the tokens that are generated after it.
+        is_pooling: it computes the logits of a head and generates no tokens.
+        needs_whole_rows: a row must be computed in one step (encoders).
+        overrides: for the model's config.json.
+    """
+
+    max_model_len: int
+    is_pooling: bool = False
+    needs_whole_rows: bool = False
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A running engine with its properties.
+
+    Attributes:
+        block_tokens: block size of the prefix cache; 0 if there is none.
+        step_tokens: maximum tokens of one step.
+    """
+
+    runtime: VllmRuntime
+    capabilities: Capabilities
+    dtype: str
+    block_tokens: int
+    step_tokens: int
+    details: dict[str, str]
+
+    def identity(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        digest: str,
+        prompt_version: str | None = None,
+        details: dict[str, str],
+    ) -> ModelIdentity:
+        """Return the identity for every output record."""
+        names = ("torch", "torch_npu", "transformers", "tokenizers", "vllm-ascend")
+        return ModelIdentity(
+            name=checkpoint.name,
+            backend="vllm",
+            device=self.capabilities.platform,
+            dtype=self.dtype,
+            digest=digest,
+            prompt_version=prompt_version,
+            versions={"vllm": self.capabilities.version} | library_versions(*names),
+            details=self.details | details,
+        )
+
+    def hints(self, *, max_in_flight: int, max_tokens: int) -> BatchHints:
+        """Return how its batches should be formed; the engine schedules them token by token."""
+        return BatchHints(
+            max_in_flight=max_in_flight,
+            batch_tokens=self.step_tokens,
+            max_tokens=max_tokens,
+            pads=False,
+        )
+
+
+def prepare_environment(device: str) -> None:
+    """Set vLLM's environment variables before its first import; those already set are kept.
+
+    Raises:
+        ConfigError: ``device`` is an NPU, and torch_npu is missing or cannot be imported.
+    """
+    if load_npu(device):
+        autoload()  # the engine computes in separate processes
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")  # no usage reports
+    os.environ.setdefault("VLLM_CONFIGURE_LOGGING", "0")  # its log lines go through our logging
+
+
+def dtype_of(settings: VllmSettings, capabilities: Capabilities) -> str:
+    """Return the dtype of the weights, and log it; the checkpoint's is not used silently."""
+    if settings.dtype != "auto":
+        return settings.dtype
+    return "float32" if capabilities.platform == "cpu" else "bfloat16"
+
+
+def start_engine(settings: VllmSettings, checkpoint: Checkpoint, plan: Plan) -> Engine:
+    """Start the engine's processes and load the model; blocks for tens of seconds.
+
+    Raises:
+        ConfigError: a setting does not fit the platform.
+        ModelLoadError: the engine does not start.
+    """
+    prepare_environment(settings.device)
+    capabilities = find_capabilities(settings)
+    arguments = _arguments(settings, checkpoint, plan, capabilities)
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    try:
+        engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+    # vLLM raises these for every problem, from a wrong file to too little memory.
+    except (RuntimeError, ValueError, OSError, ImportError) as error:
+        raise ModelLoadError(
+            f"model.path: vLLM {capabilities.version} cannot start {checkpoint.name}:"
+            f" {first_line(error)}; see its log lines"
+        ) from error
+    runtime = VllmRuntime(
+        engine,
+        reads_by_id=capabilities.label_ids,
+        timeout_s=settings.request_timeout_s,
+        adapter=_adapter_request(settings),
+    )
+    cache = engine.vllm_config.cache_config
+    details = {
+        name: str(arguments[name])
+        for name in ("max_model_len", "max_num_batched_tokens", "max_num_seqs")
+    }
+    return Engine(
+        runtime=runtime,
+        capabilities=capabilities,
+        dtype=str(arguments["dtype"]),
+        block_tokens=int(cache.block_size) if cache.enable_prefix_caching else 0,
+        step_tokens=int(arguments["max_num_batched_tokens"]),
+        details=capabilities.details
+        | details
+        | {"mode": settings.mode, "runner": _runner(engine.vllm_config)}
+        | ({"adapter": Path(settings.adapter).name} if settings.adapter else {}),
+    )
+
+
+def _arguments(
+    settings: VllmSettings, checkpoint: Checkpoint, plan: Plan, capabilities: Capabilities
+) -> dict[str, Any]:
+    limit = limits(settings, capabilities.platform)
+    dtype = dtype_of(settings, capabilities)
+    overrides = dict(plan.overrides)
+    # The pooling runner computes heads in float32 in any case.
+    if settings.fp32_head and capabilities.fp32_head and not plan.is_pooling and dtype != "float32":
+        overrides["head_dtype"] = "float32"
+    tokens = limit.max_num_batched_tokens
+    arguments: dict[str, Any] = {
+        "model": str(checkpoint.folder),
+        "dtype": dtype,
+        "max_model_len": plan.max_model_len,
+        "max_num_batched_tokens": max(tokens, plan.max_model_len)
+        if plan.needs_whole_rows
+        else tokens,
+        "max_num_seqs": limit.max_num_seqs,
+        "gpu_memory_utilization": settings.gpu_memory_utilization,
+        "kv_cache_memory_bytes": limit.kv_cache_bytes,
+        "block_size": settings.block_size,
+        "enable_prefix_caching": settings.prefix_caching and not plan.needs_whole_rows,
+        "tensor_parallel_size": settings.tensor_parallel,
+        "enforce_eager": settings.enforce_eager,
+        "quantization": settings.quantization,
+        "additional_config": settings.additional_config,
+        "hf_overrides": overrides,
+        "trust_remote_code": False,
+        "disable_log_stats": True,
+        "generation_config": "vllm",  # ignore the checkpoint's penalties and temperature
+        "logprobs_mode": "raw_logprobs",  # over the whole vocabulary, before any mask
+        "seed": 0,
+    }
+    if plan.is_pooling:
+        arguments |= {"runner": "pooling", "convert": "classify"}
+    elif not capabilities.label_ids:
+        arguments["max_logprobs"] = TOP_K
+    if settings.adapter is not None:
+        arguments |= {
+            "enable_lora": True,
+            "max_loras": 1,
+            "max_lora_rank": _rank(Path(settings.adapter).expanduser()),
+        }
+    return arguments
+
+
+def _rank(folder: Path) -> int:
+    try:
+        rank = int(json.loads((folder / "adapter_config.json").read_bytes())["r"])
+        return next(allowed for allowed in _RANKS if allowed >= rank)
+    except OSError as error:
+        raise ConfigError(
+            f"model.adapter: there is no adapter_config.json in {folder}; name the folder that"
+            " peft's save_pretrained wrote"
+        ) from error
+    except (ValueError, KeyError, TypeError, StopIteration) as error:
+        raise ConfigError(
+            f"model.adapter: adapter_config.json in {folder} names no rank up to {_RANKS[-1]};"
+            " name a LoRA adapter"
+        ) from error
+
+
+def _adapter_request(settings: VllmSettings) -> Any:  # noqa: ANN401 untyped library
+    if settings.adapter is None:
+        return None
+    from vllm.lora.request import LoRARequest
+
+    folder = Path(settings.adapter).expanduser()
+    return LoRARequest(folder.name, _ADAPTER_ID, str(folder.resolve()))
+
+
+def _runner(config: Any) -> str:  # noqa: ANN401 untyped library
+    return "v2" if getattr(config, "use_v2_model_runner", False) else "v1"

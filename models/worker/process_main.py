@@ -1,0 +1,190 @@
+"""The worker process: owns the device, serves requests over a socket, ends with the service.
+
+Started by ``process`` as ``python -m streamlabel.models.worker.process_main FD``.
+"""
+
+import asyncio
+import faulthandler
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from types import FrameType
+from typing import NoReturn, Protocol, cast, runtime_checkable
+
+import structlog
+
+from streamlabel.errors import (
+    DeviceLostError,
+    DeviceMemoryError,
+    InferenceError,
+    ModelError,
+    StreamlabelError,
+    WorkerError,
+    WorkerGaveUpError,
+)
+from streamlabel.models import registry
+from streamlabel.models.core.classifier import Classifier
+from streamlabel.models.devices.device_faults import cause, fault
+from streamlabel.models.devices.torch_import import no_autoload
+from streamlabel.models.worker import protocol
+
+__all__ = ["main"]
+
+log = structlog.get_logger("streamlabel.models.worker.process_main")  # -m changes __name__
+
+
+def main() -> None:
+    """Load the model and serve requests until the service closes the worker or ends."""
+    faulthandler.enable()  # a crash in native code prints its stack to stderr
+    no_autoload()
+    # The service decides when to stop: a Ctrl-C or a SIGTERM to the whole container also reaches
+    # the worker, and would lose the batch that the service drains. Handlers instead of SIG_IGN,
+    # because the child processes of an engine would inherit SIG_IGN, and they must end on SIGTERM.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave_it_to_the_service)
+    with socket.socket(fileno=int(sys.argv[1])) as connection:
+        connection.set_inheritable(False)
+        # A forked child of an engine must not keep the connection open when this process ends.
+        os.register_at_fork(after_in_child=connection.close)
+        try:
+            hello = cast("protocol.Hello", protocol.receive(connection))
+        except EOFError:
+            return
+        (hello.configure_logging or _log_plainly)()
+        structlog.contextvars.bind_contextvars(worker_pid=os.getpid())
+        asyncio.run(_serve(connection, hello))
+    # Native libraries take seconds for their own clean-up; everything important has been closed.
+    logging.shutdown()
+    os._exit(0)
+
+
+def _leave_it_to_the_service(_number: int, _frame: FrameType | None) -> None:
+    pass
+
+
+def _log_plainly() -> None:
+    line = "%(asctime)s %(levelname)s worker[%(process)d] %(name)s: %(message)s"
+    logging.basicConfig(level=logging.INFO, format=line)
+    structlog.configure(logger_factory=structlog.stdlib.LoggerFactory())
+
+
+async def _serve(connection: socket.socket, hello: protocol.Hello) -> None:
+    loop = asyncio.get_running_loop()
+    # Bounded by the service, which limits the batches in flight.
+    requests: asyncio.Queue[protocol.Request] = asyncio.Queue()
+
+    def listen() -> None:
+        while True:
+            try:
+                request = cast("protocol.Request", protocol.receive(connection))
+            except (EOFError, OSError):
+                _die()
+            loop.call_soon_threadsafe(requests.put_nowait, request)
+
+    # A separate thread, started before the model is loaded: the end of the service must be noticed
+    # while the model is loading and during a long batch.
+    threading.Thread(target=listen, name="listen", daemon=True).start()
+    try:
+        classifier = await asyncio.to_thread(registry.load, hello.model)
+    except StreamlabelError as error:
+        _send(connection, error)
+        return
+    _send(connection, protocol.Loaded(classifier.labels, classifier.identity, classifier.hints))
+    answering: set[asyncio.Task[None]] = set()
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(_leave_when_lost(connection, classifier))
+        while (request := await requests.get())[1] != "close":
+            task = group.create_task(_answer(connection, classifier, request))
+            answering.add(task)
+            task.add_done_callback(answering.discard)
+        for task in (watching, *answering):
+            task.cancel()
+    await classifier.close()
+
+
+@runtime_checkable
+class _HasEngine(Protocol):
+    """A classifier whose engine is another process, which may be lost while this one runs."""
+
+    async def lost(self) -> str:
+        """Wait until the engine is lost, and return the reason as a clause."""
+        ...
+
+
+async def _leave_when_lost(connection: socket.socket, classifier: Classifier) -> None:
+    """End this process when its engine is lost; the service then restarts both."""
+    if isinstance(classifier, _HasEngine):
+        why = await classifier.lost()
+        _leave(connection, protocol.Farewell(f"ended because its engine {why}"))
+
+
+def _leave(connection: socket.socket, farewell: protocol.Farewell) -> NoReturn:
+    """End this process, which cannot serve further requests; the service starts another one."""
+    log.error("worker_leaves", why=farewell.why)
+    _send(connection, farewell)
+    logging.shutdown()
+    os._exit(os.EX_UNAVAILABLE)  # the kill of our process group ends what an engine left
+
+
+async def _answer(
+    connection: socket.socket, classifier: Classifier, request: protocol.Request
+) -> None:
+    request_id, kind, body = request
+    answer: protocol.Answer
+    try:
+        answer = await _asked(classifier, kind, body)
+    except WorkerGaveUpError as error:
+        answer = error
+    except WorkerError as error:
+        lost = isinstance(error, DeviceLostError)
+        _leave(connection, protocol.Farewell(str(error) if lost else f"ended: {error}", lost))
+    except StreamlabelError as error:
+        answer = error
+    except MemoryError:
+        answer = DeviceMemoryError("the worker process is out of memory")
+    except Exception as error:  # noqa: BLE001 whatever a library raises concerns this batch alone
+        if fault(error) == "device":
+            _leave(
+                connection, protocol.Farewell(f"lost its device: {cause(error)}", device_lost=True)
+            )
+        answer = _unexpected(error, kind)
+    # Blocks this loop until the service has read the frame; the service always reads.
+    _send(connection, (request_id, answer))
+
+
+async def _asked(
+    classifier: Classifier, kind: str, body: protocol.Body
+) -> protocol.PackedPrepared | protocol.PackedPredictions:
+    if kind == "ping":
+        return protocol.pack_prepared([])
+    if isinstance(body, protocol.PackedPrepared):
+        return protocol.pack_predictions(await classifier.classify(protocol.open_prepared(body)))
+    return protocol.seal_prepared(await classifier.prepare(body or []))
+
+
+def _unexpected(error: Exception, kind: str) -> ModelError:
+    # Without the message, in which libraries quote their input: no text may reach the log.
+    stack = "".join(traceback.format_tb(error.__traceback__))
+    log.error("unexpected_model_error", during=kind, error=cause(error), stack=stack)
+    if fault(error) == "memory":
+        return DeviceMemoryError("the device is out of memory")
+    return InferenceError(f"the back end raised {cause(error)}; the worker's log has the stack")
+
+
+def _send(connection: socket.socket, message: object) -> None:
+    connection.sendall(protocol.encode(message))
+
+
+def _die() -> NoReturn:
+    """End immediately with all child processes: no service is left to receive a reply."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

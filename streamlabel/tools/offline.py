@@ -1,0 +1,95 @@
+"""Classifies a file with the same pipeline as with Kafka, without a broker."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from prometheus_client import CollectorRegistry
+
+from streamlabel.config.settings import GuardSettings, Settings
+from streamlabel.consumer.core.causes import first_cause
+from streamlabel.consumer.files.sink import FileSink
+from streamlabel.consumer.files.source import FileSource
+from streamlabel.consumer.files.text_files import (
+    FileFormat,
+    FileRecord,
+    headers_of,
+    read_records,
+    settings_of,
+)
+from streamlabel.consumer.observability.telemetry import PrometheusMetrics
+from streamlabel.consumer.pipeline import Pipeline
+from streamlabel.consumer.plans.deployment import deploy
+from streamlabel.consumer.plans.single import Single
+from streamlabel.consumer.routing.calibrated_router import read_calibration
+from streamlabel.models.core.classifier import Classifier
+from streamlabel.models.core.system_clock import SystemClock
+
+__all__ = ["classify_records", "open_records", "without_guard"]
+
+# Bad lines are reported and counted at the end, however many there are.
+_NO_GUARD = GuardSettings(max_consecutive=0, max_ratio=1)
+
+
+def open_records(
+    stream: BinaryIO, file_format: FileFormat, settings: Settings
+) -> tuple[Iterator[FileRecord], Settings]:
+    """Return the records of a file, and the settings with which they are decoded."""
+    decoding = settings_of(file_format, settings.input)
+    records = read_records(stream, file_format, decoding)
+    return records, without_guard(settings).model_copy(update={"input": decoding})
+
+
+def without_guard(settings: Settings) -> Settings:
+    """Return the settings without the dead-letter guard: the caller gets all dead letters."""
+    return settings.model_copy(update={"guard": _NO_GUARD})
+
+
+async def classify_records(
+    records: Iterator[FileRecord],
+    sink: FileSink,
+    *,
+    name: str,
+    classifier: Classifier,
+    settings: Settings,
+) -> None:
+    """Write an output for every record, in order.
+
+    Args:
+        records: the file, read lazily.
+        sink: receives the outputs.
+        name: of the file, for ``source.topic`` of the outputs.
+        classifier: the model; the caller closes it.
+        settings: the result of ``open_records``.
+
+    Raises:
+        ConfigError: the routing does not fit the labels, or the file has no text column.
+        StreamlabelError: the model gave up.
+    """
+    clock = SystemClock()
+    calibration = await asyncio.to_thread(read_calibration, settings.routing)
+    source = FileSource(records, name=name, clock=clock, headers=headers_of(settings.input))
+    deployment = deploy(settings, classifier, limit_bytes=sink.limit_bytes, calibration=calibration)
+    pipeline = Pipeline(
+        source=source,
+        sink=sink,
+        plan=Single(deployment.id),
+        deployments=[deployment],
+        settings=settings,
+        clock=clock,
+        metrics=PrometheusMetrics(CollectorRegistry(), build={}),
+    )
+    try:
+        async with asyncio.TaskGroup() as group:
+            draining = group.create_task(_drain_at_end(source, pipeline))
+            await pipeline.run()
+            draining.cancel()
+    except BaseExceptionGroup as errors:
+        raise first_cause(errors) from errors
+
+
+async def _drain_at_end(source: FileSource, pipeline: Pipeline) -> None:
+    """Drain only when nothing is in flight: the drain deadline is for signals, not for files."""
+    await source.exhausted.wait()
+    await pipeline.in_flight.is_empty.wait()
+    pipeline.drain()

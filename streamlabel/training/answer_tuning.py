@@ -1,0 +1,163 @@
+"""Training data and loss for one-token answers: the prompts of serving.
+
+Prompts are built by the code that serves them, so their tokens are identical. The loss is the cross
+entropy of the answer's token over the whole vocabulary; tokens of the text and the instruction do
+not contribute.
+"""
+
+import random
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from streamlabel.config.task import TaskSettings
+from streamlabel.errors import ConfigError
+from streamlabel.models.label_scoring.label_tokens import LabelTokens, compile_labels
+from streamlabel.models.prompts.build_prompt import Prompt, build_prompt
+from streamlabel.models.prompts.chat_template import Chat
+from streamlabel.training.fit_settings import Example
+from streamlabel.training.training_loop import TrainingRows
+
+__all__ = ["Lessons", "answer_model"]
+
+# Number of distinct orders of the labels: enough that the position in the list is not a hint.
+_ORDERS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """The task with its labels in one order."""
+
+    names: tuple[str, ...]
+    prompt: Prompt
+    answers: LabelTokens
+
+    def answer_to(self, label: str) -> int:
+        """Return the token of the answer that stands for ``label`` in the prompt."""
+        return self.answers.forms[self.names.index(label)][0]
+
+
+class Lessons:
+    """The prompts of a task, with its labels in the served order and in others.
+
+    Args:
+        task: the task; each of its answers must be one token.
+        chat: tokenizer and chat template of the model.
+        max_tokens: longest prompt; longer texts keep both ends, as in serving.
+        seed: of the orders.
+
+    Raises:
+        ConfigError: an answer has several tokens, two labels share one, or there is no room.
+        ModelLoadError: the chat template does not render the messages unchanged.
+
+    Attributes:
+        token_ids: of all answers, in any order of the labels.
+    """
+
+    def __init__(self, task: TaskSettings, chat: Chat, *, max_tokens: int, seed: int) -> None:
+        if task.scoring != "one_token":
+            raise ConfigError(
+                f"model.task.scoring: {task.scoring} reads answers of several tokens; for training"
+                " set one_token, with answer_with: letters if the answers have several tokens"
+            )
+        self._seed = seed
+        order = random.Random(seed)  # noqa: S311 no secret
+        self._lessons = [_lesson(each, chat, max_tokens) for each in _orders(task, order)]
+        answers = (token for lesson in self._lessons for token in lesson.answers.ids)
+        self.token_ids = tuple(dict.fromkeys(answers))
+
+    def rows(self, examples: Sequence[Example], *, shuffled: bool) -> TrainingRows:
+        """Return the prompt of each example, with the index of its answer in ``token_ids``.
+
+        Args:
+            examples: with one label each.
+            shuffled: list the labels in another order for each example; otherwise as served.
+        """
+        import torch
+
+        order = random.Random(self._seed)  # noqa: S311 no secret
+        lessons = [order.choice(self._lessons) if shuffled else self._lessons[0] for _ in examples]
+        targets = torch.zeros(len(examples), len(self.token_ids) + 1)  # (N, U + 1)
+        inputs = []
+        for i, (lesson, example) in enumerate(zip(lessons, examples, strict=True)):
+            inputs.append(torch.tensor(lesson.prompt.encode(example.text).ids))
+            targets[i, self.token_ids.index(lesson.answer_to(*example.right))] = 1.0
+        return TrainingRows(inputs, targets)
+
+
+def answer_model(model: Any, token_ids: Sequence[int], *, device: str) -> Any:  # noqa: ANN401 torch modules
+    """Return ``model`` as a classifier over the answers, for ``run_epochs``.
+
+    Its logits are (B, U + 1): those of ``token_ids``, and one for all other tokens together. If the
+    correct token is an answer, cross entropy over these equals cross entropy over the vocabulary.
+
+    Args:
+        model: a causal language model on ``device``.
+        token_ids: of the answers.
+        device: where it computes, in bfloat16 on an accelerator; rows and logits stay on the CPU.
+    """
+    import torch
+
+    kind = device.partition(":")[0]
+
+    class AnswerModel(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+            self.wanted = torch.tensor(list(token_ids), device=device)
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> SimpleNamespace:  # noqa: ANN401 tensors
+            ids, mask = _padded_left(input_ids, attention_mask)
+            mask = mask.to(device)
+            with nullcontext() if kind == "cpu" else torch.autocast(kind, torch.bfloat16):
+                logits = self.model(
+                    input_ids=ids.to(device),
+                    attention_mask=mask,
+                    position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+                    use_cache=False,
+                    logits_to_keep=1,
+                ).logits[:, -1]  # (B, V)
+            logits = logits.float()
+            rest = logits.index_fill(1, self.wanted, float("-inf")).logsumexp(1, keepdim=True)
+            return SimpleNamespace(logits=torch.cat([logits[:, self.wanted], rest], dim=1).cpu())
+
+    return AnswerModel()
+
+
+def _padded_left(ids: Any, mask: Any) -> tuple[Any, Any]:  # noqa: ANN401 tensors
+    """Move the padding of (B, T) to the left, so the last column has the last token of each row."""
+    import torch
+
+    longest = ids.shape[1]
+    place = (torch.arange(longest)[None, :] + mask.sum(1, keepdim=True)) % longest  # (B, T)
+    return ids.gather(1, place), mask.gather(1, place)
+
+
+def _orders(task: TaskSettings, order: random.Random) -> list[TaskSettings]:
+    """Return the task unchanged, and with its labels in other orders."""
+    orders = {task.names: task}
+    for _ in range(4 * _ORDERS):
+        labels = order.sample(task.labels, len(task.labels))
+        if len(orders) < _ORDERS:
+            shuffled = task.model_copy(update={"labels": labels})
+            orders.setdefault(shuffled.names, shuffled)
+    return list(orders.values())
+
+
+def _lesson(task: TaskSettings, chat: Chat, max_tokens: int) -> _Lesson:
+    prompt = build_prompt(
+        task,
+        answers="one_token",
+        render=chat.render,
+        tokenizer=chat.tokens,
+        max_tokens=max_tokens,
+    )
+    answers = compile_labels(
+        task.names,
+        task.forms,
+        prompt=prompt.rendered,
+        encode=lambda text: chat.tokens.trusted(text).ids,
+    )
+    return _Lesson(task.names, prompt, answers)

@@ -1,0 +1,100 @@
+"""Input and output of a training: examples, settings, reports."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+__all__ = ["ComputeType", "EpochReport", "Example", "FitReport", "FitSettings"]
+
+ComputeType = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A text and its correct labels.
+
+    Attributes:
+        label: of a single_label task.
+        labels: of a multi_label task: any number.
+    """
+
+    text: str
+    label: str = ""
+    labels: tuple[str, ...] = ()
+
+    @property
+    def right(self) -> tuple[str, ...]:
+        """The correct labels in either form."""
+        return self.labels or ((self.label,) if self.label else ())
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """Training settings; the defaults suit a small encoder and a few hundred short texts.
+
+    Attributes:
+        epochs: maximum number of passes over the examples.
+        learning_rate: peak after warm-up, followed by linear decay to 0.
+        warmup: fraction of the steps with increasing learning rate, in [0, 1).
+        batch_items: examples per step.
+        max_tokens: longer examples are truncated; the trained model keeps its maximum length.
+        trained_layers: number of upper layers that are trained, besides the head; outputs of the
+            frozen layers are kept in memory (hidden size x 4 bytes per token). None: all layers
+            and the embeddings.
+        label_smoothing: in [0, 1); keeps confidences away from 1 on so few examples.
+        class_weights: ``balanced``: rare labels count as much as frequent ones.
+        patience: with held-out examples: stop after so many epochs without a lower loss.
+        seed: of the head's initial weights, dropout and the order of the examples.
+        precision: ``bfloat16``: matrix products use it, weights and sums stay in float32; on a
+            processor with AVX512-BF16 or AMX this halves the time.
+    """
+
+    epochs: int = 8
+    learning_rate: float = 2e-4
+    warmup: float = 0.1
+    batch_items: int = 16
+    max_tokens: int = 192
+    trained_layers: int | None = 3
+    label_smoothing: float = 0.1
+    weight_decay: float = 0.01
+    class_weights: Literal["none", "balanced"] = "none"
+    patience: int = 2
+    seed: int = 17
+    precision: ComputeType = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class EpochReport:
+    """The results of one epoch.
+
+    Attributes:
+        number: from 1.
+        loss: mean over its examples.
+        held_out_loss: mean negative log-likelihood of the held-out examples; None without any.
+        is_best: it has the lowest held-out loss so far, and its weights are kept.
+    """
+
+    number: int
+    loss: float
+    held_out_loss: float | None
+    is_best: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FitReport:
+    """The results of a training.
+
+    Attributes:
+        loss: mean over the last epoch.
+        fit_s: duration, loading and saving included.
+        epochs: one per finished epoch; the weights of the best one were saved.
+        was_interrupted: by Ctrl-C; the best epoch until then was saved.
+    """
+
+    folder: Path
+    examples: int
+    steps: int
+    loss: float
+    fit_s: float
+    epochs: tuple[EpochReport, ...] = ()
+    was_interrupted: bool = False

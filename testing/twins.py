@@ -1,0 +1,70 @@
+"""The example configurations with small models on a CPU in place of those that they name.
+
+A twin changes where the model is and how large the engine is, and nothing of what it is for: task,
+long texts, batching, routing and topics stay as the example has them.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from testing.kafka_broker import Cluster
+
+__all__ = ["EXAMPLES", "on_topics", "read", "twin"]
+
+FOLDER = Path(__file__).parents[1] / "config" / "examples"
+EXAMPLES = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+
+# Of an engine that shares two cores with everything else.
+_SMALL_ENGINE = {
+    "max_tokens": 1000,
+    "max_num_batched_tokens": 2048,
+    "max_num_seqs": 32,
+    "kv_cache_gib": 1,
+    "enforce_eager": True,
+}
+
+
+def read(name: str) -> dict[str, Any]:
+    """Return an example as it is in the file."""
+    settings: dict[str, Any] = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    return settings
+
+
+def twin(name: str, place: str | Path) -> dict[str, Any]:
+    """Return the small twin of an example.
+
+    Args:
+        name: of the example, without ``.yaml``.
+        place: folder of the small model; for a remote one, the endpoint's URL.
+    """
+    settings = read(name)
+    model = settings["model"]
+    if model["backend"] == "remote":
+        model["base_url"] = str(place)
+        return settings
+    model |= {"path": str(place), "device": "cpu", "dtype": "float32"}
+    if model["backend"] == "vllm":
+        small = dict(_SMALL_ENGINE)
+        if model.get("mode") == "encoder":
+            del small["max_tokens"]
+        model |= small
+    else:
+        model["threads"] = 1
+    return settings
+
+
+def on_topics(settings: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
+    """Return the settings on topics of a test's own, HTTP left off."""
+    names = {"texts": settings["input"]["topic"], **settings["output"]}
+    topics = {name: cluster.topic(topic) for name, topic in names.items()}
+    kafka = {name: value for name, value in settings["kafka"].items() if name != "security"}
+    place = {"bootstrap_servers": cluster.bootstrap, "group_id": topics["texts"]}
+    return settings | {
+        "kafka": kafka | place,
+        "input": settings["input"] | {"topic": topics.pop("texts")},
+        "output": topics,
+        "http": {"enabled": False},
+        "logging": {"format": "json"},
+    }

@@ -1,0 +1,148 @@
+"""A calibration changes what is published and what people see, and every output says which one."""
+
+from pathlib import Path
+
+import pytest
+
+from streamlabel.config.settings import RoutingSettings
+from streamlabel.consumer.routing.calibrated_router import policy_for, read_calibration
+from streamlabel.consumer.routing.decision import Decision
+from streamlabel.consumer.routing.router import AuditSample, RoutingPolicy, routing_policy
+from streamlabel.errors import ConfigError
+from streamlabel.models.calibration.calibration_file import CalibrationFile
+from streamlabel.models.core.classifier import Prediction
+from streamlabel.models.core.labels import LabelSet
+from tests.flow.rig import ScriptedClassifier
+
+LABELS = LabelSet(("no", "yes", "maybe"))
+CLASSIFIER = ScriptedClassifier(labels=LABELS)
+# softmax of these: 0.843, 0.114, 0.042; at temperature 2: 0.629, 0.231, 0.140
+SURE = Prediction((0.843795, 0.114195, 0.04201), log_scores=(3.0, 1.0, 0.0))
+
+
+def calibration(**thresholds: float | None) -> CalibrationFile:
+    tree = {
+        "model": {
+            "name": "scripted",
+            "backend": "fake",
+            "digest": CLASSIFIER.identity.digest,
+            "device": "cpu",
+            "dtype": "float32",
+            "labels": list(LABELS.names),
+            "problem_type": "single_label",
+        },
+        "mapping": {"method": "temperature", "temperature": 2.0},
+        "conformal": {"miss_rate": 0.05, "limits": {"no": 0.5, "yes": 0.8, "maybe": 0.5}},
+        "evidence": {
+            "made_on": "2026-11-22",
+            "items": 3,
+            "by_label": {"no": 3},
+            "log_loss_before": 0.3,
+            "log_loss_after": 0.2,
+        },
+    }
+    if thresholds:
+        tree["thresholds"] = {
+            "chosen_by": "promise",
+            "by_label": thresholds,
+            "bound": 0.01,
+            "confidence": 0.95,
+            "summary": "s",
+        }
+    return CalibrationFile.model_validate(tree).with_id()
+
+
+PROVEN = calibration(no=0.6, yes=0.9, maybe=None)
+
+
+def policy(file: CalibrationFile = PROVEN, **settings: object) -> RoutingPolicy:
+    return routing_policy(LABELS, RoutingSettings.model_validate(settings), calibration=file)
+
+
+def test_confidence_and_threshold_are_the_calibrated_ones() -> None:
+    decision = policy().choose(SURE)
+    assert decision.probabilities == pytest.approx((0.6285, 0.2312, 0.1402), abs=1e-4)
+    assert (decision.route, decision.label, decision.threshold) == ("label", "no", 0.6)
+    assert decision.prediction_set is None
+    stricter = policy(calibration(no=0.63, yes=0.9, maybe=None)).choose(SURE)
+    assert (stricter.route, stricter.reasons) == ("review", ("low_confidence",))
+
+
+def test_a_reviewer_gets_the_short_list() -> None:
+    decision = policy(margin=0.9).choose(SURE)
+    assert decision.route == "review"
+    assert decision.prediction_set == ("no", "yes")
+
+
+def test_a_label_that_nothing_could_be_promised_for_always_goes_to_people() -> None:
+    decision = policy().choose(Prediction((0.0, 0.0, 1.0), log_scores=(0.0, 0.0, 1000.0)))
+    assert (decision.label, decision.confidence) == ("maybe", 1.0)
+    assert (decision.route, decision.threshold) == ("review", 1.0)
+
+
+def test_own_thresholds_override_and_a_looser_one_is_named() -> None:
+    plain, stricter = policy(), policy(thresholds={"no": 0.99})
+    looser = policy(thresholds={"no": 0.1, "maybe": 0.9})
+    assert plain.threshold_set_id == PROVEN.threshold_set_id
+    assert len({r.threshold_set_id for r in (plain, stricter, looser)}) == 3
+    assert (plain.loosened, stricter.loosened, looser.loosened) == ((), (), ("no", "maybe"))
+    assert stricter.choose(SURE).route == "review"
+    assert plain.calibration_id == PROVEN.id
+
+
+def test_a_calibration_without_thresholds_leaves_those_of_the_settings() -> None:
+    r = policy(calibration(), threshold=0.62)
+    assert r.choose(SURE).route == "label"
+    assert r.choose(SURE).threshold == 0.62
+
+
+def test_no_calibration_has_no_id() -> None:
+    r = routing_policy(LABELS, RoutingSettings())
+    assert (r.calibration_id, r.threshold_set_id) == (None, None)
+    assert r.choose(SURE).probabilities == SURE.probabilities
+
+
+def test_tightened_thresholds_move_towards_1_under_a_new_id() -> None:
+    before = policy()
+    after = before.tightened(0.5)
+    assert after.choose(SURE).threshold == pytest.approx(0.8)
+    assert after.choose(SURE).route == "review"
+    assert after.threshold_set_id not in {before.threshold_set_id, None}
+    assert after.choose(SURE).threshold_set_id == after.threshold_set_id
+    assert before.choose(SURE) == policy().choose(SURE)  # nothing moved behind its back
+    assert before.choose(SURE).threshold_set_id == PROVEN.threshold_set_id
+
+
+def test_a_calibration_is_opened_and_refused_for_another_model(tmp_path: Path) -> None:
+    path = tmp_path / "calibration.yaml"
+    settings = RoutingSettings(calibration=str(path))
+    with pytest.raises(ConfigError, match="no such file"):
+        read_calibration(settings)
+    PROVEN.write(path)
+    file = read_calibration(settings)
+    assert policy_for(CLASSIFIER, settings, file).calibration_id == PROVEN.id
+    other = ScriptedClassifier(labels=LabelSet(("no", "yes")))
+    with pytest.raises(ConfigError, match=r"routing\.calibration: .* labels"):
+        policy_for(other, settings, file)
+
+
+LABEL = Decision("label", "no", ("no",), 0.9, 0.8, 0.5, ())
+
+
+def test_the_audit_draws_the_share_it_says_and_the_same_ids_every_time() -> None:
+    audit = AuditSample(0.02)
+    drawn = [i for i in range(50_000) if audit.draws(f"texts-0-{i}")]
+    assert 0.018 < len(drawn) / 50_000 < 0.022
+    assert drawn == [i for i in range(50_000) if AuditSample(0.02).draws(f"texts-0-{i}")]
+    assert set(drawn) <= {i for i in range(50_000) if AuditSample(0.1).draws(f"texts-0-{i}")}
+
+
+def test_an_audited_record_is_a_copy_with_its_probability() -> None:
+    found = AuditSample(1.0).applied(LABEL, "any \ud800")
+    assert (found.route, found.reasons, found.audit_probability) == ("copy", ("audit",), 1.0)
+    assert found.label == "no"
+
+
+def test_what_people_see_anyway_is_not_audited() -> None:
+    review = Decision("review", "no", ("no",), 0.4, 0.1, 0.5, ("low_confidence",))
+    assert AuditSample(1.0).applied(review, "id") is review

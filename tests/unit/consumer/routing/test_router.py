@@ -1,0 +1,136 @@
+"""Routing: thresholds at their limits, every reason named, multi-label decided label by label."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamlabel.config.settings import RoutingSettings
+from streamlabel.consumer.routing.router import RoutingPolicy, routing_policy
+from streamlabel.errors import ConfigError
+from streamlabel.models.core.classifier import Prediction
+from streamlabel.models.core.labels import LabelSet
+
+LABELS = LabelSet(("ham", "spam", "scam"))
+TAGS = LabelSet(("toxic", "threat"), "multi_label")
+
+
+def policy(labels: LabelSet = LABELS, **settings: object) -> RoutingPolicy:
+    return routing_policy(labels, RoutingSettings.model_validate(settings))
+
+
+def test_a_confidence_at_the_threshold_is_enough() -> None:
+    for confidence, route in ((0.79, "review"), (0.8, "label"), (0.81, "label")):
+        rest = (1 - confidence) / 2
+        decision = policy(threshold=0.8).choose(Prediction((rest, confidence, rest)))
+        assert decision.route == route
+        assert decision.label == "spam"
+        assert decision.confidence == confidence
+
+
+def test_a_label_may_have_its_own_threshold() -> None:
+    r = policy(threshold=0.9, thresholds={"ham": 0.4})
+    assert r.choose(Prediction((0.5, 0.3, 0.2))).route == "label"
+    decision = r.choose(Prediction((0.3, 0.5, 0.2)))
+    assert (decision.route, decision.threshold) == ("review", 0.9)
+
+
+def test_a_threshold_for_an_unknown_label_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"routing.thresholds: egg: unknown label.*ham, spam"):
+        policy(thresholds={"egg": 0.5})
+
+
+def test_margin_is_the_distance_to_the_second() -> None:
+    decision = policy(threshold=0.1, margin=0.2).choose(Prediction((0.5, 0.375, 0.125)))
+    assert decision.margin == 0.125
+    assert decision.reasons == ("low_margin",)
+    assert policy(threshold=0.1, margin=0.125).choose(Prediction((0.5, 0.375, 0.125))).reasons == ()
+
+
+def test_ties_go_to_the_first_label() -> None:
+    decision = policy(threshold=0.1).choose(Prediction((0.4, 0.4, 0.2)))
+    assert (decision.label, decision.margin) == ("ham", 0.0)
+
+
+def test_copy_sends_doubts_to_both() -> None:
+    assert policy(threshold=0.9, review="copy").choose(Prediction((0.5, 0.3, 0.2))).route == "copy"
+    assert policy(threshold=0.4, review="copy").choose(Prediction((0.5, 0.3, 0.2))).route == "label"
+
+
+def test_all_reasons_are_given_in_a_fixed_order() -> None:
+    prediction = Prediction(
+        (0.4, 0.35, 0.25), truncated=True, off_label_mass=0.6, argmax_is_label=False
+    )
+    decision = policy(threshold=0.5, margin=0.1, review_truncated=True).choose(prediction)
+    assert decision.reasons == ("off_label", "truncated", "low_confidence", "low_margin")
+
+
+def test_a_confident_answer_outside_the_labels_goes_to_review() -> None:
+    r = policy(threshold=0.5, max_off_label_mass=0.5)
+    sure = (0.9, 0.05, 0.05)
+    assert r.choose(Prediction(sure, off_label_mass=0.5)).route == "label"
+    assert r.choose(Prediction(sure, off_label_mass=0.51)).reasons == ("off_label",)
+    assert r.choose(Prediction(sure, argmax_is_label=False)).reasons == ("off_label",)
+
+
+SURE = Prediction((0.9, 0.05, 0.05), unknown_share=1.0, is_unreadable=True)
+
+
+def test_a_text_of_which_nothing_was_seen_goes_to_review_however_sure_the_answer_is() -> None:
+    assert policy(threshold=0.5).choose(SURE).reasons == ("unreadable",)
+    assert policy(threshold=0.5).choose(replace(SURE, unknown_share=None)).route == "review"
+    unanswered = replace(SURE, probabilities=None, review_reasons=("unparseable",))
+    assert policy(threshold=0.5).choose(unanswered).reasons == ("unparseable", "unreadable")
+    assert policy(threshold=0.5, review_unreadable=False).choose(SURE).route == "label"
+
+
+@pytest.mark.parametrize(("share", "route"), [(None, "label"), (0.25, "label"), (0.26, "review")])
+def test_a_larger_share_of_unknown_tokens_than_allowed_goes_to_review(
+    share: float | None, route: str
+) -> None:
+    partly = Prediction((0.9, 0.05, 0.05), unknown_share=share)
+    assert policy(threshold=0.5).choose(partly).route == "label"
+    decision = policy(threshold=0.5, max_unknown_share=0.25).choose(partly)
+    assert decision.route == route
+    assert decision.reasons == (("unreadable",) if route == "review" else ())
+
+
+def test_no_usable_answer_goes_to_review_without_a_label() -> None:
+    decision = policy().choose(Prediction(None, review_reasons=("unparseable",)))
+    assert (decision.route, decision.label, decision.confidence) == ("review", None, None)
+    assert decision.reasons == ("unparseable",)
+
+
+def test_a_truncated_text_is_flagged_not_reviewed_unless_asked() -> None:
+    assert policy().choose(Prediction((0.9, 0.05, 0.05), truncated=True)).route == "label"
+
+
+def test_multi_label_decides_every_label() -> None:
+    decision = policy(TAGS, threshold=0.7).choose(Prediction((0.9, 0.2)))
+    assert (decision.labels, decision.label, decision.route) == (("toxic",), "toxic", "label")
+    assert decision.confidence == 0.8
+    assert decision.margin is None
+
+
+def test_multi_label_is_as_sure_as_its_least_certain_label() -> None:
+    decision = policy(TAGS, thresholds={"threat": 0.95, "toxic": 0.6}).choose(
+        Prediction((0.65, 0.1))
+    )
+    assert (decision.route, decision.confidence, decision.threshold) == ("review", 0.9, 0.95)
+
+
+@given(
+    raw=st.lists(st.floats(0.001, 1.0), min_size=3, max_size=3),
+    threshold=st.floats(0.01, 1.0),
+    margin=st.floats(0.0, 0.99),
+)
+def test_a_label_is_published_alone_only_if_every_condition_holds(
+    raw: list[float], threshold: float, margin: float
+) -> None:
+    probabilities = tuple(value / sum(raw) for value in raw)
+    decision = policy(threshold=threshold, margin=margin).choose(Prediction(probabilities))
+    first, second = sorted(probabilities, reverse=True)[:2]
+    assert decision.confidence == first
+    assert (decision.route == "label") == (first >= threshold and first - second >= margin)
+    assert (decision.route == "label") == (not decision.reasons)
