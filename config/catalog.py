@@ -17,17 +17,19 @@ from streamlabel.config.section import Section
 from streamlabel.config.settings import Settings
 
 __all__ = [
-    "CHOICES",
     "ENV_PREFIX",
     "SECTIONS",
     "Entry",
     "Path",
     "annotations_at",
+    "choice_at",
     "entries",
     "entries_in_use",
     "env_name",
+    "is_of_sections",
     "parts_of",
     "paths_in",
+    "sections_below",
     "sections_in",
     "takes_none",
 ]
@@ -36,12 +38,19 @@ ENV_PREFIX = "STREAMLABEL__"
 
 Path = tuple[str, ...]
 
-# Sections that another distribution may provide, and the settings that select it.
+# Sections that another distribution may provide; * is any name or number.
 SECTIONS: Final[Mapping[Path, installed.Kind]] = MappingProxyType(
-    {("model",): "back end", ("input", "decoder"): "format"}
+    {
+        ("model",): "back end",
+        ("cascade", "*", "model"): "back end",
+        ("tasks", "*", "model"): "back end",
+        ("tasks", "*", "cascade", "*", "model"): "back end",
+        ("input", "decoder"): "format",
+    }
 )
-CHOICES: Final[Mapping[Path, installed.Kind]] = MappingProxyType(
-    {("model", "backend"): "back end", ("input", "format"): "format"}
+# The settings that select one.
+_CHOICES: Final[Mapping[str, installed.Kind]] = MappingProxyType(
+    {"backend": "back end", "format": "format"}
 )
 
 
@@ -90,6 +99,12 @@ def sections_in(annotation: Any) -> tuple[type[Section], ...]:  # noqa: ANN401 a
     )
 
 
+def is_of_sections(annotation: Any) -> bool:  # noqa: ANN401 any type annotation
+    """Return whether a setting is a mapping of names to sections."""
+    mappings = (part for part in parts_of(annotation) if get_origin(part) is dict)
+    return any(sections_in(get_args(part)[-1]) for part in mappings)
+
+
 def annotations_at(path: Path) -> tuple[Any, ...]:
     """Return the types that ``path`` may have (one per back end that has it); empty if unknown.
 
@@ -98,6 +113,20 @@ def annotations_at(path: Path) -> tuple[Any, ...]:
     other distributions are included once they are imported.
     """
     return _annotations_at(path, _from_others())
+
+
+def choice_at(path: Path) -> installed.Kind | None:
+    """Return what another distribution may provide under the value of ``path``; None: nothing."""
+    kind = _CHOICES.get(path[-1])
+    section = path if kind == "format" else path[:-1]
+    where = ("input", "decoder") if section == ("input", "format") else section
+    return kind if any(_fits(where, each) for each in SECTIONS) else None
+
+
+def _fits(path: Path, pattern: Path) -> bool:
+    return len(path) == len(pattern) and all(
+        part in {"*", name} for name, part in zip(path, pattern, strict=True)
+    )
 
 
 def _from_others() -> tuple[tuple[Path, type[Section]], ...]:
@@ -124,7 +153,7 @@ def _annotations_at(path: Path, others: tuple[tuple[Path, type[Section]], ...]) 
                     for part in parts_of(annotation)
                     if get_origin(part) is dict or (get_origin(part) is list and name.isdecimal())
                 ]
-        found = deeper + [section for at, section in others if at == path[:depth]]
+        found = deeper + [section for at, section in others if _fits(path[:depth], at)]
     return tuple(found)
 
 
@@ -140,6 +169,7 @@ def entries_in_use() -> tuple[Entry, ...]:
         entry
         for path, section in _from_others()
         for entry in _entries(section, path, _backend_of(section))
+        if "*" not in path
     )
     return (*entries(), *others)
 
@@ -177,10 +207,22 @@ def paths_in(section: Section, above: Path = ()) -> Iterator[tuple[str, str, Pla
         here = (*above, name)
         value = getattr(section, name)
         place = place_in(_annotation(field))
-        if isinstance(value, Section):
-            yield from paths_in(value, here)
+        if inner := sections_below(value):
+            for at, each in inner:
+                yield from paths_in(each, (*here, *at))
         elif place is not None and value is not None:
             yield ".".join(here), str(value), place
+
+
+def sections_below(value: Any) -> list[tuple[Path, Section]]:  # noqa: ANN401 any value
+    """Return the sections that a value is or contains, with their paths in it; empty: none."""
+    if isinstance(value, Section):
+        return [((), value)]
+    if isinstance(value, dict):
+        return [((key,), each) for key, each in value.items() if isinstance(each, Section)]
+    if isinstance(value, list):
+        return [((str(i),), each) for i, each in enumerate(value) if isinstance(each, Section)]
+    return []
 
 
 def _annotation(field: FieldInfo) -> Any:  # noqa: ANN401 any type annotation

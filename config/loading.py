@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from streamlabel.config import installed
-from streamlabel.config.catalog import CHOICES, Path
+from streamlabel.config.catalog import Path, choice_at, sections_below
 from streamlabel.config.named_model import NamedModel
 from streamlabel.config.problems import sentence
 from streamlabel.config.section import Section
@@ -40,7 +41,6 @@ class Loaded:
 
 
 _DEFAULT = Origin("default")
-_MODEL_PATH: Path = ("model", "path")
 
 
 def load(
@@ -92,11 +92,11 @@ def _read(
 
 def _import_installed(given: list[Given]) -> bool:
     """Import the selected back end and format if other distributions provide them."""
-    named = {item.path: item.value for item in given if item.path in CHOICES}
+    named = {at: value for item in given for at, value in _values(item.path, item.value)}
     imported = False
     for path, name in named.items():
-        kind = CHOICES[path]
-        if isinstance(name, str) and name in installed.names(kind):
+        kind = choice_at(path)
+        if kind is not None and isinstance(name, str) and name in installed.names(kind):
             # errors are reported when the settings are validated
             with suppress(ConfigError):
                 installed.find(kind, name)
@@ -104,12 +104,35 @@ def _import_installed(given: list[Given]) -> bool:
     return imported
 
 
+def _values(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:  # noqa: ANN401 any value
+    """Yield the single values in mappings and lists, with their paths."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in items:
+            yield from _values((*path, str(key)), inner)
+    else:
+        yield path, value
+
+
 def _note_folder(settings: Settings, origins: Mapping[Path, Origin], file: FilePath | None) -> None:
     """If the model's path was taken as a hub id, note where a folder of that name would be."""
-    if isinstance(settings.model, NamedModel) and not FilePath(settings.model.path).is_absolute():
-        is_from_file = origins[_MODEL_PATH].kind == "file" and file is not None
+    for path, model in _models(settings, ()):
+        if FilePath(model.path).is_absolute():
+            continue
+        at = (*path, "path")
+        is_from_file = _origin(at, origins).kind == "file" and file is not None
         base = file.expanduser().absolute().parent if is_from_file and file else FilePath.cwd()
-        settings.model.looked_for(base / settings.model.path)
+        model.looked_for(base / model.path)
+
+
+def _models(section: Section, above: Path) -> Iterator[tuple[Path, NamedModel]]:
+    for name in type(section).model_fields:
+        for at, inner in sections_below(getattr(section, name)):
+            here = (*above, name, *at)
+            if isinstance(inner, NamedModel):
+                yield here, inner
+            else:
+                yield from _models(inner, here)
 
 
 def _merge(given: list[Given]) -> tuple[dict[str, Any], dict[Path, Origin]]:
@@ -118,16 +141,42 @@ def _merge(given: list[Given]) -> tuple[dict[str, Any], dict[Path, Origin]]:
     origins: dict[Path, Origin] = {}
     for item in given:
         *parents, name = item.path
-        inner = tree
+        inner: Any = tree
         for parent in parents:
-            if not isinstance(inner.get(parent), dict):
-                inner[parent] = {}
-            inner = inner[parent]
-        inner[name] = dict(item.value) if isinstance(item.value, dict) else item.value
+            found = _element(inner, parent, item)
+            if not isinstance(found, dict | list):
+                found = {}
+                _put(inner, parent, found, item)
+            inner = found
+        _put(inner, name, deepcopy(item.value), item)
         for below in [at for at in origins if at[: len(item.path)] == item.path]:
             del origins[below]
         origins[item.path] = item.origin
     return tree, origins
+
+
+def _element(inner: Any, name: str, item: Given) -> Any:  # noqa: ANN401 any value
+    """Return what a mapping or list contains; None: nothing yet.
+
+    Raises:
+        ConfigError: a list has no such element.
+    """
+    if isinstance(inner, dict):
+        return inner.get(name)
+    if name.isdecimal() and int(name) < len(inner):
+        return inner[int(name)]
+    raise ConfigError(
+        f"{'.'.join(item.path)}: the list has {len(inner)} elements, counted from 0; set one of"
+        f" them, or the whole list as JSON ({item.origin})"
+    )
+
+
+def _put(inner: Any, name: str, value: Any, item: Given) -> None:  # noqa: ANN401 any value
+    if isinstance(inner, dict):
+        inner[name] = value
+    else:
+        _element(inner, name, item)  # it is there
+        inner[int(name)] = value
 
 
 def _nearest_origin(path: Path, origins: Mapping[Path, Origin]) -> str:
@@ -139,16 +188,23 @@ def _nearest_origin(path: Path, origins: Mapping[Path, Origin]) -> str:
     return str(below[0]) if below else ""
 
 
+def _origin(path: Path, given: Mapping[Path, Origin]) -> Origin:
+    """Return where a value was given: itself, or the list or mapping that contains it."""
+    above = (path[:length] for length in range(len(path), 0, -1))
+    return next((given[at] for at in above if at in given), _DEFAULT)
+
+
 def _origins(
     section: Section, given: Mapping[Path, Origin], path: Path = ()
 ) -> Iterator[tuple[str, Origin]]:
     for name in type(section).model_fields:
         here = (*path, name)
         value = getattr(section, name)
-        if isinstance(value, Section):
-            yield from _origins(value, given, here)
+        if inner := sections_below(value):
+            for at, each in inner:
+                yield from _origins(each, given, (*here, *at))
             continue
-        whole = given.get(here, _DEFAULT)
+        whole = _origin(here, given) if name in section.model_fields_set else _DEFAULT
         if isinstance(value, dict) and value:
             for key in value:
                 yield ".".join((*here, key)), given.get((*here, key), whole)

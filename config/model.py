@@ -2,7 +2,13 @@
 
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import Field, TypeAdapter, ValidatorFunctionWrapHandler
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from streamlabel.config import installed
 from streamlabel.config.engines import RemoteSettings, VllmSettings
@@ -14,6 +20,7 @@ from streamlabel.errors import ConfigError
 
 __all__ = [
     "BACKENDS",
+    "AnyModel",
     "CausalSettings",
     "EncoderSettings",
     "FakeSettings",
@@ -231,3 +238,7 @@ def or_installed(value: Any, ours: ValidatorFunctionWrapHandler) -> Any:  # noqa
     # A union, so that errors name the back end in the same way as built-in ones.
     either: Any = Annotated[FakeSettings | section, Field(discriminator="backend")]
     return TypeAdapter(either).validate_python(value)
+
+
+# The section of a model: of a built-in back end, or of one that another distribution registers.
+AnyModel = Annotated[SerializeAsAny[ModelSettings], WrapValidator(or_installed)]

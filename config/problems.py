@@ -64,6 +64,9 @@ def sentence(error: ErrorDetails, *, origin: Callable[[Path], str]) -> str:
         text = f"missing; one of {', '.join(_backends())}"
     elif kind == "extra_forbidden":
         text = _unknown_setting(path, backend)
+    elif kind == "no_model":
+        path = ("model",)
+        text = _missing(path, None)
     elif kind == "missing":
         text = _missing(path, backend)
     elif kind == "value_error":

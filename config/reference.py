@@ -42,6 +42,7 @@ def json_schema(others: Sequence[Installed] = ()) -> dict[str, Any]:
     """
     schema = _with_others(others).model_json_schema() if others else Settings.model_json_schema()
     schema["title"] = "Streamlabel configuration"
+    schema["anyOf"] = [{"required": [form]} for form in ("model", "cascade", "tasks")]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 

@@ -1,19 +1,23 @@
 """Every setting of the service, with its default, unit and reason."""
 
-from typing import Any, Literal, Self
+from collections.abc import Iterator
+from typing import Literal, Self
 
-from pydantic import (
-    Field,
-    SerializeAsAny,
-    ValidatorFunctionWrapHandler,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from streamlabel.config.batching import BatchingSettings, RepeatSettings
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
-from streamlabel.config.model import ModelSettings, WorkerSettings, or_installed
+from streamlabel.config.model import AnyModel, WorkerSettings
 from streamlabel.config.routing import DriftSettings, RoutingSettings
 from streamlabel.config.section import Section
+from streamlabel.config.several import (
+    ShortName,
+    StageSettings,
+    StreamTaskSettings,
+    cascade_problem,
+    task_problem,
+)
 from streamlabel.config.waits import contradictions
 
 __all__ = [
@@ -27,53 +31,6 @@ __all__ = [
     "RoutingSettings",
     "Settings",
 ]
-
-
-class BatchingSettings(Section):
-    """Micro-batching, and the limits of what is in flight."""
-
-    max_batch_tokens: int | None = Field(
-        None,
-        ge=1,
-        description="Maximum padded tokens of a batch: number of rows x tokens of the longest"
-        " row. Default: depends on the device.",
-    )
-    max_batch_items: int = Field(512, ge=1, description="Maximum texts in a batch.")
-    linger_s: float = Field(
-        0.0,
-        ge=0,
-        description="How long to wait for a batch to fill. 0: an idle worker takes what is there"
-        " at once.",
-    )
-    max_in_flight_items: int = Field(
-        2048,
-        ge=1,
-        description="Maximum records in flight (read and not yet delivered). Reading pauses at"
-        " the limit.",
-    )
-    max_in_flight_bytes: int = Field(
-        128 * 1024 * 1024,
-        ge=1024,
-        description="Maximum bytes in flight: key, value and headers of the records. Reading"
-        " pauses at the limit.",
-    )
-
-
-class RepeatSettings(Section):
-    """Identical texts, which are classified once."""
-
-    max_items: int = Field(
-        10_000,
-        ge=0,
-        description="Maximum texts whose results are kept for identical texts that follow; they are"
-        " marked `cached` in the outputs. 0: every text is classified.",
-    )
-    max_bytes: int = Field(
-        16 * 1024 * 1024,
-        ge=0,
-        description="Maximum memory for these texts and results. The least recently used ones are"
-        " dropped.",
-    )
 
 
 class DeliverySettings(Section):
@@ -192,9 +149,20 @@ class Settings(Section):
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     input: InputSettings = Field(default_factory=InputSettings)
     output: OutputSettings = Field(default_factory=OutputSettings)
-    # Or a subclass of BackendSettings that another distribution registers.
-    model: SerializeAsAny[ModelSettings] = Field(
-        description="The model and its back end; has no default."
+    # None only beside tasks or a cascade, whose models ``deployments`` returns: code for one model
+    # gets settings that have one.
+    model: AnyModel = Field(  # type: ignore[assignment]  # see above
+        None, description="The model and its back end; has no default."
+    )
+    cascade: list[StageSettings] = Field(
+        default_factory=list,
+        description="Instead of a model: stages, cheapest first. What a stage is not sure of goes"
+        " to the next one, and after the last one to review.",
+    )
+    tasks: dict[ShortName, StreamTaskSettings] = Field(
+        default_factory=dict,
+        description="Instead of a model: several tasks by name, each with a model or cascade,"
+        " routing and outputs of its own.",
     )
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     batching: BatchingSettings = Field(default_factory=BatchingSettings)
@@ -206,27 +174,65 @@ class Settings(Section):
     http: HttpSettings = Field(default_factory=HttpSettings)
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
 
-    @field_validator("model", mode="wrap")
-    @classmethod
-    def _ours_or_installed(cls, value: Any, ours: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401
-        return or_installed(value, ours)
+    @model_validator(mode="after")
+    def _has_one_form(self) -> Self:
+        forms = [name for name in ("model", "cascade", "tasks") if getattr(self, name)]
+        if len(forms) > 1:
+            raise ValueError(
+                f"{forms[0]}, {forms[1]}: either one model, or a cascade, or tasks; remove one"
+            )
+        if not forms:
+            raise PydanticCustomError("no_model", "no model")
+        has_routing = "routing" in self.model_fields_set
+        if self.tasks and has_routing:
+            raise ValueError("routing: each task has its own; move it to tasks.NAME.routing")
+        problem = cascade_problem(self.cascade, has_routing=has_routing) or task_problem(self.tasks)
+        if problem:
+            raise ValueError(problem)
+        return self
 
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:
-        topics = {
-            "input.topic": self.input.topic,
-            "output.labels_topic": self.output.labels_topic,
-            "output.review_topic": self.output.review_topic,
-            "output.dead_letter_topic": self.output.dead_letter_topic,
-        }
-        seen: dict[str, str] = {}
-        for field, topic in topics.items():
-            if topic in seen:
+        """Refuse a topic with two purposes. Tasks may share the topics of their labels."""
+        seen: dict[str, tuple[str, str]] = {}
+        for field, topic in self._topics():
+            purpose = field.rpartition(".")[2]
+            before, first = seen.setdefault(topic, (purpose, field))
+            if before != purpose or (first != field and not field.startswith("tasks.")):
                 raise ValueError(
-                    f"{field}: {topic!r} is also {seen[topic]}; every topic needs a different name"
+                    f"{field}: {topic!r} is also {first}; every topic needs a different name"
                 )
-            seen[topic] = field
         return self
+
+    def _topics(self) -> Iterator[tuple[str, str]]:
+        yield "input.topic", self.input.topic
+        for purpose in ("labels_topic", "review_topic", "dead_letter_topic"):
+            yield f"output.{purpose}", getattr(self.output, purpose)
+        for name, task in self.tasks.items():
+            for purpose in ("labels_topic", "review_topic"):
+                topic = getattr(task.output, purpose)
+                if topic is not None:
+                    yield f"tasks.{name}.output.{purpose}", topic
+
+    @property
+    def output_topics(self) -> tuple[str, ...]:
+        """All topics that outputs are written to, each once: labels, reviews, dead letters."""
+        return (*self.labels_topics, *self.review_topics, self.output.dead_letter_topic)
+
+    @property
+    def labels_topics(self) -> tuple[str, ...]:
+        """The topics of labels: one, or several if tasks have their own."""
+        return self._topics_of_tasks("labels_topic")
+
+    @property
+    def review_topics(self) -> tuple[str, ...]:
+        """The topics of reviews: one, or several if tasks have their own."""
+        return self._topics_of_tasks("review_topic")
+
+    def _topics_of_tasks(self, purpose: str) -> tuple[str, ...]:
+        default: str = getattr(self.output, purpose)
+        own = [getattr(task.output, purpose) or default for task in self.tasks.values()]
+        return tuple(dict.fromkeys(own)) or (default,)
 
     @model_validator(mode="after")
     def _waits_fit_into_each_other(self) -> Self:

@@ -19,6 +19,7 @@ from streamlabel.config.catalog import (
     Path,
     annotations_at,
     env_name,
+    is_of_sections,
     parts_of,
     sections_in,
     takes_none,
@@ -113,15 +114,21 @@ def _unfilled(at: Path, value: Any, error: InterpolationError) -> str:  # noqa: 
 
 def _located(given: Given, base: FilePath) -> Given:
     """Make paths absolute; a relative one starts at ``base``."""
-    places = [place for each in annotations_at(given.path) if (place := place_in(each))]
-    if not places:
-        return given
-    if isinstance(given.value, list):
-        found = [absolute(item, places[0], base=base) for item in given.value]
-        return Given(given.path, found, given.origin)
-    if not isinstance(given.value, str) or not given.value:
-        return given
-    return Given(given.path, absolute(given.value, places[0], base=base), given.origin)
+    return Given(given.path, _absolute_in(given.path, given.value, base), given.origin)
+
+
+def _absolute_in(path: Path, value: Any, base: FilePath) -> Any:  # noqa: ANN401 any value
+    """Return a value with every path in it made absolute, those of sections in lists included."""
+    if isinstance(value, list):
+        return [_absolute_in((*path, str(i)), item, base) for i, item in enumerate(value)]
+    if isinstance(value, dict):
+        return {key: _absolute_in((*path, key), item, base) for key, item in value.items()}
+    places = [place for each in annotations_at(path) if (place := place_in(each))]
+    return (
+        absolute(value, places[0], base=base)
+        if places and value and isinstance(value, str)
+        else value
+    )
 
 
 def secret_files(environ: Mapping[str, str]) -> dict[str, str]:
@@ -230,8 +237,11 @@ def _leaves(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:  # noqa: ANN4
     is_section = any(sections_in(annotation) for annotation in annotations)
     if is_section and value is None and not any(map(takes_none, annotations)):
         return
-    if is_section and isinstance(value, dict):
+    are_sections = any(map(is_of_sections, annotations))
+    if (is_section or (are_sections and value)) and isinstance(value, dict):
         for name, inner in value.items():
+            if are_sections and not inner:  # its name alone says that it is wanted
+                yield (*path, str(name)), {}
             yield from _leaves((*path, str(name)), inner)
     else:
         yield path, value

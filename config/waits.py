@@ -1,7 +1,7 @@
 """Nested timeouts: refuses settings in which the outer one expires before the inner one."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from streamlabel.config.settings import Settings
@@ -42,15 +42,15 @@ def contradictions(settings: "Settings") -> Iterator[Contradiction]:
                 "delivery.revoke_timeout_s",
             )
         ]
-    if settings.model.backend == "remote":
-        outage = "model.outage_timeout_s"
-        pairs += [
-            ("model.request_timeout_s", outage, "one slow reply is mistaken for an outage"),
-            (outage, batch, f"{_KILLED} an outage is recognised"),
-        ]
-    if settings.model.backend == "vllm":
-        request = "model.request_timeout_s"
-        pairs.append((request, batch, f"{_KILLED} a request that takes too long is aborted"))
+    for path, model in _models(settings):
+        request, outage = f"{path}.request_timeout_s", f"{path}.outage_timeout_s"
+        if model.backend == "remote":
+            pairs += [
+                (request, outage, "one slow reply is mistaken for an outage"),
+                (outage, batch, f"{_KILLED} an outage is recognised"),
+            ]
+        if model.backend == "vllm":
+            pairs.append((request, batch, f"{_KILLED} a request that takes too long is aborted"))
     for shorter, longer, why in pairs:
         short_s, long_s = _value(settings, shorter), _value(settings, longer)
         if short_s >= long_s:
@@ -60,6 +60,25 @@ def contradictions(settings: "Settings") -> Iterator[Contradiction]:
 
 
 def _value(settings: "Settings", name: str) -> float:
-    section, field = name.split(".")
-    value: float = getattr(getattr(settings, section), field)
+    found: Any = settings
+    for part in name.split("."):
+        found = _part(found, part)
+    value: float = found
     return value
+
+
+def _part(value: Any, name: str) -> Any:  # noqa: ANN401 any value of a setting
+    if isinstance(value, dict):
+        return value[name]
+    return value[int(name)] if isinstance(value, list) else getattr(value, name)
+
+
+def _models(settings: "Settings") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted path and section of every model."""
+    sections: list[tuple[str, Any]] = [("", settings)]
+    sections += [(f"tasks.{name}.", task) for name, task in settings.tasks.items()]
+    for path, section in sections:
+        if section.model is not None:
+            yield f"{path}model", section.model
+        for number, stage in enumerate(section.cascade):
+            yield f"{path}cascade.{number}.model", stage.model

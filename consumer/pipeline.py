@@ -21,8 +21,10 @@ from functools import partial
 import structlog
 
 from streamlabel.config.settings import Settings
+from streamlabel.consumer.batching.deployment_metrics import DeploymentMetrics
 from streamlabel.consumer.batching.in_flight import InFlight
 from streamlabel.consumer.batching.model_runner import ModelRunner
+from streamlabel.consumer.batching.stage_waits import StageWaits
 from streamlabel.consumer.core.causes import first_cause
 from streamlabel.consumer.core.ports import Clock, Metrics, RecordSink, RecordSource
 from streamlabel.consumer.core.records import SourceRecord, TopicPartition
@@ -37,7 +39,8 @@ from streamlabel.consumer.delivery.partition_delivery import PartitionDelivery
 from streamlabel.consumer.observability.counting import count_outcomes
 from streamlabel.consumer.observability.drift_watch import DriftWatch
 from streamlabel.consumer.output.formats import ValueDecoder
-from streamlabel.consumer.output.outcome import Outcome, OutcomeBuilder
+from streamlabel.consumer.output.outcome import Outcome, Outcomes
+from streamlabel.consumer.output.outcome_builder import OutcomeBuilder
 from streamlabel.consumer.plans.deployment import Deployment
 from streamlabel.consumer.plans.job import Classified, Job, Result
 from streamlabel.consumer.plans.plan import Ask, Done, Plan
@@ -106,7 +109,9 @@ class Pipeline:
         self._clock = clock
         self._metrics = metrics
         self._decoder: ValueDecoder = decoder or open_decoder(settings.input)
-        self._outcome_builder = OutcomeBuilder(topics=settings.output, limit_bytes=sink.limit_bytes)
+        self._outcome_builder = OutcomeBuilder(
+            dead_letter_topic=settings.output.dead_letter_topic, limit_bytes=sink.limit_bytes
+        )
         self._guard = DeadLetterGuard(
             max_consecutive=settings.guard.max_consecutive,
             max_ratio=settings.guard.max_ratio,
@@ -122,9 +127,14 @@ class Pipeline:
                 on_step=self._made_progress,
                 wants_work=self._wants_work,
                 clock=clock,
-                metrics=metrics,
+                metrics=DeploymentMetrics(metrics, deployment.id),
             )
             for deployment in deployments
+        }
+        self._waits = {
+            each.id: StageWaits(each, on_results=self._take_results, clock=clock)
+            for each in deployments
+            if each.deadline_s is not None or each.max_waiting_items is not None
         }
         self.in_flight = InFlight(
             max_items=settings.batching.max_in_flight_items,
@@ -181,6 +191,7 @@ class Pipeline:
                 )
                 reader = group.create_task(self._read())
                 running = [group.create_task(runner.run()) for runner in self._runners.values()]
+                running += [group.create_task(waits.run()) for waits in self._waits.values()]
                 running.append(group.create_task(self._commit_regularly()))
                 await self._draining.wait()
                 deadline_s = self._clock.now_s() + self._settings.delivery.drain_timeout_s
@@ -290,32 +301,43 @@ class Pipeline:
                 self._start(record, delivery, slot)
 
     def _start(
-        self, record: SourceRecord, delivery: PartitionDelivery, slot: Slot[Outcome]
+        self, record: SourceRecord, delivery: PartitionDelivery, slot: Slot[Outcomes]
     ) -> None:
         """Decode a record, and submit its text to the deployments that the plan names."""
         try:
             text = self._decoder.decode(record)
         except DecodeError as error:
             if error.reason == "empty_text" and self._settings.input.empty_text == "skip":
-                delivery.finished(slot, self._outcome_builder.skipped(record, error.reason))
+                outcome = self._outcome_builder.skipped(record, error.reason)
             else:
-                delivery.finished(slot, self._outcome_builder.dead(record, error))
+                outcome = self._outcome_builder.dead(record, error)
+            delivery.finished(slot, (outcome,))
         else:
-            self._ask(Job(text, delivery, slot), self._plan.start(text))
+            job = Job(text, delivery, slot)
+            asks = self._plan.start(text)
+            if asks:
+                self._ask(job, asks)
+            else:
+                self._conclude(job, ())
 
     def _ask(self, job: Job, asks: Sequence[Ask]) -> None:
         for ask in asks:
-            self._runners[ask.deployment].submit(job)
+            waits = self._waits.get(ask.deployment)
+            if waits is None or waits.takes(job):
+                self._runners[ask.deployment].submit(job)
 
     def _take_results(self, results: Sequence[tuple[Job, Result]]) -> None:
         """Continue jobs with results of a runner, a batch at a time."""
         for job, result in results:
-            if job.delivery.closed:
-                continue  # late: its partition was revoked, and its new owner reads the record
-            job.results[result.deployment.id] = result
+            deployment = result.deployment.id
+            if waits := self._waits.get(deployment):
+                waits.answered(job)
+            if job.delivery.closed or job.is_concluded or deployment in job.results:
+                continue  # late: its partition was revoked, or its deadline has passed
+            job.results[deployment] = result
             step = self._plan.next(job, result)
             if isinstance(step, Done):
-                self._conclude(job, step.result)
+                self._conclude(job, step.results)
             else:
                 self._ask(job, step)
         watch = self._drift.get(results[0][1].deployment.id)
@@ -326,26 +348,37 @@ class Pipeline:
                 if isinstance(result, Classified)
             )
 
-    def _conclude(self, job: Job, result: Result) -> None:
-        """Create the outcome of a record; its partition delivers it in input order."""
-        if isinstance(result, Classified):
-            outcome = self._outcome_builder.result(
-                job.record,
-                result.prediction,
-                result.decision,
-                result.timings,
-                encoder=result.deployment.encoder,
-            )
-        else:
-            outcome = self._outcome_builder.dead(job.record.source, result.error)
-        job.delivery.finished(job.slot, outcome)
+    def _conclude(self, job: Job, results: Sequence[Result]) -> None:
+        """Create the outcomes of a record; its partition delivers them in input order."""
+        job.is_concluded = True
+        outcomes = [self._outcome(job, result) for result in results]
+        if not outcomes:
+            outcomes.append(self._outcome_builder.skipped(job.record.source, "no_task"))
+        job.delivery.finished(job.slot, tuple(outcomes))
+
+    def _outcome(self, job: Job, result: Result) -> Outcome:
+        deployment = result.deployment
+        if not isinstance(result, Classified):
+            return self._outcome_builder.dead(job.record.source, result.error, deployment.task)
+        return self._outcome_builder.result(
+            job.record,
+            result.prediction,
+            result.decision,
+            result.timings,
+            encoder=deployment.encoder,
+            topics=deployment.topics,
+            task=deployment.task,
+        )
 
     async def _while_all_devices_are_busy(self) -> None:
-        """Delay the next poll, at most until a device can take more work."""
+        """Delay the next poll, at most until a device can take more work.
+
+        With several models: until that of the slowest can, because the others wait for it.
+        """
         runners = self._runners.values()
-        if all(runner.is_busy for runner in runners):
+        if any(runner.is_busy for runner in runners):
             self._wants_work.clear()
-            is_ahead = all(runner.is_ahead for runner in runners)
+            is_ahead = any(runner.is_ahead for runner in runners)
             longest_s = _AHEAD_POLL_S if is_ahead else _BUSY_POLL_S
             await wait_all([self._wants_work], longest_s, self._clock)
 
@@ -379,9 +412,11 @@ class Pipeline:
         del delivery  # it is closed, so its jobs are no longer needed
         for runner in self._runners.values():
             runner.forget_unwanted()
+        for waits in self._waits.values():
+            waits.forget_unwanted()
         self.in_flight.remove(items, size_bytes)
 
-    def _on_delivered(self, release: Release[Outcome]) -> None:
+    def _on_delivered(self, release: Release[Outcomes]) -> None:
         self.in_flight.remove(len(release.results), release.size_bytes)
         self._made_progress()
         count_outcomes(release.results, self._clock.epoch_ms(), self._metrics)

@@ -1,7 +1,7 @@
 """Creates the parts of the service, and starts and stops them in order.
 
-Start: HTTP, then model and broker concurrently, then the group. Stop: drain the pipeline (which
-commits and leaves the group), then the sink, then the worker process, then HTTP.
+Start: HTTP, then models and broker concurrently, then the group. Stop: drain the pipeline (which
+commits and leaves the group), then the sink, then the worker processes, then HTTP.
 """
 
 import asyncio
@@ -14,9 +14,10 @@ from prometheus_client import CollectorRegistry
 
 from streamlabel import __version__
 from streamlabel.config.catalog import paths_in
+from streamlabel.config.deployments import all_deployments, metric_labels
 from streamlabel.config.places import refuse_missing
 from streamlabel.config.settings import Settings
-from streamlabel.consumer.batching.full_batch import prove_memory
+from streamlabel.consumer.batching.deployment_metrics import DeploymentMetrics
 from streamlabel.consumer.core.causes import first_cause
 from streamlabel.consumer.core.ports import RecordSink, RecordSource
 from streamlabel.consumer.core.signals import DrainOnSignal
@@ -34,13 +35,12 @@ from streamlabel.consumer.observability.telemetry import (
 )
 from streamlabel.consumer.observability.worker_watch import watch_worker
 from streamlabel.consumer.pipeline import Pipeline
-from streamlabel.consumer.plans.deployment import deploy
-from streamlabel.consumer.plans.single import Single
-from streamlabel.consumer.routing.calibrated_router import read_calibration
+from streamlabel.consumer.plans.deployment import Deployment
+from streamlabel.consumer.plans.opening import deploy_all, plan_for, read_calibrations
 from streamlabel.consumer.state_gauges import observe
+from streamlabel.consumer.workers import Workers
 from streamlabel.errors import DeadLetterGuardError
 from streamlabel.models.core.system_clock import SystemClock
-from streamlabel.models.worker.worker_classifier import WorkerClassifier
 
 __all__ = ["run"]
 
@@ -80,8 +80,12 @@ class _Service:
         self._start_timeout_s = start_timeout_s
         self._clock = SystemClock()
         self._registry = CollectorRegistry()
-        self._metrics = PrometheusMetrics(self._registry, build={"version": __version__})
-        self._worker: WorkerClassifier | None = None
+        self._models = all_deployments(settings)
+        self._metrics = PrometheusMetrics(
+            self._registry,
+            build={"version": __version__},
+            several=metric_labels(settings),
+        )
         self._health = Health(
             live_after_s=settings.http.live_after_s, broker_grace_s=settings.http.broker_grace_s
         )
@@ -112,90 +116,84 @@ class _Service:
     ) -> None:
         settings, clock, registry = self._settings, self._clock, self._registry
         await asyncio.to_thread(refuse_missing, paths_in(settings))
-        calibration = await asyncio.to_thread(read_calibration, settings.routing)
+        calibrations = await asyncio.to_thread(read_calibrations, settings)
+        workers = Workers(
+            settings,
+            configure_worker=configure_worker,
+            metrics=self._metrics,
+            on_change=lambda is_up: self._health.worker_changed(up=is_up),
+        )
         async with AsyncExitStack() as stack:
             if settings.http.enabled:
-                await asyncio.to_thread(
-                    watch_processes, registry, worker=lambda: getattr(self._worker, "pid", None)
-                )
+                pids = {each.id: partial(workers.pid, each.id) for each in self._models}
+                await asyncio.to_thread(watch_processes, registry, workers=pids)
                 server = HealthServer(self._health, registry, clock, settings=settings.http)
                 await stack.enter_async_context(server)
+            stack.push_async_callback(workers.close)
             stack.push_async_callback(sink.stop)
-            classifier = await unless_asked(self._asked, self._start(sink, configure_worker))
-            if classifier is None:
+            if await unless_asked(self._asked, self._start(sink, workers)) is None:
                 self._health.drain_started()
                 return
-            self._worker = classifier
-            stack.push_async_callback(classifier.close)
-            deployment = deploy(
-                settings, classifier, limit_bytes=sink.limit_bytes, calibration=calibration
+            deployments = deploy_all(
+                settings,
+                workers.classifiers,
+                limit_bytes=sink.limit_bytes,
+                calibrations=calibrations,
             )
-            pipeline: Pipeline  # created below; the watch tightens its thresholds
-            drift = await asyncio.to_thread(
-                watch_drift,
-                calibration,
-                settings.drift,
-                metrics=self._metrics,
-                tighten=lambda step: pipeline.use(deployment.tightened(step)),
-            )
+            pipeline: Pipeline  # created below; the watches tighten its thresholds
+            drift = {}
+            for each in deployments:
+                watch = await asyncio.to_thread(
+                    watch_drift,
+                    calibrations[each.id],
+                    settings.drift,
+                    metrics=DeploymentMetrics(self._metrics, each.id),
+                    tighten=partial(_tighten, lambda: pipeline, each),
+                )
+                if watch is not None:
+                    drift[each.id] = watch
             pipeline = Pipeline(
                 source=source,
                 sink=sink,
-                plan=Single(deployment.id),
-                deployments=[deployment],
+                plan=plan_for(settings, deployments),
+                deployments=deployments,
                 settings=settings,
                 clock=clock,
                 metrics=self._metrics,
                 start_timeout_s=self._start_timeout_s,
-                drift={} if drift is None else {deployment.id: drift},
+                drift=drift,
             )
-            await self._serve(pipeline, classifier, source)
+            await self._serve(pipeline, workers, source)
 
-    async def _start(
-        self, sink: RecordSink, configure_worker: Callable[[], None] | None
-    ) -> WorkerClassifier:
-        """Connect and load the model concurrently; both must succeed."""
+    async def _start(self, sink: RecordSink, workers: Workers) -> bool:
+        """Connect and load the models concurrently; both must succeed."""
         connecting = asyncio.ensure_future(
             until_reachable(sink.start, timeout_s=self._start_timeout_s, clock=self._clock)
         )
-        loading = asyncio.ensure_future(self._load(configure_worker))
+        loading = asyncio.ensure_future(self._load(workers))
         try:
             await asyncio.gather(loading, connecting)
         except BaseException:
             connecting.cancel()
             loading.cancel()
-            _, loaded = await asyncio.gather(connecting, loading, return_exceptions=True)
-            if isinstance(loaded, WorkerClassifier):
-                await loaded.close()
+            await asyncio.gather(connecting, loading, return_exceptions=True)
             raise
-        return loading.result()
+        return True
 
-    async def _load(self, configure_worker: Callable[[], None] | None) -> WorkerClassifier:
-        """Load the model and report it at once, whether brokers answer or not."""
-        classifier = await WorkerClassifier.start(
-            self._settings.model,
-            self._settings.worker,
-            configure_logging=configure_worker,
-            # at once: the next check of ``watch_worker`` may be two seconds later
-            on_loss=lambda _why: self._show_worker(up=False),
-            on_restart=self._worker_restarted,
-        )
-        try:
-            await prove_memory(classifier, self._settings.batching)
-        except BaseException:
-            await classifier.close()
-            raise
+    async def _load(self, workers: Workers) -> None:
+        """Load the models and report them at once, whether brokers answer or not."""
+        loaded = await workers.load()
         self._health.model_loaded()
-        self._show_worker(up=classifier.is_up)
-        model = classifier.identity
+        models = [each.identity for each in loaded.values()]
         self._metrics.describe_build(
-            {"version": __version__, "model": model.name, "device": model.device}
+            {
+                "version": __version__,
+                "model": ",".join(model.name for model in models),
+                "device": ",".join(dict.fromkeys(model.device for model in models)),
+            }
         )
-        return classifier
 
-    async def _serve(
-        self, pipeline: Pipeline, classifier: WorkerClassifier, source: RecordSource
-    ) -> None:
+    async def _serve(self, pipeline: Pipeline, workers: Workers, source: RecordSource) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 watchers = [
@@ -209,8 +207,11 @@ class _Service:
                             clock=self._clock,
                         )
                     ),
-                    group.create_task(
-                        watch_worker(classifier, clock=self._clock, seen=self._show_worker)
+                    *(
+                        group.create_task(
+                            watch_worker(each, clock=self._clock, seen=partial(workers.seen, name))
+                        )
+                        for name, each in workers.classifiers.items()
                     ),
                     group.create_task(
                         report_periods(
@@ -234,16 +235,11 @@ class _Service:
         finally:
             self._health.left()
 
-    def _show_worker(self, *, up: bool) -> None:
-        self._health.worker_changed(up=up)
-        self._metrics.set("worker_up", float(up))
-
     async def _drain_when_asked(self, pipeline: Pipeline) -> None:
         await self._asked.wait()
         self._health.drain_started()
         pipeline.drain()
 
-    def _worker_restarted(self, why: str) -> None:
-        self._show_worker(up=True)
-        self._metrics.increment("worker_restarts")
-        _log.warning("worker_restarted", why=why)
+
+def _tighten(pipeline: Callable[[], Pipeline], deployment: Deployment, step: float) -> None:
+    pipeline().use(deployment.tightened(step))

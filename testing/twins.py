@@ -4,6 +4,7 @@ A twin changes where the model is and how large the engine is, and nothing of wh
 long texts, batching, routing and topics stay as the example has them.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import yaml
 
 from testing.kafka_broker import Cluster
 
-__all__ = ["EXAMPLES", "on_topics", "read", "twin"]
+__all__ = ["EXAMPLES", "SEVERAL", "on_topics", "read", "twin", "twin_of_several"]
 
 FOLDER = Path(__file__).parents[1] / "config" / "examples"
-EXAMPLES = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+# With several models; all others have one.
+SEVERAL = ("cascade-cpu", "tasks-cpu")
+EXAMPLES = tuple(sorted({path.stem for path in FOLDER.glob("*.yaml")} - set(SEVERAL)))
 
 # Of an engine that shares two cores with everything else.
 _SMALL_ENGINE = {
@@ -40,10 +43,27 @@ def twin(name: str, place: str | Path) -> dict[str, Any]:
         place: folder of the small model; for a remote one, the endpoint's URL.
     """
     settings = read(name)
-    model = settings["model"]
+    _make_small(settings["model"], place)
+    return settings
+
+
+def twin_of_several(name: str, places: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the small twin of an example with several models.
+
+    Args:
+        name: of the example, without ``.yaml``.
+        places: folder of the small model of each back end.
+    """
+    settings = read(name)
+    for section in [*settings.get("cascade", []), *settings.get("tasks", {}).values()]:
+        _make_small(section["model"], places[section["model"]["backend"]])
+    return settings
+
+
+def _make_small(model: dict[str, Any], place: str | Path) -> None:
     if model["backend"] == "remote":
         model["base_url"] = str(place)
-        return settings
+        return
     model |= {"path": str(place), "device": "cpu", "dtype": "float32"}
     if model["backend"] == "vllm":
         small = dict(_SMALL_ENGINE)
@@ -52,7 +72,15 @@ def twin(name: str, place: str | Path) -> dict[str, Any]:
         model |= small
     else:
         model["threads"] = 1
-    return settings
+
+
+def _tasks_on_topics(settings: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
+    tasks = {
+        name: task
+        | {"output": {each: cluster.topic(t) for each, t in task.get("output", {}).items()}}
+        for name, task in settings.get("tasks", {}).items()
+    }
+    return {"tasks": tasks} if tasks else {}
 
 
 def on_topics(settings: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
@@ -65,6 +93,7 @@ def on_topics(settings: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
         "kafka": kafka | place,
         "input": settings["input"] | {"topic": topics.pop("texts")},
         "output": topics,
+        **_tasks_on_topics(settings, cluster),
         "http": {"enabled": False},
         "logging": {"format": "json"},
     }

@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import count
 
 from streamlabel.consumer.core.metric_names import CounterName, GaugeName, HistogramName
@@ -96,15 +96,16 @@ class RecordingMetrics:
 
     def increment(self, name: CounterName, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""
-        self.counters[name, tuple(sorted(labels.items()))] += amount
+        self.counters[name, _given(labels)] += amount
 
-    def observe(self, name: HistogramName, value: float) -> None:
+    def observe(self, name: HistogramName, value: float, **labels: str) -> None:
         """Keep the value."""
+        del labels
         self.observations[name].append(value)
 
     def set(self, name: GaugeName, value: float, **labels: str) -> None:
         """Keep the last value."""
-        self.gauges[name, tuple(sorted(labels.items()))] = value
+        self.gauges[name, _given(labels)] = value
 
     def total(self, name: CounterName, **labels: str) -> float:
         """Sum over all counters of this name that carry (at least) these labels."""
@@ -114,6 +115,11 @@ class RecordingMetrics:
             for (counter, carried), amount in self.counters.items()
             if counter == name and wanted <= set(carried)
         )
+
+
+def _given(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """An empty label is none, as for Prometheus."""
+    return tuple(sorted((name, value) for name, value in labels.items() if value))
 
 
 class RecordingListener:

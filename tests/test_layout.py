@@ -20,6 +20,7 @@ LINKED = ("consumer", "models", "config")
 MAX_LINES = 250
 LONGER = {
     "consumer/kafka/source.py": "fetching, seeking and membership share the state of one consumer",
+    "consumer/core/metric_names.py": "one table: all metrics",
     "consumer/pipeline.py": "the only loop: all steps of a text in one place",
     "models/worker/worker_classifier.py": "proxy and process life cycle share their state",
 }

@@ -75,21 +75,25 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "counter",
         "Outcomes delivered, by route and first reason.",
         "If the share of dead_letter or review rises, look at the reason label.",
-        ("route", "reason"),
+        ("route", "reason", "task", "stage"),
     ),
     "labels": Metric(
         "counter",
         "Records by predicted label.",
         "A change of the distribution: drift or an attack.",
-        ("label",),
+        ("label", "task"),
     ),
     "batches": Metric(
-        "counter", "Batches classified.", "Divide records_consumed by it for the mean batch size."
+        "counter",
+        "Batches classified.",
+        "Divide records_consumed by it for the mean batch size.",
+        ("deployment",),
     ),
     "repeats": Metric(
         "counter",
         "Records with the result of an identical text, which was not classified again.",
         "Divided by records_consumed: the hit rate. If it is low, see repeats.max_items.",
+        ("deployment",),
     ),
     "skipped": Metric(
         "counter",
@@ -109,10 +113,16 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "If frequent, raise kafka.session_timeout_ms.",
     ),
     "inference_retries": Metric(
-        "counter", "Retries of a batch, by cause.", "See the log for the cause.", ("cause",)
+        "counter",
+        "Retries of a batch, by cause.",
+        "See the log for the cause.",
+        ("cause", "deployment"),
     ),
     "worker_restarts": Metric(
-        "counter", "Restarts of the worker process.", "Check for out-of-memory kills."
+        "counter",
+        "Restarts of the worker process.",
+        "Check for out-of-memory kills.",
+        ("deployment",),
     ),
     "delivery_retries": Metric("counter", "Retries of a delivery.", "Broker or network problems."),
     "discarded": Metric(
@@ -121,13 +131,17 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "Expected at rebalances; the new owner reads the records again.",
     ),
     "batch_items": Metric(
-        "histogram", "Texts per batch.", "If it is always 1, the model is underused.", (), _COUNTS
+        "histogram",
+        "Texts per batch.",
+        "If it is always 1, the model is underused.",
+        ("deployment",),
+        _COUNTS,
     ),
     "batch_tokens": Metric(
         "histogram",
         "Padded tokens per batch.",
         "If it is far below the token budget, the model is underused.",
-        (),
+        ("deployment",),
         _COUNTS,
     ),
     "padding_ratio": Metric(
@@ -135,18 +149,22 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "Fraction of a batch's tokens that is padding.",
         "If high, raise batching.max_in_flight_items so that more texts of similar"
         " length are available.",
-        (),
+        ("deployment",),
         (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9),
     ),
     "batch_wait_seconds": Metric(
         "histogram",
         "Time from reading the oldest text of a batch to the start of the batch.",
         "If it grows, add processes.",
-        (),
+        ("deployment",),
         _SECONDS,
     ),
     "inference_seconds": Metric(
-        "histogram", "Time to classify one batch.", "Shows the speed of the model.", (), _SECONDS
+        "histogram",
+        "Time to classify one batch.",
+        "Shows the speed of the model.",
+        ("deployment",),
+        _SECONDS,
     ),
     "delivery_seconds": Metric(
         "histogram",
@@ -166,7 +184,7 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "histogram",
         "Confidence of the predicted label.",
         "A change of the distribution: drift. Calibrate again.",
-        (),
+        ("task",),
         (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0),
     ),
     "in_flight_records": Metric(
@@ -201,6 +219,7 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "gauge",
         "Token budget: maximum padded tokens of a batch.",
         "A drop means that the device ran out of memory.",
+        ("deployment",),
     ),
     "event_loop_lag_seconds": Metric(
         "gauge", "Delay of the event loop.", "If above 1 s, report a bug."
@@ -213,6 +232,7 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "1 while the worker process answers the health check that is sent every 2 s; 0 as soon as"
         " it has ended.",
         "If it stays 0, see the log.",
+        ("deployment",),
     ),
     "kafka_connected": Metric(
         "gauge",
@@ -229,18 +249,19 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         " features.",
         "Drift needs more than drift.min_label_shift or drift.min_distance; see"
         " streamlabel_drifting.",
-        ("feature",),
+        ("feature", "deployment"),
     ),
     "drift_p_value": Metric(
         "gauge",
         "Probability of a difference this large without drift (p-value).",
         "Interpret it together with drift_effect: in a large window even a small"
         " difference is significant.",
-        ("feature",),
+        ("feature", "deployment"),
     ),
     "drifting": Metric(
         "gauge",
         "1 if drift was detected in the last window.",
         "Find out what changed; label a sample of recent texts and calibrate again.",
+        ("deployment",),
     ),
 }

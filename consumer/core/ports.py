@@ -220,7 +220,7 @@ class Metrics(Protocol):
         """Add to a counter."""
         ...
 
-    def observe(self, name: HistogramName, value: float) -> None:
+    def observe(self, name: HistogramName, value: float, **labels: str) -> None:
         """Put one value into a histogram."""
         ...
 

@@ -12,7 +12,8 @@ from streamlabel.consumer.core.ports import Clock, Metrics, Outbound, RecordSink
 from streamlabel.consumer.core.records import TopicPartition
 from streamlabel.consumer.delivery.offset_tracker import Release
 from streamlabel.consumer.delivery.pace import Pace
-from streamlabel.consumer.output.outcome import Outcome, OutcomeBuilder
+from streamlabel.consumer.output.outcome import Outcomes
+from streamlabel.consumer.output.outcome_builder import OutcomeBuilder
 from streamlabel.consumer.routing.dead_letter_guard import DeadLetterGuard
 from streamlabel.errors import BrokerError, OutputRefusedError, PartlyDeliveredError
 
@@ -29,14 +30,11 @@ _log = structlog.get_logger(__name__)
 
 
 class _Write(NamedTuple):
-    """One output still to be written.
-
-    Attributes:
-        record: index of its record in the release.
-    """
+    """One output still to be written: of a record in the release, and a part of its outcome."""
 
     outbound: Outbound
     record: int
+    part: int
 
 
 def delivery_pace(settings: DeliverySettings) -> Pace:
@@ -86,7 +84,7 @@ class Deliverer:
         """Maximum bytes of outputs for the next release."""
         return self._pace.limit_bytes
 
-    async def deliver(self, release: Release[Outcome]) -> Release[Outcome]:
+    async def deliver(self, release: Release[Outcomes]) -> Release[Outcomes]:
         """Return when all outputs are acknowledged, and with exactly once the offset.
 
         Returns:
@@ -99,9 +97,10 @@ class Deliverer:
         """
         outcomes = list(release.results)
         writes = [
-            _Write(outbound, record)
+            _Write(outbound, record, part)
             for record, outcome in enumerate(outcomes)
-            for outbound in outcome.outbounds
+            for part, each in enumerate(outcome)
+            for outbound in each.outbounds
         ]
         pending = dict(enumerate(writes))  # what is still to be written, in order
         self._progressed()
@@ -184,29 +183,31 @@ class Deliverer:
         pending: dict[int, _Write],
         stage: Sequence[int],
         error: OutputRefusedError,
-        outcomes: list[Outcome],
+        outcomes: list[Outcomes],
     ) -> None:
         """Replace each refused output by a dead letter; remove what is written.
 
-        A record has one outcome: its other outputs are removed with the refused one, unless they
-        are written already.
+        A task has one outcome for a record: its other outputs are removed with the refused one,
+        unless they are written already. Those of other tasks stay.
         """
-        refused: set[int] = set()
+        refused: dict[tuple[int, int], Outbound] = {}
         for index, why in sorted(error.refused.items()):
-            outbound, record = pending[stage[index]]
-            if record in refused:
+            outbound, record, part = pending[stage[index]]
+            if (record, part) in refused:
                 continue  # label and review both refused: one dead letter
-            refused.add(record)
-            before = outcomes[record]
-            after = outcomes[record] = self._outcome_builder.refused(before, outbound, why)
+            parts = list(outcomes[record])
+            before = parts[part]
+            after = parts[part] = self._outcome_builder.refused(before, outbound, why)
+            refused[record, part] = after.outbounds[0]
+            outcomes[record] = tuple(parts)
             if before.route != "dead_letter":
                 cause = f"{after.reason}: {after.message}"
                 self._guard.refused(after.source.position, cause=cause)
         self._take_out(pending, stage, error.written)
         for key, write in list(pending.items()):
-            if write.record in refused:
+            if (write.record, write.part) in refused:
                 del pending[key]
-        instead = [_Write(outcomes[record].outbounds[0], record) for record in refused]
+        instead = [_Write(outbound, *place) for place, outbound in refused.items()]
         rest = sorted([*pending.values(), *instead], key=lambda write: write.record)
         pending.clear()
         pending.update(enumerate(rest))

@@ -10,7 +10,7 @@ from streamlabel.consumer.core.records import SourceRecord, TopicPartition
 from streamlabel.consumer.core.waiting import wait_all
 from streamlabel.consumer.delivery.deliverer import Deliverer
 from streamlabel.consumer.delivery.offset_tracker import OffsetTracker, Release, Slot
-from streamlabel.consumer.output.outcome import Outcome
+from streamlabel.consumer.output.outcome import Outcomes
 from streamlabel.consumer.routing.dead_letter_guard import DeadLetterGuard
 
 __all__ = ["PartitionDelivery"]
@@ -52,13 +52,13 @@ class PartitionDelivery:
         settings: DeliverySettings,
         clock: Clock,
         metrics: Metrics,
-        on_delivered: Callable[[Release[Outcome]], None],
+        on_delivered: Callable[[Release[Outcomes]], None],
     ) -> None:
         self.partition = partition
         self.closed = False
         self.is_idle = asyncio.Event()
         self.is_idle.set()
-        self._tracker: OffsetTracker[Outcome] = OffsetTracker()
+        self._tracker: OffsetTracker[Outcomes] = OffsetTracker()
         self._commits_offsets = commits_offsets
         self._deliverer = deliverer
         self._guard = guard
@@ -67,13 +67,13 @@ class PartitionDelivery:
         self._metrics = metrics
         self._on_delivered = on_delivered
         self._wake = asyncio.Event()
-        self._under_way: Release[Outcome] | None = None
+        self._under_way: Release[Outcomes] | None = None
         self._due_s = clock.now_s()  # of the next delivery
         self._passage_due_s: float | None = None  # of the next transaction without outputs
         self._idle_since_s = clock.now_s()
         self._was_idle_s = 0.0
 
-    def started(self, records: Sequence[SourceRecord]) -> list[Slot[Outcome]]:
+    def started(self, records: Sequence[SourceRecord]) -> list[Slot[Outcomes]]:
         """Note that ``records``, one at least, were read; return the slot of each."""
         self._note_work()
         sizes: list[tuple[int, int]] = []
@@ -84,10 +84,11 @@ class PartitionDelivery:
             sizes.append((record.position.offset, size_bytes))
         return self._tracker.started(sizes)
 
-    def finished(self, slot: Slot[Outcome], outcome: Outcome) -> None:
-        """Note the outcome of the record of ``slot``."""
-        slot.result = outcome
-        slot.output_bytes = sum(map(_size_bytes_of, outcome.outbounds))
+    def finished(self, slot: Slot[Outcomes], outcomes: Outcomes) -> None:
+        """Note the outcomes of the record of ``slot``."""
+        slot.result = outcomes
+        for outcome in outcomes:
+            slot.output_bytes += sum(map(_size_bytes_of, outcome.outbounds))
         self._wake.set()
 
     def passed(self, position: int) -> None:
@@ -159,10 +160,7 @@ class PartitionDelivery:
                 await self._until_woken()
                 continue
             self._under_way = release
-            for outcome in release.results:
-                is_dead = outcome.route == "dead_letter"
-                cause = f"{outcome.reason}: {outcome.message}" if is_dead else ""
-                self._guard.judge(outcome.source.position, is_dead=is_dead, cause=cause)
+            self._judge(release)
             began_s = self._clock.now_s()
             if self._commits_offsets:
                 self._due_s = began_s + self._settings.transaction_interval_s
@@ -175,6 +173,16 @@ class PartitionDelivery:
             self._guard.delivered(self.partition, release.next_offset)
             self._on_delivered(delivered)
             self._note_if_idle()
+
+    def _judge(self, release: Release[Outcomes]) -> None:
+        """Tell the guard which records have dead letters, and stop if there are too many."""
+        for outcomes in release.results:
+            cause = ""
+            for outcome in outcomes:
+                if outcome.route == "dead_letter":
+                    cause = f"{outcome.reason}: {outcome.message}"
+            position = outcomes[0].source.position
+            self._guard.judge(position, is_dead=bool(cause), cause=cause)
 
     async def _until_woken(self) -> None:
         """Wait for something to deliver; meanwhile commit offsets without records when due."""

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from streamlabel.config.kafka import OutputSettings
+from streamlabel.config.settings import Settings
 from streamlabel.consumer.core.ports import Outbound
 from streamlabel.consumer.core.records import TopicPartition
 from streamlabel.consumer.output.headers import OURS
@@ -52,20 +52,21 @@ class FileSink:
 
     Args:
         stream: written to in a thread, by one at a time.
-        topics: to distinguish the outputs.
+        settings: of the service; their topics distinguish the outputs.
         on_progress: called after each write.
     """
 
     def __init__(
         self,
         stream: BinaryIO,
-        topics: OutputSettings,
+        settings: Settings,
         on_progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
         self.progress = Progress()
         self._on_progress = on_progress
         self._stream = stream
-        self._topics = topics
+        self._labels_topics = settings.labels_topics
+        self._dead_letter_topic = settings.output.dead_letter_topic
 
     @property
     def commits_offsets(self) -> bool:
@@ -104,8 +105,8 @@ class FileSink:
         """Do nothing: the caller, who opened the file, closes it."""
 
     def _row(self, outbound: Outbound) -> bytes:
-        if outbound.topic != self._topics.dead_letter_topic:
-            is_label = outbound.topic == self._topics.labels_topic
+        if outbound.topic != self._dead_letter_topic:
+            is_label = outbound.topic in self._labels_topics
             self.progress.routes["labels" if is_label else "review"] += 1
             return outbound.value or b"{}"
         about = {
@@ -125,6 +126,8 @@ class FileSink:
             "message": message,
             "source": {"topic": outbound.position.topic, "partition": 0, "offset": line},
         }
+        if "task" in about:
+            row["task"] = about["task"]
         return orjson.dumps(row)
 
     def _write(self, rows: bytes) -> None:

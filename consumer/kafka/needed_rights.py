@@ -17,9 +17,9 @@ def service_rights(settings: Settings, *, partitions: int) -> tuple[Right, ...]:
         settings: of the service.
         partitions: of the input topic; with exactly once each has a transactional id.
     """
-    kafka, output = settings.kafka, settings.output
+    kafka = settings.kafka
     rights = [*_on("topic", settings.input.topic, "Read", "Describe")]
-    for topic in (output.labels_topic, output.review_topic, output.dead_letter_topic):
+    for topic in settings.output_topics:
         rights += _on("topic", topic, "Write", "Describe")
     rights += _on("group", kafka.group_id, "Read", "Describe")
     if settings.delivery.guarantee == "exactly_once":

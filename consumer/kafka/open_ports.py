@@ -23,8 +23,7 @@ def open_ports(settings: Settings, clock: Clock) -> tuple[RecordSource, RecordSi
         clock,
         revoke_timeout_s=settings.delivery.revoke_timeout_s,
     )
-    output = settings.output
-    topics = (output.labels_topic, output.review_topic, output.dead_letter_topic)
+    topics = settings.output_topics
     if settings.delivery.guarantee == "exactly_once":
         return source, TransactionalSink(
             settings.kafka,

@@ -125,15 +125,19 @@ class PeriodReport:
 
 
 def _summed(totals: Mapping[_Key, float], name: str) -> int:
-    return round(sum(value for (each, _), value in totals.items() if each == name))
+    return round(_sum_of(totals, name))
+
+
+def _sum_of(totals: Mapping[_Key, float], name: str) -> float:
+    return sum(value for (each, _), value in totals.items() if each == name)
 
 
 def _means(moved: Mapping[_Key, float]) -> dict[str, float]:
     means = {}
     for field, name in _MEANS:
-        count = moved.get((f"{name}_count", ()), 0.0)
+        count = _sum_of(moved, f"{name}_count")
         if count:
-            means[field] = round(moved[f"{name}_sum", ()] / count, 4)
+            means[field] = round(_sum_of(moved, f"{name}_sum") / count, 4)
     return means
 
 
@@ -158,5 +162,6 @@ def _outcomes(moved: Mapping[_Key, float]) -> dict[str, object]:
                 seen = by_reason["review"].get(reason, 0)
                 by_reason["review"][reason] = seen + count
             elif route == "dead_letter":
-                by_reason["dead_letters"][reason] = count
+                seen = by_reason["dead_letters"].get(reason, 0)
+                by_reason["dead_letters"][reason] = seen + count
     return {"labels": labels, **{kind: counts for kind, counts in by_reason.items() if counts}}

@@ -1,7 +1,9 @@
 """The Prometheus objects of the closed set of metrics in ``core.metric_names``."""
 
+import re
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Generic, Never, TypeVar
 
 from prometheus_client import (
@@ -44,8 +46,10 @@ _LAG_INTERVAL_S: Final = 0.5
 _LAG_SAMPLES: Final = 30
 
 _WORKER: Final = "streamlabel_worker"
+# Labels that only a service with several models or tasks has.
+_SEVERAL: Final = frozenset({"deployment", "task", "stage"})
 
-_Child = TypeVar("_Child", Counter, Gauge)
+_Child = TypeVar("_Child", Counter, Gauge, Histogram)
 
 
 class PrometheusMetrics:
@@ -58,35 +62,49 @@ class PrometheusMetrics:
     Args:
         registry: where the metrics are registered; what ``/metrics`` serves.
         build: values of ``streamlabel_build_info``; see ``describe_build``.
+        several: the labels of a service with several models or tasks, ``deployment``, ``task`` and
+            ``stage``, with their values. Metrics have no such label that is not in it.
     """
 
     def __init__(
-        self, registry: CollectorRegistry, *, build: Mapping[str, str] | None = None
+        self,
+        registry: CollectorRegistry,
+        *,
+        build: Mapping[str, str] | None = None,
+        several: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
         # Disables an extra series for each counter and histogram: the time of its creation.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # takes nothing, returns None
         self._counters: dict[str, _Family[Counter]] = {}
         self._gauges: dict[str, _Family[Gauge]] = {}
-        self._histograms: dict[str, Histogram] = {}
+        self._histograms: dict[str, _Family[Histogram]] = {}
         for name, metric in METRICS.items():
-            self._register(name, metric, registry)
+            self._register(name, metric, registry, several)
         self._build = Info(
             "streamlabel_build", "Version information: version, model.", registry=registry
         )
         self.describe_build(build or {})
 
-    def _register(self, name: str, metric: Metric, registry: CollectorRegistry) -> None:
+    def _register(
+        self,
+        name: str,
+        metric: Metric,
+        registry: CollectorRegistry,
+        several: Mapping[str, Sequence[str]],
+    ) -> None:
         full_name = f"streamlabel_{name}"
+        labels = tuple(each for each in metric.labels if each in several or each not in _SEVERAL)
         if metric.kind == "counter":
-            counter = Counter(full_name, metric.help, metric.labels, registry=registry)
-            self._counters[name] = _Family(name, counter, metric.labels)
+            counter = Counter(full_name, metric.help, labels, registry=registry)
+            self._counters[name] = _Family(name, counter, labels, several)
         elif metric.kind == "gauge":
-            gauge = Gauge(full_name, metric.help, metric.labels, registry=registry)
-            self._gauges[name] = _Family(name, gauge, metric.labels)
+            gauge = Gauge(full_name, metric.help, labels, registry=registry)
+            self._gauges[name] = _Family(name, gauge, labels, several)
         else:
-            self._histograms[name] = Histogram(
-                full_name, metric.help, buckets=metric.buckets, registry=registry
+            histogram = Histogram(
+                full_name, metric.help, labels, buckets=metric.buckets, registry=registry
             )
+            self._histograms[name] = _Family(name, histogram, labels, several)
 
     def describe_build(self, build: Mapping[str, str]) -> None:
         """Replace the values of ``streamlabel_build_info``, once the model is loaded."""
@@ -96,9 +114,9 @@ class PrometheusMetrics:
         """Add to a counter; ``amount`` >= 0."""
         self._counters[name].child(labels).inc(amount)
 
-    def observe(self, name: HistogramName, value: float) -> None:
+    def observe(self, name: HistogramName, value: float, **labels: str) -> None:
         """Put one value into a histogram."""
-        self._histograms[name].observe(value)
+        self._histograms[name].child(labels).observe(value)
 
     def set(self, name: GaugeName, value: float, **labels: str) -> None:
         """Set a gauge."""
@@ -112,20 +130,30 @@ class PrometheusMetrics:
 class _Family(Generic[_Child]):
     """One metric and its label children, kept by label values."""
 
-    def __init__(self, name: str, parent: _Child, labels: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        name: str,
+        parent: _Child,
+        labels: tuple[str, ...],
+        several: Mapping[str, Sequence[str]],
+    ) -> None:
         self._name = name
         self._parent: _Child = parent
         self._labels = labels
+        self._left_out = _SEVERAL - set(labels)
         self._children: dict[tuple[str, ...], _Child] = {}
+        if len(labels) == 1:  # the series that are known from the start
+            for value in several.get(labels[0], ()):
+                self._new_child((value,))
 
     def child(self, labels: Mapping[str, str]) -> _Child:
-        if not self._labels and not labels:
+        if not self._labels and labels.keys() <= self._left_out:
             return self._parent
         try:
             values = tuple([labels[label] for label in self._labels])
         except KeyError:
             values = ()
-        if len(values) != len(labels) or not values:
+        if not values or len(values) < len(labels.keys() - self._left_out):
             raise AssertionError(
                 f"{self._name} has the labels {self._labels}, got {tuple(labels)}. This is a bug."
             )
@@ -150,7 +178,7 @@ class NullMetrics:
     def increment(self, name: CounterName, amount: float = 1, **labels: str) -> None:
         """Do nothing."""
 
-    def observe(self, name: HistogramName, value: float) -> None:
+    def observe(self, name: HistogramName, value: float, **labels: str) -> None:
         """Do nothing."""
 
     def set(self, name: GaugeName, value: float, **labels: str) -> None:
@@ -177,17 +205,27 @@ async def watch_loop_lag(
             seen(worst_s)
 
 
-def watch_processes(registry: CollectorRegistry, *, worker: Callable[[], int | None]) -> None:
-    """Add the operating system's metrics of the two processes to a registry; reads a file.
+def watch_processes(
+    registry: CollectorRegistry, *, workers: Mapping[str, Callable[[], int | None]]
+) -> None:
+    """Add the operating system's metrics of all processes to a registry; reads a file.
 
     ``process_*`` are those of the service, as in other programs with Prometheus metrics; those of
-    the worker are ``streamlabel_worker_process_*``, and absent while there is no worker. They are
-    read from /proc at each scrape, so there are none on systems without it.
+    the worker are ``streamlabel_worker_process_*``, and absent while there is no worker. With
+    several workers the id of the deployment is part of the name, because the collector has no
+    labels: ``streamlabel_worker_fast_process_*``. They are read from /proc at each scrape, so there
+    are none on systems without it.
 
     Args:
         registry: what ``/metrics`` serves.
-        worker: returns the process id of the worker; None: there is none.
+        workers: deployment id -> the process id of its worker; None: there is none.
     """
     ProcessCollector(registry=registry)
-    # 0 is not a process: /proc has no such entry, so the collector returns nothing
-    ProcessCollector(namespace=_WORKER, pid=lambda: worker() or 0, registry=registry)
+    for deployment, pid in workers.items():
+        name = f"{_WORKER}_{re.sub('[^A-Za-z0-9]', '_', deployment)}"
+        ProcessCollector(
+            namespace=name if len(workers) > 1 else _WORKER,
+            # 0 is not a process: /proc has no such entry, so the collector returns nothing
+            pid=lambda pid=pid: pid() or 0,  # type: ignore[misc]  # mypy cannot infer it
+            registry=registry,
+        )

@@ -31,6 +31,7 @@ def dead_letter(
     error: RecordError,
     version: str,
     limit_bytes: int,
+    task: str | None = None,
 ) -> Outbound:
     """Return the dead letter of ``record``: key, value and headers byte for byte, plus ours.
 
@@ -38,8 +39,10 @@ def dead_letter(
     their limits, the value, all headers, the key. Our headers list what was left out, with size and
     SHA-256 of value and key; the position is always included, so that the record can be found on
     the input topic. If even the smallest dead letter is too large, that one is returned.
+
+    ``task`` names the one task that could not classify the record; the others have their outputs.
     """
-    about = _about(record, error, version=version)
+    about = _about(record, error, version=version, task=task)
     outbound = None
     for key, value, headers in _ever_smaller(record, about):
         outbound = Outbound(topic, key, value, headers, record.position)
@@ -51,19 +54,19 @@ def dead_letter(
 
 
 def bare_dead_letter(
-    record: SourceRecord, *, topic: str, error: RecordError, version: str
+    record: SourceRecord, *, topic: str, error: RecordError, version: str, task: str | None = None
 ) -> Outbound:
     """Return the dead letter of ``record`` without its value and headers, and with its key.
 
     For a topic that refuses the full one for another reason than its size. A compacted topic
     requires the key.
     """
-    about = _about(record, error, version=version)
+    about = _about(record, error, version=version, task=task)
     about += _omitted("value", record.value) + _dropped(record.headers)
     return Outbound(topic, record.key, None, about, record.position)
 
 
-def _about(record: SourceRecord, error: RecordError, *, version: str) -> Headers:
+def _about(record: SourceRecord, error: RecordError, *, version: str, task: str | None) -> Headers:
     position = record.position
     fields = {
         "error-reason": error.reason,
@@ -76,6 +79,8 @@ def _about(record: SourceRecord, error: RecordError, *, version: str) -> Headers
         "attempts": str(error.attempts),
         "version": version,
     }
+    if task is not None:
+        fields["task"] = task
     if replays := replays_of(record.headers):  # repeated, as those may be left out
         fields["replays"] = str(replays)
     return tuple(

@@ -15,6 +15,7 @@ __all__ = [
     "HEADERS_LIMIT_ITEMS",
     "OURS",
     "REPLAYS",
+    "TASK",
     "bounded",
     "forwarded",
     "replays_of",
@@ -26,6 +27,7 @@ HEADERS_LIMIT_ITEMS: Final = 64
 HEADERS_LIMIT_BYTES: Final = 16 * 1024
 
 OURS: Final = "streamlabel-"  # prefix of every header that we add
+TASK: Final = OURS + "task"  # name of the task of an output, in a stream with several
 REPLAYS: Final = OURS + "replays"  # how often a dead letter was written back to the input topic
 
 _JSON: Final[Headers] = (("content-type", b"application/json"),)

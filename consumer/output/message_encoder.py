@@ -4,6 +4,7 @@ Does not use pydantic, because it runs for every record. A test validates every 
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from heapq import nlargest
@@ -13,11 +14,11 @@ from typing import Any
 import orjson
 
 from streamlabel.consumer.core.ports import Outbound
-from streamlabel.consumer.core.records import TextRecord
+from streamlabel.consumer.core.records import Headers, TextRecord
 from streamlabel.consumer.output.dead_letters import dead_letter
-from streamlabel.consumer.output.headers import forwarded
+from streamlabel.consumer.output.headers import TASK, forwarded
 from streamlabel.consumer.output.timings import Timings
-from streamlabel.consumer.routing.decision import Decision
+from streamlabel.consumer.routing.decision import Decision, StageAnswer
 from streamlabel.models.core.classifier import ModelIdentity, Prediction
 from streamlabel.models.core.labels import LabelSet
 
@@ -59,6 +60,7 @@ class MessageEncoder:
         self._names = labels.names
         self._has_several = labels.problem_type == "multi_label"
         self._task = {} if task is None else {"task": task}
+        self._headers: Headers = () if task is None else ((TASK, task.encode()),)
         self._about = {
             "name": model.name,
             "backend": model.backend,
@@ -83,7 +85,7 @@ class MessageEncoder:
     ) -> Outbound:
         """Return the record for the labels topic; the text is not in it."""
         message = self._message(record, prediction, decision, timings)
-        return _outbound(record, topic, message)
+        return self._outbound(record, topic, message)
 
     def review(
         self,
@@ -106,7 +108,7 @@ class MessageEncoder:
         if decision.prediction_set is not None:
             message["prediction_set"] = decision.prediction_set
         message["text"] = record.text
-        outbound = _outbound(record, topic, message)
+        outbound = self._outbound(record, topic, message)
         excess_bytes = outbound.size_bytes - limit_bytes
         if excess_bytes <= 0:
             return outbound
@@ -114,7 +116,7 @@ class MessageEncoder:
         excess_bytes += len(b',"text_truncated":true')
         room_bytes = len(orjson.dumps(record.text)) - excess_bytes
         message["text"] = _shortened(record.text, room_bytes)
-        return _outbound(record, topic, message) if message["text"] else outbound
+        return self._outbound(record, topic, message) if message["text"] else outbound
 
     def _message(
         self, record: TextRecord, prediction: Prediction, decision: Decision, timings: Timings
@@ -165,7 +167,14 @@ class MessageEncoder:
             message["metadata_dropped"] = True
         if timings.cached:
             message["cached"] = True
-        return message
+        return message if not decision.stages else message | _stages(decision.stages)
+
+    def _outbound(self, record: TextRecord, topic: str, message: dict[str, Any]) -> Outbound:
+        source = record.source
+        headers = forwarded(source.headers) if source.headers else _NO_HEADERS
+        if self._headers:
+            headers += self._headers
+        return Outbound(topic, source.key, orjson.dumps(message), headers, source.position)
 
     def _model(self, threshold_set_id: str | None) -> orjson.Fragment:
         about = {**self._about, "threshold_set_id": threshold_set_id}
@@ -188,10 +197,18 @@ class MessageEncoder:
         return dict(zip(self._names, probabilities, strict=True))
 
 
-def _outbound(record: TextRecord, topic: str, message: dict[str, Any]) -> Outbound:
-    source = record.source
-    headers = forwarded(source.headers) if source.headers else _NO_HEADERS
-    return Outbound(topic, source.key, orjson.dumps(message), headers, source.position)
+def _stages(answers: Sequence[StageAnswer]) -> dict[str, Any]:
+    written = [
+        {
+            "stage": answer.stage,
+            "model": answer.model,
+            "label": answer.label,
+            "confidence": answer.confidence,
+            "reasons": answer.reasons,
+        }
+        for answer in answers
+    ]
+    return {"stage": answers[-1].stage, "stages": written}
 
 
 def _shortened(text: str, room_bytes: int) -> str:

@@ -20,6 +20,7 @@ __all__ = [
     "ModelPart",
     "ReviewMessage",
     "SourcePart",
+    "StagePart",
     "TimingsPart",
     "files",
     "schemas",
@@ -60,6 +61,18 @@ class TimingsPart(_Part):
     inference: float = Field(ge=0, description="Duration of its batch.")
 
 
+class StagePart(_Part):
+    """What one stage of a cascade said."""
+
+    stage: str = Field(description="Name of the stage.")
+    model: str = Field(description="Name of its model.")
+    label: str | None = Field(description="Its most probable label; null without an answer.")
+    confidence: Probability | None = Field(description="Of the label; null without an answer.")
+    reasons: list[str] = Field(
+        description="Why it was not sure: reasons for review, or of an error; empty if it was sure."
+    )
+
+
 class LabelMessage(_Part):
     """One classified text, on the labels topic. The text itself is not in it."""
 
@@ -89,6 +102,12 @@ class LabelMessage(_Part):
     )
     timings_ms: TimingsPart
     task: str | None = Field(None, description="Name of the task, if the stream has several.")
+    stage: str | None = Field(
+        None, description="Cascade: name of the last stage that was asked about the record."
+    )
+    stages: list[StagePart] | None = Field(
+        None, description="Cascade: what each stage said that was asked, in order."
+    )
     labels: list[str] | None = Field(
         None, description="Multi-label task: all labels decided on; may be empty."
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from streamlabel.consumer.core.records import TextRecord
 from streamlabel.consumer.delivery.offset_tracker import Slot
 from streamlabel.consumer.delivery.partition_delivery import PartitionDelivery
-from streamlabel.consumer.output.outcome import Outcome
+from streamlabel.consumer.output.outcome import Outcomes
 from streamlabel.consumer.output.timings import Timings
 from streamlabel.consumer.plans.deployment import Deployment
 from streamlabel.consumer.routing.decision import Decision
@@ -46,16 +46,22 @@ class Job:
         delivery: of its partition; determines whether the outcome is still needed.
         slot: its place in the order of the partition.
         results: the results so far, by the id of the deployment.
+        is_concluded: whether its outcome is complete; later results are dropped.
     """
 
     record: TextRecord
     delivery: PartitionDelivery
-    slot: Slot[Outcome]
+    slot: Slot[Outcomes]
     results: dict[str, Result] = field(default_factory=dict)
+    is_concluded: bool = False
 
     def is_wanted(self) -> bool:
-        """Return whether its partition is still ours; if not, the new owner reads the record."""
-        return not self.delivery.closed
+        """Return whether results are still needed.
+
+        Not if its partition was revoked, because its new owner reads the record, or if its outcome
+        is complete without them.
+        """
+        return not (self.delivery.closed or self.is_concluded)
 
 
 class Reading(list[Job]):
@@ -71,5 +77,5 @@ class Reading(list[Job]):
     text: str
 
     def is_wanted(self) -> bool:
-        """Return whether the partition of one of its jobs is still assigned; once False, always."""
+        """Return whether one of its jobs still needs the result; once False, always."""
         return any(job.is_wanted() for job in self)

@@ -1,8 +1,8 @@
 """A plan decides which deployments are asked about a record, and in which order. Pure.
 
-A plan never waits and never computes. Given a result, it returns what to ask next, or which result
-becomes the outcome. ``Single`` asks one deployment once. A cascade asks its first stage in
-``start``, and in ``next`` the following stage if a decision has a reason for review.
+A plan never waits and never computes. Given a result, it returns what to ask next, or which results
+become the outcome. ``Single`` asks one deployment once, ``Cascade`` asks the next stage if a stage
+is not sure, and ``SeveralTasks`` has a ``Single`` or ``Cascade`` for each task.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from streamlabel.consumer.core.records import TextRecord
 from streamlabel.consumer.plans.job import Job, Result
 from streamlabel.models.core.values import value
 
-__all__ = ["Ask", "Done", "Plan"]
+__all__ = ["Ask", "Done", "Plan", "Single", "TaskPlan"]
 
 
 @value
@@ -27,21 +27,22 @@ class Done:
     """The record needs no further requests.
 
     Attributes:
-        result: the result that becomes the record's outcome.
+        results: the result of each task that applied to the record, which become its outcome; none
+            if no task did.
     """
 
-    result: Result
+    results: tuple[Result, ...]
 
 
 class Plan(Protocol):
     """Decides which deployments classify a record."""
 
     def start(self, record: TextRecord) -> Sequence[Ask]:
-        """Return the first requests; at least one."""
+        """Return the first requests; none if the record is not to be classified but skipped."""
         ...
 
     def next(self, job: Job, result: Result) -> Sequence[Ask] | Done:
-        """Return further requests, or the final result.
+        """Return further requests, or the final results.
 
         Args:
             job: the record with all its results, including ``result``. Read-only.
@@ -51,3 +52,33 @@ class Plan(Protocol):
             An empty sequence while earlier requests are open. A request is made once per record.
         """
         ...
+
+
+class TaskPlan(Plan, Protocol):
+    """A plan with exactly one result for a record: that of a task."""
+
+    def result(self, job: Job) -> Result | None:
+        """Return the result of the task, from those of its deployments; None: it is open."""
+        ...
+
+
+class Single:
+    """Asks one deployment, once; its result is the outcome. Implements ``TaskPlan``."""
+
+    def __init__(self, deployment: str) -> None:
+        self._deployment = deployment
+        self._asks = (Ask(deployment),)
+
+    def start(self, record: TextRecord) -> tuple[Ask, ...]:
+        """Ask the deployment."""
+        del record
+        return self._asks
+
+    def next(self, job: Job, result: Result) -> Done:
+        """Use its result, whatever it is."""
+        del job
+        return Done((result,))
+
+    def result(self, job: Job) -> Result | None:
+        """Return its result."""
+        return job.results.get(self._deployment)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from streamlabel.models.core.values import value
 
-__all__ = ["Decision", "ReviewReason", "Route"]
+__all__ = ["Decision", "ReviewReason", "Route", "StageAnswer"]
 
 Route = Literal["label", "review", "copy"]
 
@@ -15,8 +15,28 @@ ReviewReason = Literal[
     "truncated",  # the model did not see all of the text
     "unreadable",  # the tokenizer recognizes nothing of the text, or too little
     "unparseable",  # prompted LLM: its answer could not be parsed
+    "deadline",  # cascade: a later stage did not answer in time
+    "stage_full",  # cascade: too many records waited for a later stage
+    "disagreement",  # cascade: two stages reached their thresholds for different labels
     "audit",  # drawn at random, to measure the error rate of accepted records
 ]
+
+
+@value
+class StageAnswer:
+    """What one stage of a cascade said about a text.
+
+    Attributes:
+        label: None if it gave no usable answer.
+        confidence: in [0, 1]; None without an answer.
+        reasons: why it was not sure, or the error; empty if it was.
+    """
+
+    stage: str
+    model: str
+    label: str | None
+    confidence: float | None
+    reasons: tuple[str, ...]
 
 
 @value
@@ -38,6 +58,7 @@ class Decision:
             probable first; None without a calibration, and for records without review.
         audit_probability: in (0, 1], of being drawn for the audit; None if it was not.
         threshold_set_id: of the thresholds used; None if they have no id.
+        stages: of a cascade that were asked, in order; empty without a cascade.
     """
 
     route: Route
@@ -51,3 +72,4 @@ class Decision:
     prediction_set: tuple[str, ...] | None = None
     audit_probability: float | None = None
     threshold_set_id: str | None = None
+    stages: tuple[StageAnswer, ...] = ()

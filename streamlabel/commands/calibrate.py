@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamlabel.commands.options import ConfigFile, Overrides, load_settings
+from streamlabel.commands.options import ConfigFile, Deployment, Overrides, load_model_settings
 
 if TYPE_CHECKING:
     from streamlabel.models.calibration.calibration_file import CalibrationFile
@@ -33,6 +33,7 @@ def calibrate(
     ] = Path("calibration.yaml"),
     config: ConfigFile = None,
     overrides: Overrides = None,
+    deployment: Deployment = None,
     *,
     target_error: Annotated[
         float | None,
@@ -88,7 +89,7 @@ def calibrate(
         raise ConfigError("--costs excludes --target-error and --max-review; remove those")
     if not out.parent.is_dir():
         raise ConfigError(f"{out}: there is no folder {out.parent}")
-    settings = load_settings(config, overrides).settings
+    settings = load_model_settings(config, overrides, deployment)
     answers = score_labelled_file(settings, data)
     say_lost(answers, data)
     wish = calibrating.Wish(

@@ -79,7 +79,8 @@ async def _try(
     from streamlabel.commands.terminal import quiet_logs
     from streamlabel.models.core.system_clock import SystemClock
     from streamlabel.tools.broker_checks import check_broker
-    from streamlabel.tools.preflight import check_files, check_format, check_model
+    from streamlabel.tools.plan_check import check_models
+    from streamlabel.tools.preflight import check_files, check_format
 
     settings = loaded.settings
     configure = quiet_logs(settings)
@@ -94,7 +95,7 @@ async def _try(
         done.append(each)
         show(each)
     topics = {name: topic for each in done for name, topic in each.topics.items()}
-    async for each in check_model(
+    async for each in check_models(
         settings, clock=SystemClock(), configure_worker=configure, topics=topics
     ):
         done.append(each)

@@ -91,29 +91,27 @@ async def _classify(settings: "Settings", file: str, out: str) -> "Progress":
 
     from streamlabel.commands.files import count_lines, open_input, open_output
     from streamlabel.commands.terminal import progress, quiet_logs
-    from streamlabel.config.catalog import paths_in
+    from streamlabel.config.deployments import paths_of_models
     from streamlabel.config.places import refuse_missing
     from streamlabel.consumer.files.sink import FileSink
     from streamlabel.consumer.files.text_files import format_of
-    from streamlabel.models.worker.worker_classifier import WorkerClassifier
+    from streamlabel.consumer.workers import Workers
     from streamlabel.tools.offline import classify_records, open_records
 
-    for name, section in (("model", settings.model), ("routing", settings.routing)):
-        refuse_missing(paths_in(section, (name,)))
+    refuse_missing(paths_of_models(settings))
     file_format = format_of(file)
     configure = quiet_logs(settings)
     with open_input(file) as stream, open_output(out) as target:
         records, decoding = open_records(stream, file_format, settings)
-        classifier = await WorkerClassifier.start(
-            settings.model, settings.worker, configure_logging=configure
-        )
+        workers = Workers(settings, configure_worker=configure)
         try:
+            await workers.load()
             with progress(Path(file).name, total=count_lines(file)) as update:
-                sink = FileSink(target, settings.output, lambda p: update(p.line, _counts(p)))
+                sink = FileSink(target, settings, lambda p: update(p.line, _counts(p)))
                 name = "stdin" if file == "-" else Path(file).name
                 await classify_records(
-                    records, sink, name=name, classifier=classifier, settings=decoding
+                    records, sink, name=name, classifiers=workers.classifiers, settings=decoding
                 )
         finally:
-            await classifier.close()
+            await workers.close()
     return sink.progress

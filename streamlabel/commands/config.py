@@ -98,8 +98,8 @@ def setting_rows(loaded: "Loaded", *, changed: bool) -> list[tuple[str, Any, str
 def _value_at(values: Any, name: str) -> Any:  # noqa: ANN401 any setting
     """Look up a dotted name; the last part may be a label, which may contain dots itself."""
     while name:
-        if name in values:
+        if not isinstance(values, list) and name in values:
             return values[name]
         part, _, name = name.partition(".")
-        values = values[part]
+        values = values[int(part)] if isinstance(values, list) else values[part]
     return values

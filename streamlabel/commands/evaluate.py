@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamlabel.commands.options import ConfigFile, Overrides, load_settings
+from streamlabel.commands.options import ConfigFile, Deployment, Overrides, load_model_settings
 
 if TYPE_CHECKING:
     from streamlabel.quality.evaluation import Evaluation
@@ -32,6 +32,7 @@ def evaluate(
     ] = Path("report"),
     config: ConfigFile = None,
     overrides: Overrides = None,
+    deployment: Deployment = None,
 ) -> None:
     """Measure the quality of the configured model, with routing.calibration if it is set.
 
@@ -49,7 +50,7 @@ def evaluate(
     from streamlabel.quality.evaluation import evaluate as measure
     from streamlabel.quality.report import scored_of, write_report
 
-    settings = load_settings(config, overrides).settings
+    settings = load_model_settings(config, overrides, deployment)
     answers = score_labelled_file(settings, data)
     say_lost(answers, data)
     scored, calibration_id = scored_of(answers, settings.routing)

@@ -9,8 +9,9 @@ import typer
 
 if TYPE_CHECKING:
     from streamlabel.config.loading import Loaded
+    from streamlabel.config.settings import Settings
 
-__all__ = ["ConfigFile", "Overrides", "load_settings"]
+__all__ = ["ConfigFile", "Deployment", "Overrides", "load_model_settings", "load_settings"]
 
 ConfigFile = Annotated[
     Path | None,
@@ -35,6 +36,17 @@ Overrides = Annotated[
 ]
 
 
+Deployment = Annotated[
+    str | None,
+    typer.Option(
+        "--deployment",
+        metavar="ID",
+        help="Which model of a configuration with several: TASK, STAGE or TASK/STAGE.",
+        show_default=False,
+    ),
+]
+
+
 def load_settings(config: Path | None, overrides: Sequence[str] | None) -> "Loaded":
     """Return the settings from file, environment and flags.
 
@@ -54,3 +66,16 @@ def load_settings(config: Path | None, overrides: Sequence[str] | None) -> "Load
             )
         pairs[name.strip()] = value
     return load(config, overrides=pairs, environ=os.environ)
+
+
+def load_model_settings(
+    config: Path | None, overrides: Sequence[str] | None, deployment: str | None
+) -> "Settings":
+    """Return the settings as if the chosen model were the only one.
+
+    Raises:
+        ConfigError: they are invalid, or none of several models is chosen.
+    """
+    from streamlabel.config.deployments import for_deployment
+
+    return for_deployment(load_settings(config, overrides).settings, deployment)

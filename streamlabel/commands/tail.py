@@ -23,6 +23,15 @@ def tail(
     config: ConfigFile = None,
     overrides: Overrides = None,
     *,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            metavar="NAME",
+            help="Name of the task whose topic to watch, if the stream has several.",
+            show_default=False,
+        ),
+    ] = None,
     count: Annotated[
         int | None,
         typer.Option("-n", "--count", min=1, metavar="N", help="Stop after this many records."),
@@ -56,7 +65,7 @@ def tail(
     from streamlabel.consumer.observability.columns import Columns
     from streamlabel.consumer.observability.terminal_format import cells, columns, json_line
 
-    settings = load_settings(config, overrides).settings
+    settings = _of_task(load_settings(config, overrides).settings, task)
     quiet_logs(settings)
     table = Columns(columns(which, settings.input.topic), width=stdout_width())
     if not (as_json or no_header):
@@ -66,6 +75,20 @@ def tail(
         return json_line(which, record) if as_json else table.row(cells(which, record))
 
     asyncio.run(_tail(settings, which, show, count=count, from_start=from_start))
+
+
+def _of_task(settings: "Settings", task: str | None) -> "Settings":
+    """Return the settings with the topics of one task."""
+    from streamlabel.config.deployments import all_deployments
+    from streamlabel.errors import ConfigError
+
+    by_task = {each.task: each.settings for each in all_deployments(settings)}
+    if task is None and (len(settings.labels_topics), len(settings.review_topics)) == (1, 1):
+        return next(iter(by_task.values()))
+    if task in by_task:
+        return by_task[task]
+    listed = ", ".join(settings.tasks) or "none"
+    raise ConfigError(f"--task: choose one of the tasks of the configuration: {listed}")
 
 
 async def _tail(

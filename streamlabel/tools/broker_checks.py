@@ -26,13 +26,7 @@ async def check_broker(settings: Settings) -> AsyncIterator[PreflightCheck]:
 
     Nothing is created, registered or joined.
     """
-    output = settings.output
-    names = [
-        settings.input.topic,
-        output.labels_topic,
-        output.review_topic,
-        output.dead_letter_topic,
-    ]
+    names = [settings.input.topic, *settings.output_topics]
     try:
         found = await find_topics(settings.kafka, names)
     except (BrokerError, ConfigError) as error:
@@ -147,7 +141,7 @@ def _output_topics(settings: Settings, found: Mapping[str, Topic]) -> Iterator[P
             in_sync=found[name].in_sync,
             is_last_resort=name == names.dead_letter_topic,
         )
-        for name in (names.labels_topic, names.review_topic, names.dead_letter_topic)
+        for name in settings.output_topics
         if name in found
     ]
     if not outputs:

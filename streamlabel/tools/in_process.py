@@ -7,15 +7,14 @@ import asyncio
 import io
 import os
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import orjson
 
-from streamlabel.config.catalog import paths_in
+from streamlabel.config.deployments import for_deployment, paths_of_models
 from streamlabel.config.loading import load
 from streamlabel.config.places import refuse_missing
 from streamlabel.config.settings import Settings
@@ -23,9 +22,10 @@ from streamlabel.consumer import service
 from streamlabel.consumer.files.sink import FileSink
 from streamlabel.consumer.files.text_files import FileRecord, settings_of
 from streamlabel.consumer.observability.logs import configure_logging
-from streamlabel.errors import ModelError
-from streamlabel.models.worker.worker_classifier import WorkerClassifier
+from streamlabel.consumer.workers import Workers
+from streamlabel.errors import ConfigError, ModelError
 from streamlabel.tools.offline import classify_records, without_guard
+from streamlabel.tools.result import Result, result_of
 
 __all__ = ["Model", "Result", "aclassify", "arun", "classify", "load_settings", "run"]
 
@@ -35,35 +35,12 @@ T = TypeVar("T")
 _NAME = "texts"
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The result of one text.
-
-    Attributes:
-        route: ``label``: accepted; ``review``: for review; ``copy``: accepted and also for review
-            (``routing.review: copy``, ``routing.audit_share``); ``dead_letter``: it could not be
-            classified.
-        label: the most probable label; None without a prediction.
-        confidence: in [0, 1], the calibrated probability of ``label``; None without a prediction.
-        probabilities: by label, in [0, 1]; empty without a prediction.
-        reasons: of the review or the dead letter; empty for an accepted label.
-        record: the complete output record as a JSON object: margin, model, timings; for a dead
-            letter, ``reason`` and ``message``. docs/records.md describes its fields.
-    """
-
-    route: Literal["label", "review", "copy", "dead_letter"]
-    label: str | None
-    confidence: float | None
-    probabilities: Mapping[str, float]
-    reasons: tuple[str, ...]
-    record: Mapping[str, Any]
-
-
 def load_settings(
     file: Path | str | None = None,
     *,
     overrides: Mapping[str, str] | None = None,
     environ: Mapping[str, str] | None = None,
+    deployment: str | None = None,
 ) -> Settings:
     """Return settings from the same sources as the program: file, secrets, environment, overrides.
 
@@ -72,13 +49,16 @@ def load_settings(
         overrides: dotted name -> text, as after ``--set``: ``{"model.backend": "fake"}``; lists
             and mappings as JSON.
         environ: the variables; None: those of this process.
+        deployment: of a configuration with several models, the one to load: a task, a stage, or
+            ``task/stage``. None: all of them.
 
     Raises:
         ConfigError: one line per error, with the name of the setting and its source.
     """
     variables = os.environ if environ is None else environ
     path = None if file is None else Path(file)
-    return load(path, overrides=overrides or {}, environ=variables).settings
+    settings = load(path, overrides=overrides or {}, environ=variables).settings
+    return settings if deployment is None else for_deployment(settings, deployment)
 
 
 def run(settings: Settings, *, start_timeout_s: float | None = None) -> None:
@@ -143,7 +123,7 @@ class Model:
         # every text gets a result
         decoding = decoding.model_copy(update={"empty_text": "dead_letter"})
         self._settings = without_guard(settings).model_copy(update={"input": decoding})
-        self._classifier: WorkerClassifier | None = None
+        self._workers: Workers | None = None
 
     async def __aenter__(self) -> Self:
         """Load the model.
@@ -153,9 +133,16 @@ class Model:
             ModelLoadError: any other failure.
         """
         settings = self._settings
-        for name, section in (("model", settings.model), ("routing", settings.routing)):
-            await asyncio.to_thread(refuse_missing, paths_in(section, (name,)))
-        self._classifier = await WorkerClassifier.start(settings.model, settings.worker)
+        if settings.tasks:
+            raise ConfigError("tasks: choose one by load_settings(file, deployment=TASK)")
+        await asyncio.to_thread(refuse_missing, paths_of_models(settings))
+        workers = Workers(settings, configure_worker=None)
+        try:
+            await workers.load()
+        except BaseException:
+            await workers.close()
+            raise
+        self._workers = workers
         return self
 
     async def __aexit__(
@@ -165,8 +152,8 @@ class Model:
         _trace: TracebackType | None,
     ) -> None:
         """Release the device."""
-        if self._classifier is not None:
-            await self._classifier.close()
+        if self._workers is not None:
+            await self._workers.close()
 
     async def classify(self, texts: Iterable[str]) -> list[Result]:
         """Return one result per text, in the order of the texts. May be called at any time.
@@ -175,21 +162,21 @@ class Model:
             ConfigError: the routing does not fit the model's labels.
             ModelError: the model failed too often, or is not open.
         """
-        if self._classifier is None:
+        if self._workers is None:
             raise ModelError("the model is not loaded; use it as: async with Model(settings)")
         if isinstance(texts, str):
             raise TypeError("texts: give a list of texts, not one text")
         written = io.BytesIO()
         await classify_records(
             _records(texts),
-            FileSink(written, self._settings.output),
+            FileSink(written, self._settings),
             name=_NAME,
-            classifier=self._classifier,
+            classifiers=self._workers.classifiers,
             settings=self._settings,
         )
         # A copy is written twice, to labels and review, with the same route.
         rows = (orjson.loads(line) for line in written.getvalue().splitlines())
-        by_place = {row["source"]["offset"]: _result(row) for row in rows}
+        by_place = {row["source"]["offset"]: result_of(row) for row in rows}
         return [by_place[place] for place in sorted(by_place)]
 
 
@@ -229,15 +216,3 @@ def _records(texts: Iterable[str]) -> Iterator[FileRecord]:
             yield FileRecord(place, text.encode())
         except UnicodeEncodeError:
             yield FileRecord(place, None, "the text has a lone surrogate, which is not a character")
-
-
-def _result(row: dict[str, Any]) -> Result:
-    is_dead = row["route"] == "dead_letter"
-    return Result(
-        route=row["route"],
-        label=row.get("label"),
-        confidence=row.get("confidence"),
-        probabilities=row.get("probabilities") or {},
-        reasons=(row["reason"],) if is_dead else tuple(row["reasons"]),
-        record=row,
-    )

@@ -1,11 +1,12 @@
 """Classifies a file with the same pipeline as with Kafka, without a broker."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 from prometheus_client import CollectorRegistry
 
+from streamlabel.config.deployments import metric_labels
 from streamlabel.config.settings import GuardSettings, Settings
 from streamlabel.consumer.core.causes import first_cause
 from streamlabel.consumer.files.sink import FileSink
@@ -19,9 +20,7 @@ from streamlabel.consumer.files.text_files import (
 )
 from streamlabel.consumer.observability.telemetry import PrometheusMetrics
 from streamlabel.consumer.pipeline import Pipeline
-from streamlabel.consumer.plans.deployment import deploy
-from streamlabel.consumer.plans.single import Single
-from streamlabel.consumer.routing.calibrated_router import read_calibration
+from streamlabel.consumer.plans.opening import deploy_all, plan_for, read_calibrations
 from streamlabel.models.core.classifier import Classifier
 from streamlabel.models.core.system_clock import SystemClock
 
@@ -50,7 +49,7 @@ async def classify_records(
     sink: FileSink,
     *,
     name: str,
-    classifier: Classifier,
+    classifiers: Mapping[str, Classifier],
     settings: Settings,
 ) -> None:
     """Write an output for every record, in order.
@@ -59,7 +58,7 @@ async def classify_records(
         records: the file, read lazily.
         sink: receives the outputs.
         name: of the file, for ``source.topic`` of the outputs.
-        classifier: the model; the caller closes it.
+        classifiers: the models by the id of their deployment; the caller closes them.
         settings: the result of ``open_records``.
 
     Raises:
@@ -67,17 +66,19 @@ async def classify_records(
         StreamlabelError: the model gave up.
     """
     clock = SystemClock()
-    calibration = await asyncio.to_thread(read_calibration, settings.routing)
+    calibrations = await asyncio.to_thread(read_calibrations, settings)
     source = FileSource(records, name=name, clock=clock, headers=headers_of(settings.input))
-    deployment = deploy(settings, classifier, limit_bytes=sink.limit_bytes, calibration=calibration)
+    deployments = deploy_all(
+        settings, classifiers, limit_bytes=sink.limit_bytes, calibrations=calibrations
+    )
     pipeline = Pipeline(
         source=source,
         sink=sink,
-        plan=Single(deployment.id),
-        deployments=[deployment],
+        plan=plan_for(settings, deployments),
+        deployments=deployments,
         settings=settings,
         clock=clock,
-        metrics=PrometheusMetrics(CollectorRegistry(), build={}),
+        metrics=PrometheusMetrics(CollectorRegistry(), several=metric_labels(settings)),
     )
     try:
         async with asyncio.TaskGroup() as group:

@@ -16,11 +16,12 @@ from streamlabel.consumer.decode.installed_format import open_decoder
 from streamlabel.consumer.kafka.limits import SizeLimits
 from streamlabel.consumer.kafka.topics import Topic
 from streamlabel.consumer.observability.terminal_format import printable
-from streamlabel.consumer.output.outcome import encoder_for
+from streamlabel.consumer.output.outcome_builder import encoder_for
 from streamlabel.consumer.output.output_size import described, output_sizes, refuse_too_large
 from streamlabel.consumer.routing.calibrated_router import policy_for, read_calibration
 from streamlabel.consumer.routing.router import RoutingPolicy
 from streamlabel.errors import ConfigError, InferenceError, StreamlabelError
+from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.core.classifier import Classifier
 from streamlabel.models.files.hub import commit_to_pin
 from streamlabel.models.worker.worker_classifier import WorkerClassifier
@@ -85,6 +86,7 @@ async def check_model(
     clock: Clock,
     configure_worker: Callable[[], None] | None,
     topics: Mapping[str, Topic],
+    on_loaded: Callable[[Classifier, CalibrationFile | None], None] = lambda *_: None,
 ) -> AsyncIterator[PreflightCheck]:
     """Check that the model loads in its process, the routing fits, and texts get labels.
 
@@ -95,6 +97,7 @@ async def check_model(
         clock: for the times in the details.
         configure_worker: called first in the worker process (logging); must be picklable.
         topics: existing output topics, by name.
+        on_loaded: called with the model and its calibration; may raise ConfigError.
     """
     began_s = clock.now_s()
     try:
@@ -114,6 +117,7 @@ async def check_model(
         try:
             calibration = await asyncio.to_thread(read_calibration, settings.routing)
             policy = policy_for(classifier, settings.routing, calibration)
+            on_loaded(classifier, calibration)
         except ConfigError as error:
             yield PreflightCheck("routing", failure=error)
             return

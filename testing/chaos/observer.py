@@ -4,7 +4,7 @@ import json
 import re
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -25,6 +25,8 @@ def outcome_of(message: Message) -> Outcome:
     headers = dict(message.headers() or [])
     place = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
     place["key"] = None if (key := message.key()) is None else key.decode(errors="replace")
+    task = headers.get("streamlabel-task")
+    place["task"] = None if task is None else task.decode()
     if "streamlabel-error-reason" in headers:
         partition = int(headers["streamlabel-source-partition"])
         at = At(partition, int(headers["streamlabel-source-offset"]))
@@ -45,15 +47,22 @@ def read_outcomes(cluster: Cluster, topics: Sequence[str]) -> list[Outcome]:
 class Observer:
     """A reader of committed records in a thread.
 
+    Args:
+        bootstrap: the brokers.
+        topics: of the outputs.
+        tasks: of the service; empty: it has only one.
+
     Attributes:
-        seen: source -> monotonic seconds at which its first outcome was read.
+        seen: source -> monotonic seconds at which its first outcome was read, of each task.
         outcomes: all that were read, repetitions included.
         size_bytes: of their values.
         errors: what the client reported, by name.
         last_s: input partition -> when its last outcome was read.
     """
 
-    def __init__(self, bootstrap: str, topics: Sequence[str]) -> None:
+    def __init__(self, bootstrap: str, topics: Sequence[str], tasks: Sequence[str] = ()) -> None:
+        self._tasks = frozenset(tasks)
+        self._tasks_seen: defaultdict[At, set[str | None]] = defaultdict(set)
         self.seen: dict[At, float] = {}
         self.outcomes: list[Outcome] = []
         self.size_bytes = 0
@@ -141,5 +150,7 @@ class Observer:
         self._read_to[outcome.topic, outcome.partition] = outcome.offset + 1
         self.outcomes.append(outcome)
         self.last_s[at.partition] = now_s
-        self.seen.setdefault(at, now_s)
+        self._tasks_seen[at].add(outcome.task)
+        if outcome.task is None or self._tasks_seen[at] >= self._tasks:
+            self.seen.setdefault(at, now_s)
         self._written[at.partition] = max(self._written.get(at.partition, 0), at.offset + 1)

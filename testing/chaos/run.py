@@ -14,7 +14,7 @@ from testing.chaos.driver import POISON, Driver, Load, Value
 from testing.chaos.observer import Observer, read_outcomes
 from testing.chaos.place import COMPACTED, Place, Way
 from testing.chaos.processes import RUN, ServiceProcess
-from testing.chaos.verifier import At, Findings, Outcome, Window, judge, outdated
+from testing.chaos.verifier import At, Findings, Outcome, Window, judge_tasks, outdated
 from testing.kafka_broker import wait_until
 
 __all__ = ["AT_WORK_S", "PARTITIONS", "Delivery", "Run", "Setup"]
@@ -62,6 +62,7 @@ class Setup:
         earlier: records in each partition from before the group: it begins behind them.
         compacts: the labels topic keeps the last outcome of each key only.
         settings: over those of every run; one level of sections.
+        cascade: its stages instead of a model.
         values: sent instead of a made load.
         patience_s: an outcome that takes longer is missing.
         command: what is run; a wrong service is a negative control.
@@ -73,6 +74,7 @@ class Setup:
     way: Way = "straight"
     load: Load = field(default_factory=Load)
     settings: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    cascade: Sequence[Mapping[str, Any]] = ()
     values: Sequence[Value] | None = None
     patience_s: float = 120.0
     command: Sequence[str] = RUN
@@ -117,7 +119,8 @@ class Run:
         self._config = self._folder / "service.yaml"
         self._config.write_text(json.dumps(self._settings()))  # JSON is YAML
         bootstrap = place.cluster.bootstrap
-        self.observer = Observer(bootstrap, self.topics.outputs)
+        self.tasks = tuple(setup.settings.get("tasks", ()))
+        self.observer = Observer(bootstrap, self.topics.outputs, self.tasks)
         self.driver = Driver(
             bootstrap,
             self.topics.texts,
@@ -129,11 +132,13 @@ class Run:
         )
 
     def _settings(self) -> dict[str, Any]:
-        settings: dict[str, dict[str, Any]] = {
+        settings: dict[str, Any] = {
             section: {**values, **self.setup.settings.get(section, {})}
             for section in _SETTINGS | self.setup.settings
             for values in [_SETTINGS.get(section, {})]
         }
+        if self.setup.cascade:
+            settings["cascade"] = self.setup.cascade
         settings["kafka"] |= self.place.connection(self.setup.way)
         settings["kafka"] |= {"group_id": self.topics.texts, "client_id": self.topics.texts}
         settings["input"] = {**settings.get("input", {}), "topic": self.topics.texts}
@@ -143,6 +148,8 @@ class Run:
             "dead_letter_topic": self.topics.dead,
         }
         settings["delivery"]["guarantee"] = self.delivery
+        if "tasks" in settings or "cascade" in settings:
+            del settings["model"]
         return settings
 
     def __enter__(self) -> Self:
@@ -316,7 +323,8 @@ class Run:
         unread = self.observer.seen.keys() - {outcome.source for outcome in outcomes}
         if unread:
             self.problems.append(f"{len(unread)} outcomes were read and then were not there")
-        return judge(
+        return judge_tasks(
+            self.tasks,
             self.driver.acked,
             outcomes,
             committed=self.committed(),

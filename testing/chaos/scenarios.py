@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any, Literal
 
 from testing.chaos import faults, topic_faults
-from testing.chaos.driver import Load, Value
+from testing.chaos.driver import POISON, Load, Value
 from testing.chaos.faults import Fault
 from testing.chaos.fuzz import bad_values
 from testing.chaos.place import Place
@@ -292,6 +292,24 @@ _COMPACTED = Setup(
     load=Load(rate_s=100, keys=20), compacts=True, settings={"routing": {"threshold": 0.01}}
 )
 
+_FAKE = {"backend": "fake", "fail_on": POISON, "batch_s": 0.1}
+_TWO_TASKS = Setup(
+    load=_MIXED,
+    settings={
+        "tasks": {
+            "moderation": {"model": _FAKE},
+            "topic": {"model": {**_FAKE, "labels": ["x", "y"], "batch_s": 0.05}},
+        }
+    },
+)
+_TWO_STAGES = Setup(
+    load=_MIXED,
+    cascade=[
+        {"name": "fast", "model": {**_FAKE, "batch_s": 0.05}, "routing": {"threshold": 0.7}},
+        {"name": "slow", "model": _FAKE, "routing": {"threshold": 0.9}, "deadline_s": 2.0},
+    ],
+)
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.slug: scenario
     for scenario in (
@@ -302,6 +320,20 @@ SCENARIOS: dict[str, Scenario] = {
             long=50,
             doubles="in flight",
             setup=_ORDINARY,
+        ),
+        Scenario(
+            "two tasks, service killed",
+            faults.killed,
+            long=20,
+            doubles="in flight",
+            setup=_TWO_TASKS,
+        ),
+        Scenario(
+            "two stages, service killed",
+            faults.killed,
+            long=20,
+            doubles="in flight",
+            setup=_TWO_STAGES,
         ),
         Scenario("SIGTERM under load", faults.terminated, short=2, long=20, setup=_ORDINARY),
         Scenario("zombie", faults.zombie, long=10, doubles="late request", setup=_BUSY),

@@ -6,15 +6,35 @@ outcome that a reader with ``read_committed`` found in the output topics.
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-__all__ = ["At", "Expected", "Findings", "Outcome", "Sent", "Window", "judge", "outdated"]
+__all__ = [
+    "At",
+    "Expected",
+    "Findings",
+    "Outcome",
+    "Sent",
+    "Window",
+    "judge",
+    "judge_tasks",
+    "outdated",
+]
 
 # What must become of a record; "any": exactly one outcome, whichever.
 Expected = Literal["result", "dead_letter", "any"]
 
 _SHOWN = 5  # examples of each kind in a report
+_COUNTS = (
+    "lost",
+    "stuck",
+    "doubled",
+    "unexplained",
+    "out_of_order",
+    "phantom",
+    "misrouted",
+    "mixed_up",
+)
 
 
 class At(NamedTuple):
@@ -40,7 +60,11 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One record of an output topic, by the input record it names as its source."""
+    """One record of an output topic, by the input record it names as its source.
+
+    Attributes:
+        task: whose outcome it is; None: of the stream's only one, or of all.
+    """
 
     source: At
     topic: str
@@ -49,6 +73,7 @@ class Outcome:
     is_dead: bool = False
     id: str | None = None
     key: str | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +137,37 @@ class Findings:
         names = ["lost", "stuck", "out_of_order", "phantom", "misrouted", "mixed_up"]
         names.append("unexplained" if doubles_allowed else "doubled")
         return {name: count for name in names if (count := getattr(self, name))}
+
+
+def judge_tasks(
+    tasks: Collection[str],
+    sent: Sequence[Sent],
+    outcomes: Sequence[Outcome],
+    *,
+    committed: Mapping[int, int],
+    windows: Iterable[Window] = (),
+    excused: Collection[At] = (),
+) -> Findings:
+    """Judge the outcomes of every task as if it were the only one; return the sum of the damage.
+
+    Args:
+        tasks: of the service; empty: it has only one.
+        sent: as for ``judge``.
+        outcomes: of all tasks.
+        committed: as for ``judge``.
+        windows: as for ``judge``.
+        excused: as for ``judge``.
+    """
+    windows = list(windows)
+    of_each = [[each for each in outcomes if each.task in {None, task}] for task in tasks]
+    first, *others = [
+        judge(sent, each, committed=committed, windows=windows, excused=excused)
+        for each in of_each or [list(outcomes)]
+    ]
+    for other in others:
+        counts = {name: getattr(first, name) + getattr(other, name) for name in _COUNTS}
+        first = replace(first, **counts, examples={**other.examples, **first.examples})
+    return first
 
 
 def judge(

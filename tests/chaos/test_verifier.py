@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from testing.chaos.verifier import At, Expected, Outcome, Sent, Window, judge, outdated
+from testing.chaos.verifier import At, Expected, Outcome, Sent, Window, judge, judge_tasks, outdated
 
 
 def history(count: int = 20, partitions: int = 2) -> tuple[list[Sent], list[Outcome]]:
@@ -140,3 +140,19 @@ def test_a_key_whose_last_outcome_is_not_that_of_its_newest_record_is_outdated()
     assert outdated(sent, [*kept, late]) == [At(0, 3)]
     assert outdated(sent, [replace(each, key="x") for each in kept]) == [At(0, 2), At(0, 3)]
     assert outdated([*sent, Sent(At(0, 4), "dead_letter", key="a"), Sent(At(0, 5))], kept) == []
+
+
+def test_of_several_tasks_each_must_have_every_outcome_once() -> None:
+    sent, outcomes = history()
+    tasks = ("a", "b")
+    both = [replace(each, task=task) for each in outcomes for task in tasks]
+    assert judge_tasks(tasks, sent, both, committed=ALL).damage() == {}
+    without = [each for each in both if (each.source, each.task) != (At(0, 7), "b")]
+    assert judge_tasks(tasks, sent, without, committed=ALL).damage() == {"lost": 1}
+    doubled = [*both, replace(both[4], offset=1000)]
+    assert judge_tasks(tasks, sent, doubled, committed=ALL).damage() == {"doubled": 1}
+    undecodable = [each for each in both if each.source != At(0, 7)]
+    one = replace(outcomes[7], task=None)
+    assert one.source == At(0, 7)
+    assert judge_tasks(tasks, sent, [*undecodable, one], committed=ALL).damage() == {}
+    assert judge_tasks((), sent, outcomes, committed=ALL).damage() == {}

@@ -22,7 +22,8 @@ from streamlabel.consumer.delivery.offset_tracker import Release
 from streamlabel.consumer.kafka.error_codes import meaning
 from streamlabel.consumer.kafka.open_ports import KafkaSink, TransactionalSink
 from streamlabel.consumer.kafka.refusals import refused_among
-from streamlabel.consumer.output.outcome import Outcome, OutcomeBuilder
+from streamlabel.consumer.output.outcome import Outcome
+from streamlabel.consumer.output.outcome_builder import OutcomeBuilder
 from streamlabel.consumer.routing.dead_letter_guard import DeadLetterGuard
 from streamlabel.errors import BrokerError, DeadLetterGuardError, PartitionLostError
 from streamlabel.models.core.system_clock import SystemClock
@@ -84,7 +85,9 @@ def delivered(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Awaitable[Result
         deliverer = Deliverer(
             P0,
             sink=sink,
-            outcome_builder=OutcomeBuilder(topics=settings.output, limit_bytes=sink.limit_bytes),
+            outcome_builder=OutcomeBuilder(
+                dead_letter_topic="dead-letters", limit_bytes=sink.limit_bytes
+            ),
             settings=settings.delivery,
             clock=clock,
             metrics=RecordingMetrics(),
@@ -97,8 +100,10 @@ def delivered(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Awaitable[Result
         await sink.assigned([P0])
         while True:
             try:
-                done = await deliverer.deliver(Release(tuple(outcomes), len(outcomes), 0))
-                reasons = [each.reason for each in done.results]
+                done = await deliverer.deliver(
+                    Release(tuple((each,) for each in outcomes), len(outcomes), 0)
+                )
+                reasons = [part.reason for each in done.results for part in each]
             except PartitionLostError:
                 assert broker.offset == 0  # else it would be done
                 await sink.assigned([P0])

@@ -12,8 +12,8 @@ from streamlabel.consumer.core.records import Position, TopicPartition
 from streamlabel.consumer.output.formats import ValueDecoder
 from streamlabel.consumer.pipeline import Pipeline
 from streamlabel.consumer.plans.deployment import Deployment, deploy
-from streamlabel.consumer.plans.plan import Plan
-from streamlabel.consumer.plans.single import Single
+from streamlabel.consumer.plans.opening import deploy_all, plan_for
+from streamlabel.consumer.plans.plan import Plan, Single
 from streamlabel.consumer.testing.memory_broker import Committed, MemoryBroker, Written
 from streamlabel.consumer.testing.memory_ports import MemorySink, MemorySource
 from streamlabel.errors import BrokerError, InferenceError
@@ -156,15 +156,17 @@ async def rig(
     plan: Plan | None = None,
     decoder: ValueDecoder | None = None,
     others: Mapping[str, ScriptedClassifier] | None = None,
+    models: Mapping[str, ScriptedClassifier] | None = None,
 ) -> AsyncIterator[Rig]:
     """Run a pipeline on memory ports; at the end it is cancelled if it still runs.
 
     With ``unreachable`` it never gets into its group. ``make_sink`` makes a sink with habits of its
-    own. ``plan`` may also ask ``others``, by their names; the classifier's is ``model``.
+    own. ``plan`` may also ask ``others``, by their names; the classifier's is ``model``. With
+    ``models``, by the ids of their deployments, the tasks or the cascade of the settings run.
     """
+    one = {"model": {"backend": "fake"}, "routing": {"threshold": 0.8}}
     values = {
-        "model": {"backend": "fake"},
-        "routing": {"threshold": 0.8},
+        **({} if models else one),
         "repeats": {"max_items": 0},  # tests count what the model is asked
         **(settings or {}),
     }
@@ -178,17 +180,24 @@ async def rig(
         sink = MemorySink(broker, transactional=transactional, limits=limits)
     else:
         sink = make_sink(broker, clock)
-    model = classifier or ScriptedClassifier()
-    deployment = deploy(parsed, model, limit_bytes=sink.limit_bytes, calibration=calibration)
-    further = [
-        replace(deploy(parsed, other, limit_bytes=sink.limit_bytes), id=name)
-        for name, other in (others or {}).items()
-    ]
+    if models:
+        deployments = deploy_all(parsed, models, limit_bytes=sink.limit_bytes, calibrations={})
+        plan, model = plan_for(parsed, deployments), next(iter(models.values()))
+    else:
+        model = classifier or ScriptedClassifier()
+        deployments = [
+            deploy(parsed, model, limit_bytes=sink.limit_bytes, calibration=calibration),
+            *(
+                replace(deploy(parsed, other, limit_bytes=sink.limit_bytes), id=name)
+                for name, other in (others or {}).items()
+            ),
+        ]
+    deployment = deployments[0]
     pipeline = Pipeline(
         source=source,
         sink=sink,
         plan=plan or Single(deployment.id),
-        deployments=[deployment, *further],
+        deployments=deployments,
         decoder=decoder,
         settings=parsed,
         clock=clock,

@@ -29,10 +29,12 @@ async def classified(
     chosen = settings(**sections)
     records, decoding = open_records(BytesIO(content), file_format, chosen)
     target = BytesIO()
-    sink = FileSink(target, chosen.output)
+    sink = FileSink(target, chosen)
     classifier = FakeClassifier(FAKE)
     try:
-        await classify_records(records, sink, name="in", classifier=classifier, settings=decoding)
+        await classify_records(
+            records, sink, name="in", classifiers={"model": classifier}, settings=decoding
+        )
     finally:
         await classifier.close()
     return [orjson.loads(line) for line in target.getvalue().splitlines()], sink.progress
@@ -112,9 +114,9 @@ async def test_no_more_of_the_file_is_held_than_the_limits_say() -> None:
         written = progress.line
 
     chosen = settings(batching={"max_in_flight_items": limit})
-    sink = FileSink(BytesIO(), chosen.output, count)
+    sink = FileSink(BytesIO(), chosen, count)
     await classify_records(
-        records(), sink, name="in", classifier=FakeClassifier(FAKE), settings=chosen
+        records(), sink, name="in", classifiers={"model": FakeClassifier(FAKE)}, settings=chosen
     )
     assert written == 20_000
     # 4096 are read ahead, and one delivery may be under way
@@ -147,9 +149,9 @@ class Stuck(FakeClassifier):
 async def test_cancelling_leaves_no_task_behind() -> None:
     chosen = settings()
     records, decoding = open_records(BytesIO(jsonl("x")), "jsonl", chosen)
-    stuck, sink = Stuck(), FileSink(BytesIO(), chosen.output)
+    stuck, sink = Stuck(), FileSink(BytesIO(), chosen)
     running = asyncio.ensure_future(
-        classify_records(records, sink, name="in", classifier=stuck, settings=decoding)
+        classify_records(records, sink, name="in", classifiers={"model": stuck}, settings=decoding)
     )
     async with asyncio.timeout(10):
         await stuck.asked.wait()

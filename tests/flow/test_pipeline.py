@@ -440,13 +440,13 @@ async def test_out_of_memory_lowers_the_budget_once_and_it_comes_back() -> None:
     async with rig(settings={"batching": {"max_batch_tokens": 1000}}) as r:
         r.classifier.failures += [DeviceMemoryError("full")] * 2  # also the first half
         await r.send(*(f"0.9 t{i}" for i in range(8)))
-        assert r.metrics.gauges["token_budget", ()] == 8
+        assert r.metrics.gauges["token_budget", (("deployment", "model"),)] == 8
         for _ in range(400):
             r.broker.append("texts", orjson.dumps({"text": "0.9 again"}), partition=0)
             await r.clock.advance(0.3)
         await r.drain()
         assert r.sources("labels") == list(range(408))
-        assert r.metrics.gauges["token_budget", ()] == 1000
+        assert r.metrics.gauges["token_budget", (("deployment", "model"),)] == 1000
 
 
 @dataclass

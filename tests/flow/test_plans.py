@@ -30,7 +30,7 @@ class Cascade:
         is_first = result.deployment.id == "model"
         if is_first and isinstance(result, Classified) and result.decision.reasons:
             return (Ask("large"),)
-        return Done(result)
+        return Done((result,))
 
 
 class Both:
@@ -42,7 +42,7 @@ class Both:
 
     def next(self, job: Job, result: Result) -> Sequence[Ask] | Done:
         """Wait for both."""
-        return Done(job.results["large"]) if len(job.results) == 2 else ()
+        return Done((job.results["large"],)) if len(job.results) == 2 else ()
 
 
 @dataclass

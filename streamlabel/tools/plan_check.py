@@ -1,0 +1,80 @@
+"""The checks of ``streamlabel check`` for the models of a service, one or several."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+from streamlabel.config.deployments import DeploymentSettings, all_deployments
+from streamlabel.config.settings import Settings
+from streamlabel.consumer.core.ports import Clock
+from streamlabel.consumer.kafka.topics import Topic
+from streamlabel.consumer.plans.deployment import Deployment, deploy
+from streamlabel.consumer.plans.opening import plan_for
+from streamlabel.errors import ConfigError
+from streamlabel.models.calibration.calibration_file import CalibrationFile
+from streamlabel.models.core.classifier import Classifier
+from streamlabel.tools.preflight import PreflightCheck, check_model
+
+__all__ = ["check_models"]
+
+_NO_LIMIT_BYTES = 1 << 40  # the size of outputs has a check of its own
+
+
+async def check_models(
+    settings: Settings,
+    *,
+    clock: Clock,
+    configure_worker: Callable[[], None] | None,
+    topics: Mapping[str, Topic],
+) -> AsyncIterator[PreflightCheck]:
+    """Check each model, see ``check_model``, and that their labels fit together.
+
+    The models are loaded one after the other; the service has all of them in memory.
+
+    Args:
+        settings: of the service.
+        clock: for the times in the details.
+        configure_worker: called first in each worker process (logging); must be picklable.
+        topics: existing output topics, by name.
+    """
+    models = all_deployments(settings)
+    deployments: list[Deployment] = []
+    for each in models:
+        checks = check_model(
+            each.settings,
+            clock=clock,
+            configure_worker=configure_worker,
+            topics=topics,
+            on_loaded=partial(_note, deployments, each),
+        )
+        async for check in checks:
+            yield replace(check, name=f"{each.id} {check.name}") if each.path else check
+    if len(models) == 1 or len(deployments) < len(models):
+        return
+    try:
+        plan_for(settings, deployments)
+    except ConfigError as error:
+        yield PreflightCheck("plan", failure=error)
+    else:
+        yield PreflightCheck("plan", _described(settings))
+
+
+def _note(
+    deployments: list[Deployment],
+    model: DeploymentSettings,
+    classifier: Classifier,
+    calibration: CalibrationFile | None,
+) -> None:
+    deployments.append(
+        deploy(model, classifier, limit_bytes=lambda _: _NO_LIMIT_BYTES, calibration=calibration)
+    )
+
+
+def _described(settings: Settings) -> str:
+    """Return the order in which models are asked, task by task."""
+    cascades = {"": settings.cascade} if settings.cascade else {}
+    cascades |= {f"{name}: ": task.cascade for name, task in settings.tasks.items()}
+    return "; ".join(
+        name + (" -> ".join(stage.name for stage in stages) or "one model")
+        for name, stages in cascades.items()
+    )
