@@ -214,12 +214,12 @@ class Settings(Section):
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:
         topics = {
-            "input.topic": self.input.topic,
             "output.labels_topic": self.output.labels_topic,
             "output.review_topic": self.output.review_topic,
             "output.dead_letter_topic": self.output.dead_letter_topic,
         }
-        seen: dict[str, str] = {}
+        field = "input.topics" if self.input.topics else "input.topic"
+        seen = dict.fromkeys(self.input.weights, field)
         for field, topic in topics.items():
             if topic in seen:
                 raise ValueError(

@@ -58,7 +58,7 @@ def tail(
 
     settings = load_settings(config, overrides).settings
     quiet_logs(settings)
-    table = Columns(columns(which, settings.input.topic), width=stdout_width())
+    table = Columns(columns(which, max(settings.input.weights, key=len)), width=stdout_width())
     if not (as_json or no_header):
         typer.echo(table.header())
 

@@ -28,7 +28,7 @@ async def check_broker(settings: Settings) -> AsyncIterator[PreflightCheck]:
     """
     output = settings.output
     names = [
-        settings.input.topic,
+        *settings.input.weights,
         output.labels_topic,
         output.review_topic,
         output.dead_letter_topic,
@@ -82,7 +82,9 @@ async def _ask_for_rights(settings: Settings, found: Mapping[str, Topic]) -> _As
     def partitions_of(topic: str) -> int:
         return found[topic].partitions if topic in found else settings.kafka.partitions
 
-    needed = service_rights(settings, partitions=partitions_of(settings.input.topic))
+    needed = service_rights(
+        settings, partitions={topic: partitions_of(topic) for topic in settings.input.weights}
+    )
     replay = replay_rights(
         settings, partitions=partitions_of(settings.output.dead_letter_topic), execute=True
     )
@@ -152,10 +154,11 @@ def _output_topics(settings: Settings, found: Mapping[str, Topic]) -> Iterator[P
     ]
     if not outputs:
         return
-    input_topic = settings.input.topic
+    inputs = settings.input.weights
     least_bytes = OVERHEAD_BYTES + smallest_dead_letter_bytes(
-        input_topic, names.dead_letter_topic, __version__
+        max(inputs, key=len), names.dead_letter_topic, __version__
     )
+    sizes = [found[name].max_batch_bytes for name in inputs if name in found]
     remarks = [
         remark
         for topic in outputs
@@ -164,7 +167,7 @@ def _output_topics(settings: Settings, found: Mapping[str, Topic]) -> Iterator[P
             compression=settings.kafka.compression,
             # the size of labels and reviews is known only with the model
             least_bytes=least_bytes if topic.is_last_resort else 0,
-            input_bytes=found[input_topic].max_batch_bytes if input_topic in found else None,
+            input_bytes=max((size for size in sizes if size is not None), default=None),
         )
     ]
     refusals = _texts(remarks, "refusal")
