@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     Field,
     SerializeAsAny,
-    StringConstraints,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
@@ -14,13 +13,11 @@ from pydantic import (
 )
 
 from streamlabel.config.input_format import FORMATS, format_or_installed, settings_of_format
+from streamlabel.config.input_topics import InputTopics, TopicName
 from streamlabel.config.section import FormatSettings, Section
 from streamlabel.config.security import SecuritySettings
 
 __all__ = ["InputSettings", "KafkaSettings", "OutputSettings", "SecuritySettings"]
-
-TopicName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
-
 
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+)(:(?P<port>\d{1,5}))?")
 
@@ -121,10 +118,9 @@ class KafkaSettings(Section):
         return self
 
 
-class InputSettings(Section):
-    """The input topic and the format of its records."""
+class InputSettings(InputTopics):
+    """The input topics and the format of their records."""
 
-    topic: TopicName = Field("texts", description="Topic to read from.")
     # Or the name of a format that another distribution registers.
     format: SerializeAsAny[Literal["json", "text", "cloudevents"]] = Field(
         "json",

@@ -205,7 +205,8 @@ class Settings(Section):
         return self
 
     def _topics(self) -> Iterator[tuple[str, str]]:
-        yield "input.topic", self.input.topic
+        field = "input.topics" if self.input.topics else "input.topic"
+        yield from ((field, topic) for topic in self.input.weights)
         for purpose in ("labels_topic", "review_topic", "dead_letter_topic"):
             yield f"output.{purpose}", getattr(self.output, purpose)
         for name, task in self.tasks.items():

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from streamlabel.config.kafka import TopicName
+from streamlabel.config.input_topics import TopicName
 from streamlabel.config.model import AnyModel
 from streamlabel.config.routing import RoutingSettings
 from streamlabel.config.section import Section

@@ -62,6 +62,8 @@ _AHEAD_POLL_S = 0.5
 # While the in-flight limit is reached, or a format fetches, the reader polls for zero records at
 # this interval, to remain a member of the group.
 _KEEPALIVE_S = 30.0
+# At the limit it looks at this interval which partitions are stuck.
+_FULL_S = 1.0
 # At a drain a failed commit is retried at this interval.
 _COMMIT_RETRY_S = 0.5
 # Time limit of the last commit after an error: the broker may be unreachable.
@@ -243,13 +245,22 @@ class Pipeline:
     # The steps of a record, in order.
 
     async def _read(self) -> None:
+        waited_s = 0.0
         while not self._draining.is_set():
-            if not self.in_flight.has_room.is_set():
-                if not await wait_all([self.in_flight.has_room], _KEEPALIVE_S, self._clock):
+            reading = self.in_flight.next_reading(
+                self.assignment.finished(), most=_POLL_ITEMS, now_s=self._clock.now_s()
+            )
+            if reading.max_items == 0:
+                if not await wait_all([self.in_flight.has_room], _FULL_S, self._clock):
+                    waited_s += _FULL_S
+                if waited_s >= _KEEPALIVE_S:
                     await self._source.poll(max_items=0, timeout_s=0)
+                    waited_s = 0.0
                 continue
-            room = min(self.in_flight.room_items, _POLL_ITEMS)
-            records = await self._source.poll(max_items=room, timeout_s=_POLL_S)
+            waited_s = 0.0
+            records = await self._source.poll(
+                max_items=reading.max_items, timeout_s=_POLL_S, held=reading.held
+            )
             # A snapshot: a partition that is revoked and assigned again while a format fetches has
             # another delivery, for which these records are read again.
             positions = self._source.positions()
@@ -295,7 +306,8 @@ class Pipeline:
             if self.in_flight.items == 0:
                 self.last_progress_s = self._clock.now_s()
             slots = delivery.started(group)
-            self.in_flight.add(len(group), sum(slot.size_bytes for slot in slots))
+            size_bytes, now_s = sum(slot.size_bytes for slot in slots), self._clock.now_s()
+            self.in_flight.add(len(group), size_bytes, delivery.partition, now_s=now_s)
             self._metrics.increment("records_consumed", len(group), topic=partition[0])
             for record, slot in zip(group, slots, strict=True):
                 self._start(record, delivery, slot)
@@ -405,20 +417,21 @@ class Pipeline:
             settings=settings,
             clock=self._clock,
             metrics=self._metrics,
-            on_delivered=self._on_delivered,
+            on_delivered=partial(self._on_delivered, partition),
         )
 
     def _on_dropped(self, delivery: PartitionDelivery, items: int, size_bytes: int) -> None:
-        del delivery  # it is closed, so its jobs are no longer needed
         for runner in self._runners.values():
-            runner.forget_unwanted()
+            runner.forget_unwanted()  # the delivery is closed, so its jobs are no longer needed
         for waits in self._waits.values():
             waits.forget_unwanted()
-        self.in_flight.remove(items, size_bytes)
+        now_s = self._clock.now_s()
+        self.in_flight.remove(items, size_bytes, delivery.partition, now_s=now_s)
 
-    def _on_delivered(self, release: Release[Outcomes]) -> None:
-        self.in_flight.remove(len(release.results), release.size_bytes)
+    def _on_delivered(self, partition: TopicPartition, release: Release[Outcomes]) -> None:
         self._made_progress()
+        items, size_bytes = len(release.results), release.size_bytes
+        self.in_flight.remove(items, size_bytes, partition, now_s=self.last_progress_s)
         count_outcomes(release.results, self._clock.epoch_ms(), self._metrics)
 
     def _made_progress(self) -> None:

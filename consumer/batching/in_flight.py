@@ -1,8 +1,67 @@
-"""The bound on memory: records read and not yet delivered, counted in items and bytes."""
+"""The bound on memory: records read and not yet delivered, counted in items and bytes.
+
+A partition delivers in order, so one text that takes long keeps all later records of its partition
+in flight. They must not take all the room, or no other partition would be read.
+"""
 
 import asyncio
+import math
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
-__all__ = ["InFlight"]
+from streamlabel.consumer.core.records import TopicPartition
+
+__all__ = ["InFlight", "Reading"]
+
+# The most that one of several partitions may have of the room that stuck ones leave it. Three
+# partitions that are stuck for hours, one after the other, leave 1/64: 32 records by default.
+_MOST: Final = 3 / 4
+# A partition whose records are mostly finished, and that delivers none for this long, is stuck.
+_STUCK_S: Final = 1.0
+# So is one that others have overtaken by this part of the room: their records were read later and
+# are delivered already. Batches of similar length overtake by less.
+_OVERTAKEN: Final = 1 / 4
+
+
+class Reading(NamedTuple):
+    """What may be read now.
+
+    Attributes:
+        max_items: how many records; 0: wait for ``InFlight.has_room``, a second at most.
+        held: partitions that have too much in flight already.
+    """
+
+    max_items: int
+    held: frozenset[TopicPartition] = frozenset()
+
+
+@dataclass(slots=True)
+class _Share:
+    """What one partition has in flight.
+
+    Attributes:
+        moved_s: when it last delivered, or had nothing in flight.
+        reads: number of each read, in records since the start, and how many are still in flight.
+    """
+
+    moved_s: float
+    items: int = 0
+    size_bytes: int = 0
+    reads: deque[list[int]] = field(default_factory=deque)
+
+    def take(self, items: int) -> int:
+        """Take the oldest records out; return the number of the read of the last one."""
+        number = 0
+        while items > 0:
+            number, there = self.reads[0]
+            if there > items:
+                self.reads[0][1] -= items
+                break
+            items -= there
+            self.reads.popleft()
+        return number
 
 
 class InFlight:
@@ -17,8 +76,10 @@ class InFlight:
     def __init__(self, *, max_items: int, max_bytes: int) -> None:
         self._max_items = max_items
         self._max_bytes = max_bytes
-        # Small refills cost a fetch request each, so the reader waits until an eighth is free.
-        self._refill_items = max(1, max_items // 8)
+        self._waits_for_any = False  # for a delivery of any partition
+        self._read_items = 0  # since the start
+        self._furthest = 0  # number of the latest read of which a record was delivered
+        self._shares: dict[TopicPartition, _Share] = {}
         self.items = 0
         self.size_bytes = 0
         self.has_room = asyncio.Event()
@@ -31,21 +92,99 @@ class InFlight:
         """How many more records may be read now."""
         return 0 if self.size_bytes >= self._max_bytes else max(0, self._max_items - self.items)
 
-    def add(self, items: int, size_bytes: int) -> None:
-        """Count records in."""
+    def next_reading(
+        self, finished: Mapping[TopicPartition, int], *, most: int, now_s: float
+    ) -> Reading:
+        """Return how many records to read next, and of which partitions none.
+
+        One of several partitions may have most of the room. At its limit it is held, if it is
+        stuck. While one that is not stuck is at its limit, nothing is read: it will deliver soon,
+        and what others read meanwhile would be more than their share.
+
+        Args:
+            finished: of each assigned partition, the records that are finished and not delivered.
+            most: records of one read.
+            now_s: the time.
+        """
+        stuck = [each for each in self._shares if self._is_stuck(each, finished, now_s)]
+        items = self.room_items
+        if items < (1 if self.has_room.is_set() else self._refill_items(stuck)):
+            return Reading(0)
+        self.has_room.set()
+        if len(finished) < 2:
+            return Reading(min(items, most))
+        items = min(items, most, self._left_items(_Share(now_s), stuck))
+        held: set[TopicPartition] = set()
+        for partition, share in self._shares.items():
+            left = self._left_items(share, [each for each in stuck if each != partition])
+            if left > 0:
+                items = min(items, left)
+            elif partition in stuck:
+                held.add(partition)
+            else:
+                items = 0
+        if items > 0 and not held.issuperset(finished):
+            return Reading(items, frozenset(held))
+        self.has_room.clear()
+        self._waits_for_any = True
+        return Reading(0)
+
+    def _is_stuck(
+        self, partition: TopicPartition, finished: Mapping[TopicPartition, int], now_s: float
+    ) -> bool:
+        """Return whether its records wait for one that takes longer than those of others."""
+        share = self._shares[partition]
+        if self._furthest - share.reads[0][0] > _OVERTAKEN * self._max_items:
+            return True
+        is_finished = 2 * finished.get(partition, 0) > share.items
+        return is_finished and now_s - share.moved_s >= _STUCK_S
+
+    def _refill_items(self, stuck: Collection[TopicPartition]) -> int:
+        """Return how much must be free before reading continues.
+
+        Small refills cost a fetch request each, so the reader waits until an eighth is free.
+        """
+        return max(1, (self._max_items - sum(self._shares[each].items for each in stuck)) // 8)
+
+    def _left_items(self, share: _Share, stuck: Collection[TopicPartition]) -> int:
+        """Return how many more records a partition may have beside ``stuck`` ones; 0: none."""
+        others = [self._shares[each] for each in stuck]
+        if share.size_bytes > _MOST * (self._max_bytes - sum(each.size_bytes for each in others)):
+            return 0
+        most_items = _MOST * (self._max_items - sum(each.items for each in others))
+        return max(0, math.ceil(most_items) - share.items)
+
+    def add(self, items: int, size_bytes: int, partition: TopicPartition, *, now_s: float) -> None:
+        """Count records of a partition in."""
+        share = self._shares.setdefault(partition, _Share(now_s))
+        share.items += items
+        share.size_bytes += size_bytes
+        share.reads.append([self._read_items, items])
+        self._read_items += items
         self.items += items
         self.size_bytes += size_bytes
         self.is_empty.clear()
         if self.room_items == 0:
             self.has_room.clear()
+            self._waits_for_any = False
 
-    def remove(self, items: int, size_bytes: int) -> None:
-        """Count records out."""
+    def remove(
+        self, items: int, size_bytes: int, partition: TopicPartition, *, now_s: float
+    ) -> None:
+        """Count records of a partition out."""
+        share = self._shares.get(partition, _Share(now_s))
+        share.items -= items
+        share.size_bytes -= size_bytes
+        share.moved_s = now_s
+        if share.items < 0:
+            raise AssertionError("more records were removed than added. This is a bug.")
+        self._furthest = max(self._furthest, share.take(items))
+        if share.items == 0:
+            self._shares.pop(partition, None)
         self.items -= items
         self.size_bytes -= size_bytes
-        if self.items < 0:
-            raise AssertionError("more records were removed than added. This is a bug.")
-        if self.room_items >= self._refill_items:
+        if self._waits_for_any or self.room_items >= self._refill_items(()):
+            self._waits_for_any = False
             self.has_room.set()
         if self.items == 0:
             self.is_empty.set()

@@ -3,7 +3,7 @@
 Errors: implementations raise only ``BrokerError`` (and its subclasses).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Literal, Protocol, runtime_checkable
 
@@ -85,12 +85,16 @@ class RecordSource(Protocol):
         """Join the group. Raises BrokerError when that is impossible."""
         ...
 
-    async def poll(self, *, max_items: int, timeout_s: float) -> Sequence[SourceRecord]:
+    async def poll(
+        self, *, max_items: int, timeout_s: float, held: Container[TopicPartition] = ()
+    ) -> Sequence[SourceRecord]:
         """Return up to ``max_items`` records, in offset order per partition.
 
-        Waits up to ``timeout_s`` for the first one, and during a rebalance for its end. Returns
-        only records of partitions whose ``assigned`` call has returned. ``max_items=0`` returns
-        nothing and shows the group that this member is alive. Never cancelled by the caller.
+        Records of the partitions in ``held`` are not returned now. Of several topics with a
+        backlog, records are returned in proportion to the topics' weights. Waits up to
+        ``timeout_s`` for the first one, and during a rebalance for its end. Returns only records of
+        partitions whose ``assigned`` call has returned. ``max_items=0`` returns nothing and shows
+        the group that this member is alive. Never cancelled by the caller.
 
         Raises:
             BrokerError: not retriable: the offset is out of range and the policy says stop, the

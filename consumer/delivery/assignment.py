@@ -65,6 +65,10 @@ class Assignment:
     def __len__(self) -> int:
         return len(self.deliveries)
 
+    def finished(self) -> dict[TopicPartition, int]:
+        """Return how many records of each partition are finished and not delivered."""
+        return {partition: each.finished_items for partition, each in self.deliveries.items()}
+
     async def start(self, group: asyncio.TaskGroup, *, timeout_s: float | None) -> None:
         """Join the consumer group; deliveries run in ``group``.
 

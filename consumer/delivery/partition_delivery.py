@@ -40,6 +40,8 @@ class PartitionDelivery:
 
     Attributes:
         closed: the partition was revoked or lost; results that still arrive are dropped.
+        finished_items: records that are finished and not delivered: they wait for an earlier one,
+            or for the broker.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class PartitionDelivery:
     ) -> None:
         self.partition = partition
         self.closed = False
+        self.finished_items = 0
         self.is_idle = asyncio.Event()
         self.is_idle.set()
         self._tracker: OffsetTracker[Outcomes] = OffsetTracker()
@@ -86,7 +89,9 @@ class PartitionDelivery:
 
     def finished(self, slot: Slot[Outcomes], outcomes: Outcomes) -> None:
         """Note the outcomes of the record of ``slot``."""
-        slot.result = outcomes
+        if slot.result is None:
+            self.finished_items += 1
+        slot.result, slot.output_bytes = outcomes, 0
         for outcome in outcomes:
             slot.output_bytes += sum(map(_size_bytes_of, outcome.outbounds))
         self._wake.set()
@@ -170,6 +175,7 @@ class PartitionDelivery:
             self._metrics.observe("delivery_seconds", self._clock.now_s() - began_s)
             self._under_way = None
             self._tracker.delivered(release)
+            self.finished_items -= len(release.results)
             self._guard.delivered(self.partition, release.next_offset)
             self._on_delivered(delivered)
             self._note_if_idle()

@@ -7,7 +7,7 @@ for Kafka.
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -56,9 +56,11 @@ class FileSource:
             target=self._ahead.fill, args=(self._records,), name="file-reader", daemon=True
         ).start()
 
-    async def poll(self, *, max_items: int, timeout_s: float) -> Sequence[SourceRecord]:
+    async def poll(
+        self, *, max_items: int, timeout_s: float, held: Container[TopicPartition] = ()
+    ) -> Sequence[SourceRecord]:
         """Return records that were read, or wait for them."""
-        if max_items == 0:
+        if max_items == 0 or self._partition in held:
             return []
         taken, at_end = self._ahead.take(max_items)
         if at_end and not taken:

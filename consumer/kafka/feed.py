@@ -56,19 +56,21 @@ async def feed(
     feeder: Feeder,
     settings: Settings,
     *,
+    topic: str,
     rate: float | None,
     clock: Clock,
     fed: Fed,
     on_progress: Callable[[Fed], None] = lambda _: None,
 ) -> None:
-    """Write every record of the file to the input topic; return when all are acknowledged.
+    """Write every record of the file to an input topic; return when all are acknowledged.
 
     Records with a key go to the partition that the Java client would choose, others to any.
 
     Args:
         source: the file; not started yet.
         feeder: makes keys and values.
-        settings: the cluster and the topic.
+        settings: the cluster.
+        topic: the input topic.
         rate: maximum records per second; None: as fast as the broker accepts them.
         clock: measures the rate.
         fed: updated, also when this ends with an error.
@@ -78,7 +80,6 @@ async def feed(
         ConfigError: the topic is missing.
         BrokerError: records were not acknowledged; ``fed`` says how many were.
     """
-    topic = settings.input.topic
     await ensure_topics(settings.kafka, [topic])
     with mapped("connecting the producer"):
         producer = await start_producer(settings.kafka, timeout_s=_CONNECT_TIMEOUT_S)

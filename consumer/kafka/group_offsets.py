@@ -35,23 +35,27 @@ _ELSEWHERE = (
 
 
 class GroupOffsets:
-    """The offsets of one group and one topic. Raises aiokafka's errors."""
+    """The offsets of one group and one topic. Raises aiokafka's errors.
+
+    Attributes:
+        topic: its name.
+    """
 
     def __init__(self, consumer: AIOKafkaConsumer, *, group: str, topic: str) -> None:
+        self.topic = topic
         self._consumer = consumer
         self._group = group
-        self._topic = topic
 
     def partitions(self) -> frozenset[int]:
         """Numbers of all partitions, as last seen."""
-        return frozenset(self._consumer.partitions_for_topic(self._topic) or ())
+        return frozenset(self._consumer.partitions_for_topic(self.topic) or ())
 
     async def stored(self, partitions: Iterable[int]) -> dict[int, Stored]:
         """Return the stored offsets, without those that the coordinator reports as absent."""
         wanted = sorted(partitions)
         coordinator = coordinator_of(self._consumer)
         await coordinator.ensure_coordinator_known()
-        request = OffsetFetchRequest(self._group, [(self._topic, wanted)])
+        request = OffsetFetchRequest(self._group, [(self.topic, wanted)])
         response = await ask_coordinator(coordinator, request)
         answers = [entry for _, entries in response.topics for entry in entries]
         codes = [getattr(response, "error_code", 0), *(code for *_, code in answers)]
@@ -61,7 +65,7 @@ class GroupOffsets:
                 coordinator.coordinator_dead()
             raise error
         if len(answers) < len(wanted):
-            raise kafka_errors.UnknownTopicOrPartitionError(self._topic)
+            raise kafka_errors.UnknownTopicOrPartitionError(self.topic)
         return {
             number: Stored(int(offset), metadata or "")
             for number, offset, metadata, _ in answers
@@ -75,7 +79,7 @@ class GroupOffsets:
         await store_for_others(
             coordinator,
             {
-                KafkaPartition(self._topic, number): OffsetAndMetadata(offset, topic_id)
+                KafkaPartition(self.topic, number): OffsetAndMetadata(offset, topic_id)
                 for number, offset in offsets.items()
             },
         )
@@ -85,18 +89,18 @@ class GroupOffsets:
         look = (
             self._consumer.beginning_offsets if side == "earliest" else self._consumer.end_offsets
         )
-        found = await look([KafkaPartition(self._topic, number) for number in partitions])
+        found = await look([KafkaPartition(self.topic, number) for number in partitions])
         return {partition.partition: int(offset) for partition, offset in found.items()}
 
     async def end(self, partition: int) -> int:
         """Return the end of a partition, open transactions included."""
         client = client_of(self._consumer)
-        leader = client.cluster.leader_for_partition(KafkaPartition(self._topic, partition))
+        leader = client.cluster.leader_for_partition(KafkaPartition(self.topic, partition))
         if leader is None or leader == -1:
-            raise kafka_errors.LeaderNotAvailableError(self._topic)
-        request = OffsetRequest(-1, _READ_UNCOMMITTED, [(self._topic, [(partition, _END)])])
+            raise kafka_errors.LeaderNotAvailableError(self.topic)
+        request = OffsetRequest(-1, _READ_UNCOMMITTED, [(self.topic, [(partition, _END)])])
         response = await client.send(leader, request)
         [(_, [(_, code, *answer)])] = response.topics
         if code:
-            raise kafka_errors.for_code(code)(self._topic)
+            raise kafka_errors.for_code(code)(self.topic)
         return int(answer[-1])

@@ -1,6 +1,6 @@
 """The rights that the service, and a replay, require. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.core.records import TopicPartition
@@ -10,22 +10,29 @@ from streamlabel.consumer.kafka.transactional_ids import input_id, replay_id
 __all__ = ["replay_rights", "service_rights"]
 
 
-def service_rights(settings: Settings, *, partitions: int) -> tuple[Right, ...]:
+def service_rights(settings: Settings, *, partitions: int | Mapping[str, int]) -> tuple[Right, ...]:
     """Return what ``streamlabel run`` needs.
 
     Args:
         settings: of the service.
-        partitions: of the input topic; with exactly once each has a transactional id.
+        partitions: of each input topic, or by its name; with exactly once each has a transactional
+            id.
     """
     kafka = settings.kafka
-    rights = [*_on("topic", settings.input.topic, "Read", "Describe")]
+    rights = [
+        right
+        for topic in settings.input.weights
+        for right in _on("topic", topic, "Read", "Describe")
+    ]
     for topic in settings.output_topics:
         rights += _on("topic", topic, "Write", "Describe")
     rights += _on("group", kafka.group_id, "Read", "Describe")
     if settings.delivery.guarantee == "exactly_once":
-        for number in range(partitions):
-            name = input_id(kafka.group_id, TopicPartition(settings.input.topic, number))
-            rights += _on("transactional id", name, "Write", "Describe")
+        for topic in settings.input.weights:
+            count = partitions if isinstance(partitions, int) else partitions[topic]
+            for number in range(count):
+                name = input_id(kafka.group_id, TopicPartition(topic, number))
+                rights += _on("transactional id", name, "Write", "Describe")
     return tuple(dict.fromkeys(rights))
 
 
@@ -37,10 +44,13 @@ def replay_rights(settings: Settings, *, partitions: int, execute: bool) -> tupl
         partitions: of the dead-letter topic; each has a transactional id.
         execute: False: a dry run, which writes nothing.
     """
-    dead, texts = settings.output.dead_letter_topic, settings.input.topic
-    rights = [*_on("topic", dead, "Read", "Describe"), *_on("topic", texts, "Describe")]
+    dead = settings.output.dead_letter_topic
+    rights = [*_on("topic", dead, "Read", "Describe")]
+    for topic in settings.input.weights:
+        rights += _on("topic", topic, "Describe")
     if execute:
-        rights += [*_on("topic", texts, "Write"), *_on("topic", dead, "Write")]
+        for topic in (*settings.input.weights, dead):
+            rights += _on("topic", topic, "Write")
         for number in range(partitions):
             name = replay_id(TopicPartition(dead, number))
             rights += _on("transactional id", name, "Write", "Describe")

@@ -1,4 +1,4 @@
-"""Writes dead letters back to the input topic, each of them once: ``streamlabel dlq replay``.
+"""Writes dead letters back to their input topics, each of them once: ``streamlabel dlq replay``.
 
 The partitions of the dead-letter topic are replayed one after the other. Starting a partition's
 transactional producer ends the open transaction of an earlier replay and fences a replay that is
@@ -98,7 +98,7 @@ class Replay:
     ) -> None:
         self._settings = settings
         self._kafka = settings.kafka.model_copy(update={"create_topics": False})
-        self._input = settings.input.topic
+        self._inputs = tuple(settings.input.weights)
         self._dead = settings.output.dead_letter_topic
         self._timeout_ms = settings.delivery.transaction_timeout_ms
         self._selection = selection
@@ -123,7 +123,7 @@ class Replay:
                 ``report.written`` records are written; run it again for the rest.
         """
         await refuse_replay(self._settings, execute=self._execute)
-        self._topics = dict(await ensure_topics(self._kafka, [self._dead, self._input]))
+        self._topics = dict(await ensure_topics(self._kafka, [self._dead, *self._inputs]))
         self._limits = SizeLimits(
             self._kafka, {name: topic.max_batch_bytes for name, topic in self._topics.items()}
         )
@@ -146,8 +146,7 @@ class Replay:
         try:
             transactions = ReplayTransactions(
                 producer,
-                self._input,
-                partitions=self._topics[self._input].partitions,
+                {topic: self._topics[topic].partitions for topic in self._inputs},
                 limits=self._limits,
                 transaction_timeout_ms=self._timeout_ms,
             )
@@ -184,12 +183,12 @@ class Replay:
     def _judged(self, dead: DeadLetter, done: frozenset[int]) -> Outbound | None:
         """Count a dead letter; return the record to write if it may be replayed."""
         verdict: str = judge(
-            dead, receipted=done, input_topic=self._input, max_replays=self._max_replays
+            dead, receipted=done, input_topics=self._inputs, max_replays=self._max_replays
         )
         outbound = None
         if verdict == "replay":
-            outbound = replayed(dead, input_topic=self._input)
-            if outbound.size_bytes > self._limits.record_bytes(self._input):
+            outbound = replayed(dead)
+            if outbound.size_bytes > self._limits.record_bytes(outbound.topic):
                 verdict, outbound = "too_large", None
         self.report.found[dead.reason, verdict] += 1
         return outbound
@@ -205,7 +204,7 @@ class Replay:
             return
         await self._in_time(len(chosen))
         try:
-            with mapped(f"replaying to {self._input}"):
+            with mapped(f"replaying to {', '.join(self._inputs)}"):
                 stay = await transactions.write(chosen)
         except (AssertionError, BrokerError) as error:
             # AssertionError: raised by aiokafka in a state that a fenced producer cannot leave

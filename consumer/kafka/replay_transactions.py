@@ -35,7 +35,7 @@ class Choice(NamedTuple):
 class _RefusedBatch(NamedTuple):
     """A batch that the input topic refuses; the transaction is still open."""
 
-    number: int  # of the input topic's partition
+    place: TopicPartition  # of the input topic
     batch: Sequence[Choice]
     answer: BrokerResponseError
 
@@ -45,8 +45,7 @@ class ReplayTransactions:
 
     Args:
         producer: started, in no transaction.
-        input_topic: the topic to write to.
-        partitions: of the input topic.
+        partitions: of each input topic.
         limits: of its batches.
         transaction_timeout_ms: of the producer.
     """
@@ -54,14 +53,12 @@ class ReplayTransactions:
     def __init__(
         self,
         producer: AIOKafkaProducer,
-        input_topic: str,
+        partitions: Mapping[str, int],
         *,
-        partitions: int,
         limits: SizeLimits,
         transaction_timeout_ms: int,
     ) -> None:
         self._producer = producer
-        self._input = input_topic
         self._partitions = partitions
         self._limits = limits
         self._timeout_ms = transaction_timeout_ms
@@ -87,40 +84,41 @@ class ReplayTransactions:
         async with asyncio.timeout(self._timeout_ms / 1000):
             await self._producer.begin_transaction()
             sent: list[asyncio.Future[Any]] = []
-            written: list[tuple[int, Sequence[Choice]]] = []
-            for number, mine in self._by_partition(chosen).items():
+            written: list[tuple[TopicPartition, Sequence[Choice]]] = []
+            for place, mine in self._by_partition(chosen).items():
                 outbounds = [choice.outbound for choice in mine]
                 for indexes in batches(outbounds, range(len(mine)), self._limits):
-                    written.append((number, [mine[index] for index in indexes]))
+                    written.append((place, [mine[index] for index in indexes]))
                     batch = [outbounds[index] for index in indexes]
-                    sent.append(await write(self._producer, batch, number))
+                    sent.append(await write(self._producer, batch, place.partition))
             places = [dead.record.position for dead, _ in chosen]
             sent.append(await write(self._producer, [receipt(places)], places[0].partition))
             # await batches before the commit, which ignores their errors: see
             # ``transactional_sink``
             results = await asyncio.gather(*sent, return_exceptions=True)
-            for (number, of), result in zip(written, results, strict=False):
+            for (place, of), result in zip(written, results, strict=False):
                 if isinstance(result, BrokerResponseError) and is_refusal(result):
-                    return _RefusedBatch(number, of, result)
+                    return _RefusedBatch(place, of, result)
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
             await self._producer.commit_transaction()
         return None
 
-    def _by_partition(self, chosen: Sequence[Choice]) -> Mapping[int, Sequence[Choice]]:
-        found: dict[int, list[Choice]] = {}
+    def _by_partition(self, chosen: Sequence[Choice]) -> Mapping[TopicPartition, Sequence[Choice]]:
+        found: dict[TopicPartition, list[Choice]] = {}
         for choice in chosen:
-            source = choice.dead.source
+            source, topic = choice.dead.source, choice.outbound.topic
             home = 0 if source is None else source.partition
-            found.setdefault(home % self._partitions, []).append(choice)
+            place = TopicPartition(topic, home % self._partitions[topic])
+            found.setdefault(place, []).append(choice)
         return found
 
     async def _search(self, refused: _RefusedBatch) -> Sequence[Choice]:
         """Return the records of a batch that are also refused alone."""
         trials = Trials(self._producer, transaction_timeout_ms=self._timeout_ms)
         found = await trials.search(
-            TopicPartition(self._input, refused.number),
+            refused.place,
             [choice.outbound for choice in refused.batch],
             Refused(range(len(refused.batch)), refused.answer),
         )

@@ -1,4 +1,4 @@
-"""Reads records from a Kafka topic, as a member of a consumer group.
+"""Reads records from Kafka topics, as a member of a consumer group.
 
 Problems that aiokafka leaves to its user, and their solutions here:
 
@@ -12,7 +12,7 @@ Problems that aiokafka leaves to its user, and their solutions here:
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Container, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,6 @@ from streamlabel.config.kafka import InputSettings, KafkaSettings
 from streamlabel.consumer.core.ports import AssignmentListener, BrokerRole, Clock, HeldBack
 from streamlabel.consumer.core.records import Position, SourceRecord, TopicPartition
 from streamlabel.consumer.kafka.aiokafka_internals.group import (
-    client_of,
     coordinator_of,
     fetcher_has_ended,
     is_member,
@@ -36,16 +35,16 @@ from streamlabel.consumer.kafka.aiokafka_internals.group import (
 from streamlabel.consumer.kafka.clients import start_client, stop_consumer
 from streamlabel.consumer.kafka.connection import connection_options
 from streamlabel.consumer.kafka.errors import broker_error, mapped
+from streamlabel.consumer.kafka.fair_fetch import FairFetch
 from streamlabel.consumer.kafka.fetch_state import FetchState
 from streamlabel.consumer.kafka.group_membership import Membership
-from streamlabel.consumer.kafka.group_offsets import GroupOffsets
+from streamlabel.consumer.kafka.input_topic import InputTopic
 from streamlabel.consumer.kafka.lease import Lease
 from streamlabel.consumer.kafka.links import Links
 from streamlabel.consumer.kafka.reaching import reaching
 from streamlabel.consumer.kafka.record_batch_parser import read_undecodable
-from streamlabel.consumer.kafka.start_offsets import StartOffsets, recreated
+from streamlabel.consumer.kafka.start_offsets import recreated
 from streamlabel.consumer.kafka.static_membership import StaticMembership, is_fenced, same_name
-from streamlabel.consumer.kafka.topic_watch import TopicWatch
 from streamlabel.consumer.kafka.topics import ensure_topics
 from streamlabel.errors import BrokerError
 
@@ -80,34 +79,31 @@ class KafkaSource:
         self._fetch_state = FetchState()
         self._stopped = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
-        self._start_offsets: StartOffsets | None = None
+        self._topics: dict[str, InputTopic] = {}
         self._membership: Membership | None = None
-        self._watch: TopicWatch | None = None
-        self._watching: asyncio.Task[None] | None = None
-        self._topic_ids: dict[KafkaPartition, str] = {}  # as they were when reading began
+        self._watching: list[asyncio.Task[None]] = []
+        self._fair_fetch = FairFetch(source.weights)
         self._static = StaticMembership(session_s=kafka.session_timeout_ms / 1000)
         self._links = Links()
 
     async def start(self, listener: AssignmentListener) -> None:
-        """Check the topic and join the group; partitions are assigned later."""
-        await ensure_topics(self._kafka, [self._source.topic])
+        """Check the topics and join the group; partitions are assigned later."""
+        await ensure_topics(self._kafka, list(self._source.weights))
         consumer = await self._new_consumer()
         async with reaching(self._kafka, "connecting to Kafka"):
             await start_client(consumer.start(), stop=partial(stop_consumer, consumer))
         self._consumer = consumer
         self.lease.follow(coordinator_of(consumer))
-        self._watch = TopicWatch(
-            client_of(consumer),
-            self._source.topic,
-            every_s=self._kafka.metadata_max_age_ms / 1000,
-            on_another=self._on_another_topic,
-        )
-        self._start_offsets = StartOffsets(
-            GroupOffsets(consumer, group=self._kafka.group_id, topic=self._source.topic),
-            self._source,
-            self._watch.identity,
-            group=self._kafka.group_id,
-        )
+        self._topics = {
+            name: InputTopic(
+                consumer,
+                name,
+                kafka=self._kafka,
+                source=self._source,
+                on_another=self._on_another_topic,
+            )
+            for name in self._source.weights
+        }
         self._membership = Membership(
             self._fetch_state,
             listener,
@@ -117,16 +113,12 @@ class KafkaSource:
             replaced=self._replaced,
         )
         # After start(), or start() would wait for the whole first rebalance.
-        consumer.subscribe([self._source.topic], listener=self._membership)
-        self._watching = asyncio.get_running_loop().create_task(self._watch.run())
+        consumer.subscribe(list(self._topics), listener=self._membership)
+        loop = asyncio.get_running_loop()
+        self._watching = [loop.create_task(each.watch.run()) for each in self._topics.values()]
 
     async def _first_offset(self, partition: KafkaPartition) -> int:
-        if self._watch is None or self._start_offsets is None:
-            raise AssertionError("no partition is assigned before start. This is a bug.")
-        topic_id = await self._watch.ask()
-        offset = await self._start_offsets.first_offset(partition)
-        self._topic_ids[partition] = topic_id
-        return offset
+        return await self._topics[partition.topic].first_offset(partition)
 
     def _replaced(self) -> BrokerError | None:
         """Return an error if another process uses our ``kafka.group_instance_id``."""
@@ -135,12 +127,12 @@ class KafkaSource:
             return None
         return same_name(self._kafka) if self._static.replaced(self._clock.now_s()) else None
 
-    def _on_another_topic(self) -> None:
-        """Give up all partitions: the records read belong to an earlier topic."""
+    def _on_another_topic(self, topic: str) -> None:
+        """Give up all partitions: the records read of this topic belong to an earlier one."""
         if self._membership is None:
             return
         if self._source.out_of_range == "stop":
-            self._membership.fail(recreated(self._source.topic, self._kafka.group_id))
+            self._membership.fail(recreated(topic, self._kafka.group_id))
         else:
             request_rejoin(self._running)
 
@@ -149,7 +141,8 @@ class KafkaSource:
 
         To be stored with offsets, which are not valid for another topic of the same name.
         """
-        return self._topic_ids.get(KafkaPartition(*partition), "")
+        topic = self._topics.get(partition.topic)
+        return "" if topic is None else topic.id_of(partition.partition)
 
     async def _new_consumer(self) -> AIOKafkaConsumer:
         assignor = sticky_assignor()
@@ -169,7 +162,9 @@ class KafkaSource:
             max_partition_fetch_bytes=self._kafka.max_partition_fetch_bytes,
         )
 
-    async def poll(self, *, max_items: int, timeout_s: float) -> Sequence[SourceRecord]:
+    async def poll(
+        self, *, max_items: int, timeout_s: float, held: Container[TopicPartition] = ()
+    ) -> Sequence[SourceRecord]:
         """Return records of admitted partitions."""
         deadline_s = self._clock.now_s() + timeout_s
         while not self._stopped.is_set():
@@ -178,7 +173,7 @@ class KafkaSource:
             self._check_fetcher()
             self._seek_admitted()
             wait_s = min(_SLICE_S, max(0.0, deadline_s - self._clock.now_s()))
-            records = await self._fetch(max_items, wait_s)
+            records = await self._fetch(max_items, wait_s, held)
             if records or max_items == 0 or self._clock.now_s() >= deadline_s:
                 return records
         return []
@@ -186,9 +181,7 @@ class KafkaSource:
     def _check_fetcher(self) -> None:
         """Raise if aiokafka's fetcher has ended; 0.14.0 itself would just return nothing."""
         if fetcher_has_ended(self._running):
-            raise BrokerError(
-                f"reading {self._source.topic}: aiokafka's fetcher has ended; restart"
-            )
+            raise BrokerError(f"reading {self._names}: aiokafka's fetcher has ended; restart")
 
     async def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         """Store next offsets; never one below that with which the partition was admitted."""
@@ -253,14 +246,14 @@ class KafkaSource:
     async def connections(self) -> Mapping[BrokerRole, bool]:
         """Whether the leaders of what is read, and the group's coordinator, answer.
 
-        If the topic is missing, nothing can be read, so the role consumer is down.
+        If a topic is missing, it cannot be read, so the role consumer is down.
         """
         if self._stopped.is_set():
             return {}
         consumer = self._consumer
         if consumer is None:
             return {"consumer": False, "coordinator": False}
-        is_missing = self._watch is not None and self._watch.is_missing
+        is_missing = any(topic.watch.is_missing for topic in self._topics.values())
         return {
             "consumer": not is_missing
             and await self._links.reading(consumer, self._assigned(self._fetch_state.positions())),
@@ -270,9 +263,9 @@ class KafkaSource:
     async def stop(self) -> None:
         """Leave the group within seconds, also with the brokers down."""
         self._stopped.set()
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
         if self._membership is not None:
             await self._membership.end_admissions()
         if self._consumer is not None:
@@ -284,6 +277,10 @@ class KafkaSource:
         if self._consumer is None:
             raise BrokerError("the source was not started. This is a bug.")
         return self._consumer
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(self._source.weights)
 
     def _assigned(self, offsets: Mapping[KafkaPartition, int]) -> dict[KafkaPartition, int]:
         assigned = self._running.assignment()
@@ -301,13 +298,21 @@ class KafkaSource:
     def _seek_admitted(self) -> None:
         self._seek(dict(self._fetch_state.take_admitted()))
 
-    async def _fetch(self, max_items: int, wait_s: float) -> list[SourceRecord]:
+    async def _fetch(
+        self, max_items: int, wait_s: float, held: Container[TopicPartition]
+    ) -> list[SourceRecord]:
         ready = self._fetch_state.ready()
-        fetch = self._running.getmany(
-            no_partition(self._source.topic),
-            *(ready if max_items else ()),
-            timeout_ms=int(wait_s * 1000) if max_items else 0,
-            max_records=max_items or None,
+        nothing = no_partition(self._source.topic)
+        fetch = (
+            self._fair_fetch.fetch(
+                self._running,
+                [each for each in ready if TopicPartition(*each) not in held],
+                always=nothing,
+                max_items=max_items,
+                timeout_ms=int(wait_s * 1000),
+            )
+            if max_items
+            else self._running.getmany(nothing, timeout_ms=0)
         )
         try:
             fetched = await self._unless_stopped(fetch)
@@ -321,7 +326,7 @@ class KafkaSource:
         except kafka_errors.KafkaError as error:
             if is_fenced(error):
                 raise same_name(self._kafka) from error
-            raise broker_error(error, f"reading {self._source.topic}", right="Read") from error
+            raise broker_error(error, f"reading {self._names}", right="Read") from error
         except Exception:  # noqa: BLE001 decoding may raise anything: UnicodeDecodeError, zlib, ...
             return await self._read_undecodable(ready, max_items)
         reached = await self._reached(ready)
@@ -345,25 +350,23 @@ class KafkaSource:
 
     async def _begin_again(self, error: kafka_errors.OffsetOutOfRangeError) -> None:
         for partition, offset in error.args[0].items():
-            if not self._fetch_state.is_ready(partition) or self._start_offsets is None:
+            if not self._fetch_state.is_ready(partition):
                 continue
             epoch = self._fetch_state.epoch(partition)
-            target = await self._start_offsets.instead_of(partition, offset)
+            topic = self._topics[partition.topic]
+            target = await topic.start.instead_of(partition, offset)
             if target is not None:
                 self._fetch_state.admit(partition, epoch, target)
-            elif not await self._is_another_topic() and self._fetch_state.epoch(partition) == epoch:
+                continue
+            with mapped(f"looking for the topic {partition.topic}"):
+                is_another = await topic.watch.look()
+            if not is_another and self._fetch_state.epoch(partition) == epoch:
                 self._go_back(partition, offset)
-
-    async def _is_another_topic(self) -> bool:
-        if self._watch is None:
-            return False
-        with mapped(f"looking for the topic {self._source.topic}"):
-            return await self._watch.look()
 
     def _go_back(self, partition: KafkaPartition, offset: int) -> None:
         """Restart a partition at an earlier offset than the last one read."""
-        if self._membership is not None and self._start_offsets is not None:
-            self._start_offsets.is_beyond_the_end(partition, offset)
+        if self._membership is not None:
+            self._topics[partition.topic].start.is_beyond_the_end(partition, offset)
             self._pause([partition])
             self._membership.begin_again(partition)
 
@@ -411,7 +414,7 @@ class KafkaSource:
         """
         self._pause(list(ready))
         positions = self._fetch_state.positions()
-        with mapped(f"reading undecodable records of {self._source.topic}"):
+        with mapped(f"reading undecodable records of {self._names}"):
             found = await read_undecodable(
                 await connection_options(self._kafka),
                 {each: positions[each] for each in ready if each in positions},

@@ -45,7 +45,6 @@ class StartOffsets:
     ) -> None:
         self._offsets = offsets
         self._policy = Policy(source.start_at, source.out_of_range)
-        self._topic = source.topic
         self._identity = identity
         self._group = group
         self._beyond: dict[KafkaPartition, int] = {}
@@ -106,7 +105,7 @@ class StartOffsets:
             return choice.offset
         if isinstance(choice, Stop):
             if choice.why == "recreated":
-                raise recreated(self._topic, self._group)
+                raise recreated(self._offsets.topic, self._group)
             raise BrokerError(
                 f"{name}: the group {self._group} has read beyond its end {end}: the brokers lost"
                 " records, or the topic was recreated. Set input.out_of_range to earliest or"

@@ -5,7 +5,7 @@ dead-letter topic, in the same transaction as the replayed records. So no state 
 and a receipt, which is younger than the dead letters that it names, is not deleted before them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, Literal, get_args
@@ -122,31 +122,33 @@ def read(record: SourceRecord) -> DeadLetter | None:
 
 
 def judge(
-    dead: DeadLetter, *, receipted: frozenset[int], input_topic: str, max_replays: int
+    dead: DeadLetter, *, receipted: frozenset[int], input_topics: Collection[str], max_replays: int
 ) -> ReplayDecision:
     """Return whether a dead letter may be replayed, or the first reason why not.
 
     Args:
         dead: the dead letter.
         receipted: offsets in its partition that were replayed.
-        input_topic: the topic to replay to.
+        input_topics: a dead letter of one of these is replayed to it.
         max_replays: a record that was replayed this often is not replayed again.
     """
     if dead.record.position.offset in receipted:
         return "replayed"
-    if dead.source is None or dead.source.topic != input_topic:
+    if dead.source is None or dead.source.topic not in input_topics:
         return "elsewhere"
     if not dead.is_complete:
         return "incomplete"
     return "exhausted" if dead.replays >= max_replays else "replay"
 
 
-def replayed(dead: DeadLetter, *, input_topic: str) -> Outbound:
+def replayed(dead: DeadLetter) -> Outbound:
     """Return the original record, with one more header that counts its replays."""
     record = dead.record
+    if dead.source is None:
+        raise AssertionError("a dead letter of unknown source is not replayed. This is a bug.")
     headers = tuple(header for header in record.headers if not header[0].startswith(OURS))
     headers += ((REPLAYS, str(dead.replays + 1).encode()),)
-    return Outbound(input_topic, record.key, record.value, headers, record.position)
+    return Outbound(dead.source.topic, record.key, record.value, headers, record.position)
 
 
 def receipt(positions: Iterable[Position]) -> Outbound:

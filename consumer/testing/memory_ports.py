@@ -1,8 +1,9 @@
 """The record source on an in-memory broker: for flow tests, with faults on demand."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
+from streamlabel.consumer.core.fair_shares import FairShares
 from streamlabel.consumer.core.ports import AssignmentListener, Clock, HeldBack
 from streamlabel.consumer.core.records import SourceRecord, TopicPartition
 from streamlabel.consumer.testing.memory_broker import Committed, Faults, MemoryBroker, Written
@@ -17,14 +18,14 @@ _HEARTBEAT_S = 1.0
 class MemorySource:
     """A group member with partitions that the test assigns; implements ``RecordSource``.
 
-    ``start`` assigns ``partitions`` (all of the topic by default); ``assign`` and ``revoke``
-    simulate rebalances.
+    ``start`` assigns ``partitions`` (all of the topics by default); ``assign`` and ``revoke``
+    simulate rebalances. ``topics`` is the name of a topic, or weights by the names of several.
     """
 
     def __init__(
         self,
         broker: MemoryBroker,
-        topic: str,
+        topics: str | Mapping[str, float],
         clock: Clock,
         *,
         partitions: Iterable[TopicPartition] | None = None,
@@ -33,7 +34,10 @@ class MemorySource:
         self.stopped = False
         self._broker = broker
         self._clock = clock
-        self._wanted = broker.partitions_of(topic) if partitions is None else list(partitions)
+        weights = {topics: 1.0} if isinstance(topics, str) else topics
+        self._shares = FairShares(weights)
+        everything = [each for topic in weights for each in broker.partitions_of(topic)]
+        self._wanted = everything if partitions is None else list(partitions)
         self._listener: AssignmentListener | None = None
         self._assigned: set[TopicPartition] = set()
         self._expelled = False
@@ -91,13 +95,15 @@ class MemorySource:
         if partition in self._assigned:
             await self.assign([partition])
 
-    async def poll(self, *, max_items: int, timeout_s: float) -> Sequence[SourceRecord]:
+    async def poll(
+        self, *, max_items: int, timeout_s: float, held: Container[TopicPartition] = ()
+    ) -> Sequence[SourceRecord]:
         """Return records, or wait for them."""
         with self.faults.during("poll"):
             deadline_s = self._clock.now_s() + timeout_s
             while True:
                 self._broker.changed.clear()
-                records = self._take(max_items)
+                records = self._take(max_items, held)
                 wait_s = deadline_s - self._clock.now_s()
                 if records or max_items == 0 or wait_s <= 0:
                     return records
@@ -114,20 +120,29 @@ class MemorySource:
             for waiter in waiters:
                 waiter.cancel()
 
-    def _take(self, max_items: int) -> list[SourceRecord]:
-        taken: list[SourceRecord] = []
-        now_s = self._clock.now_s()
+    def _take(self, max_items: int, held: Container[TopicPartition]) -> list[SourceRecord]:
         for partition, offset in self._read.items():
             first = self._broker.first_offsets.get(partition, 0)
             if offset < first:
                 raise BrokerError(f"{partition}: offset {offset} is out of range; first is {first}")
-            log = self._broker.logs.get(partition, [])
-            while self._read[partition] < len(log) and len(taken) < max_items:
-                stored = log[self._read[partition]]
-                self._read[partition] += 1
-                if stored is not None:  # a marker
-                    taken.append(_received(stored, now_s))
+        taken: list[SourceRecord] = []
+        free = [partition for partition in self._read if partition not in held]
+        for topic, quota in self._shares.turns(max_items, {partition.topic for partition in free}):
+            before, most = len(taken), len(taken) + quota
+            for partition in free:
+                if partition.topic == topic:
+                    self._take_from(partition, taken, most)
+            self._shares.took(len(taken) - before)
         return taken
+
+    def _take_from(self, partition: TopicPartition, taken: list[SourceRecord], most: int) -> None:
+        now_s = self._clock.now_s()
+        log = self._broker.logs.get(partition, [])
+        while self._read[partition] < len(log) and len(taken) < most:
+            stored = log[self._read[partition]]
+            self._read[partition] += 1
+            if stored is not None:  # a marker
+                taken.append(_received(stored, now_s))
 
     async def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         """Store the offsets of partitions that are still assigned."""

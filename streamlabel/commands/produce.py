@@ -7,6 +7,8 @@ import typer
 from streamlabel.commands.options import ConfigFile, Overrides, load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streamlabel.config.settings import Settings
     from streamlabel.consumer.kafka.feed import Fed
 
@@ -29,6 +31,15 @@ def produce(
     config: ConfigFile = None,
     overrides: Overrides = None,
     *,
+    topic: Annotated[
+        str | None,
+        typer.Option(
+            "--topic",
+            metavar="TOPIC",
+            help="Input topic to write to. Required if input.topics has several.",
+            show_default=False,
+        ),
+    ] = None,
     rate: Annotated[
         float | None,
         typer.Option(
@@ -61,13 +72,25 @@ def produce(
 
     settings = load_settings(config, overrides).settings
     quiet_logs(settings)
+    target = _target(topic, list(settings.input.weights))
     fed = Fed()
     try:
-        asyncio.run(_produce(settings, file, rate=rate, key_field=key_field, fed=fed))
+        asyncio.run(_produce(settings, file, topic=target, rate=rate, key_field=key_field, fed=fed))
     finally:
         if fed.line:
             _report(fed, file)
-            say(f"{settings.input.topic}: {fed.acknowledged} acknowledged, of {fed.line} lines")
+            say(f"{target}: {fed.acknowledged} acknowledged, of {fed.line} lines")
+
+
+def _target(topic: str | None, inputs: "Sequence[str]") -> str:
+    if topic is None and len(inputs) == 1:
+        return inputs[0]
+    if topic in inputs:
+        return str(topic)
+    names = ", ".join(inputs)
+    if topic is None:
+        raise typer.BadParameter(f"--topic: name one of the input topics: {names}")
+    raise typer.BadParameter(f"--topic: {topic} is no input topic; one of {names}")
 
 
 def _report(fed: "Fed", file: str) -> None:
@@ -80,7 +103,13 @@ def _report(fed: "Fed", file: str) -> None:
 
 
 async def _produce(
-    settings: "Settings", file: str, *, rate: float | None, key_field: str | None, fed: "Fed"
+    settings: "Settings",
+    file: str,
+    *,
+    topic: str,
+    rate: float | None,
+    key_field: str | None,
+    fed: "Fed",
 ) -> None:
     from pathlib import Path
 
@@ -102,6 +131,7 @@ async def _produce(
             FileSource(records, name=name, clock=clock),
             feeder,
             settings,
+            topic=topic,
             rate=rate,
             clock=clock,
             fed=fed,

@@ -26,7 +26,7 @@ async def check_broker(settings: Settings) -> AsyncIterator[PreflightCheck]:
 
     Nothing is created, registered or joined.
     """
-    names = [settings.input.topic, *settings.output_topics]
+    names = [*settings.input.weights, *settings.output_topics]
     try:
         found = await find_topics(settings.kafka, names)
     except (BrokerError, ConfigError) as error:
@@ -76,7 +76,9 @@ async def _ask_for_rights(settings: Settings, found: Mapping[str, Topic]) -> _As
     def partitions_of(topic: str) -> int:
         return found[topic].partitions if topic in found else settings.kafka.partitions
 
-    needed = service_rights(settings, partitions=partitions_of(settings.input.topic))
+    needed = service_rights(
+        settings, partitions={topic: partitions_of(topic) for topic in settings.input.weights}
+    )
     replay = replay_rights(
         settings, partitions=partitions_of(settings.output.dead_letter_topic), execute=True
     )
@@ -146,10 +148,11 @@ def _output_topics(settings: Settings, found: Mapping[str, Topic]) -> Iterator[P
     ]
     if not outputs:
         return
-    input_topic = settings.input.topic
+    inputs = settings.input.weights
     least_bytes = OVERHEAD_BYTES + smallest_dead_letter_bytes(
-        input_topic, names.dead_letter_topic, __version__
+        max(inputs, key=len), names.dead_letter_topic, __version__
     )
+    sizes = [found[name].max_batch_bytes for name in inputs if name in found]
     remarks = [
         remark
         for topic in outputs
@@ -158,7 +161,7 @@ def _output_topics(settings: Settings, found: Mapping[str, Topic]) -> Iterator[P
             compression=settings.kafka.compression,
             # the size of labels and reviews is known only with the model
             least_bytes=least_bytes if topic.is_last_resort else 0,
-            input_bytes=found[input_topic].max_batch_bytes if input_topic in found else None,
+            input_bytes=max((size for size in sizes if size is not None), default=None),
         )
     ]
     refusals = _texts(remarks, "refusal")

@@ -7,7 +7,7 @@ port. A verifier that does not catch them has proved nothing about the right one
 import asyncio
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -39,9 +39,11 @@ _ANSWER_WITHIN_S = 2.0
 class CommitsBeforeItSends(KafkaSource):
     """Commits what it has read, as ``enable.auto.commit`` does: a crash loses what is in flight."""
 
-    async def poll(self, *, max_items: int, timeout_s: float) -> Sequence[SourceRecord]:
+    async def poll(
+        self, *, max_items: int, timeout_s: float, held: Container[TopicPartition] = ()
+    ) -> Sequence[SourceRecord]:
         """Read and commit."""
-        records = await super().poll(max_items=max_items, timeout_s=timeout_s)
+        records = await super().poll(max_items=max_items, timeout_s=timeout_s, held=held)
         offsets = {each.position.topic_partition: each.position.offset + 1 for each in records}
         await super().commit(offsets)
         return records

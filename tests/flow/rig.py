@@ -87,10 +87,10 @@ class Rig:
     metrics: RecordingMetrics
     task: asyncio.Task[None]
 
-    async def send(self, *texts: str, partition: int = 0) -> list[Position]:
+    async def send(self, *texts: str, partition: int = 0, topic: str = "texts") -> list[Position]:
         """Append JSON records with these texts, and let things happen."""
         positions = [
-            self.broker.append("texts", orjson.dumps({"text": text}), partition=partition)
+            self.broker.append(topic, orjson.dumps({"text": text}), partition=partition)
             for text in texts
         ]
         await settle()
@@ -173,7 +173,7 @@ async def rig(
     parsed = Settings.model_validate(values)
     clock, metrics = ManualClock(), RecordingMetrics()
     broker = MemoryBroker(partitions=partitions)
-    source = MemorySource(broker, "texts", clock)
+    source = MemorySource(broker, parsed.input.weights, clock)
     if unreachable:
         source.faults.fail("start", BrokerError("nobody there", True), times=10_000)
     if make_sink is None:

@@ -217,3 +217,20 @@ def test_every_error_is_an_exit_code_and_at_most_one_sentence(
     assert result.stderr.startswith(sentence)
     assert "text of a record" not in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ([], "--topic: name one of the input topics: live, bulk"),
+        (["--topic", "x"], "x is no input"),
+    ],
+)
+def test_produce_does_not_choose_one_of_several_topics(
+    tmp_path: Path, options: list[str], says: str
+) -> None:
+    path = tmp_path / "streamlabel.yaml"
+    path.write_text("model: {backend: fake}\ninput: {topics: [{name: live}, {name: bulk}]}\n")
+    result = invoke("produce", "-c", str(path), "--file", "-", *options)
+    assert result.exit_code == 2
+    assert says in result.stderr

@@ -12,7 +12,7 @@ from tests.flow.rig import rig
 async def test_a_drain_does_not_wait_for_a_poll_that_waits_for_a_rebalance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def waits_for_the_group(*, max_items: int, timeout_s: float) -> Sequence[SourceRecord]:
+    async def waits_for_the_group(**_: object) -> Sequence[SourceRecord]:
         await asyncio.Event().wait()
         return []
 

@@ -187,6 +187,21 @@ def test_records_go_back_whole_to_their_partition_once(kafka: Cluster) -> None:
     assert len(letters.values()) == 250
 
 
+def test_each_goes_back_to_the_input_topic_that_it_came_from(kafka: Cluster) -> None:
+    one, other = Letters(kafka), Letters(kafka)
+    other.dead = one.dead
+    one.add(4)
+    other.add(6, prefix="other")
+    both = json.dumps([{"name": one.texts}, {"name": other.texts, "weight": 2}])
+    options = [
+        part.replace(f"input.topic={one.texts}", f"input.topics={both}") for part in one.options
+    ]
+    result = CliRunner().invoke(app, ["dlq", "replay", "--execute", *options])
+    assert result.exit_code == 0, result.output
+    assert sorted(one.values()) == sorted(expected(4))
+    assert sorted(other.values()) == sorted(expected(6, "other"))
+
+
 def test_reasons_are_replayed_apart_and_none_is_forgotten(kafka: Cluster) -> None:
     letters = Letters(kafka)
     letters.add(5, prefix="first")

@@ -128,6 +128,15 @@ def test_a_whole_mapping_replaces_the_one_below(tmp_path: Path) -> None:
     assert result.settings.routing.thresholds == {"b": 0.7}
 
 
+def test_several_topics_replace_the_single_one_and_survive_a_round_trip(tmp_path: Path) -> None:
+    text = "input: {topics: [{name: live, weight: 3}, {name: bulk}]}"
+    settings = loaded(text, folder=tmp_path).settings
+    assert settings.input.weights == {"live": 3.0, "bulk": 1.0}
+    assert settings.input.topic == "live"
+    assert type(settings).model_validate(settings.model_dump()) == settings
+    assert loaded().settings.input.weights == {"texts": 1.0}
+
+
 def test_null_in_a_variable_empties_an_optional_setting() -> None:
     environ = {
         **FAKE,
@@ -181,6 +190,26 @@ def test_an_empty_section_or_file_says_nothing(tmp_path: Path) -> None:
             "kafka.security.sasl_mechanism: required by SASL_SSL; set it",
         ),
         ("input: {topic: labels}", "output.labels_topic: 'labels' is also input.topic"),
+        (
+            "input: {topics: [{name: a}, {name: labels}]}",
+            "output.labels_topic: 'labels' is also input.topics",
+        ),
+        (
+            "input: {topics: [{name: a, weight: 0}]}",
+            "input.topics[0].weight: must be greater than 0, is 0",
+        ),
+        (
+            "input: {topics: [{name: a}, {name: b, weight: -1}]}",
+            "input.topics[1].weight: must be greater than 0, is -1",
+        ),
+        (
+            "input: {topics: [{name: a}, {name: b}, {name: a, weight: 2}]}",
+            "input.topics: 'a' is listed 2 times; list it once, with one weight",
+        ),
+        (
+            "input: {topic: c, topics: [{name: a}]}",
+            "input.topic, input.topics: set one of the two; to read 'c' too, add it to",
+        ),
         ("batching: {linger_s: .inf}", "batching.linger_s: must be a finite number"),
         ("routing: {threshold: .nan}", "routing.threshold: must be a finite number"),
         ("input: {topic: a b}", "input.topic: must look like"),

@@ -58,7 +58,7 @@ def read_back(outbound: Outbound, *, offset: int = 9) -> DeadLetter:
 
 
 def verdict(dead: DeadLetter, *, done: frozenset[int] = frozenset(), max_replays: int = 3) -> str:
-    return judge(dead, receipted=done, input_topic="texts", max_replays=max_replays)
+    return judge(dead, receipted=done, input_topics=["texts"], max_replays=max_replays)
 
 
 def again(outbound: Outbound) -> SourceRecord:
@@ -73,7 +73,7 @@ def test_a_dead_letter_says_what_it_was() -> None:
 
 
 def test_what_is_replayed_is_the_record_and_one_count() -> None:
-    outbound = replayed(read_back(died(source())), input_topic="texts")
+    outbound = replayed(read_back(died(source())))
     assert (outbound.topic, outbound.key, outbound.value) == ("texts", b"user-1", source().value)
     assert outbound.headers == (*source().headers, ("streamlabel-replays", b"1"))
 
@@ -81,7 +81,7 @@ def test_what_is_replayed_is_the_record_and_one_count() -> None:
 def test_every_round_counts_and_leaves_no_other_mark_of_ours() -> None:
     record = source()
     for count in range(1, 5):
-        outbound = replayed(read_back(died(record)), input_topic="texts")
+        outbound = replayed(read_back(died(record)))
         assert outbound.headers == (*source().headers, ("streamlabel-replays", b"%d" % count))
         record = again(outbound)
 
@@ -118,7 +118,7 @@ def test_what_is_not_whole_is_not_replayed(record: SourceRecord, limit_bytes: in
 
 def test_a_record_of_another_topic_is_not_replayed_onto_ours() -> None:
     dead = read_back(died(source()))
-    assert judge(dead, receipted=frozenset(), input_topic="x", max_replays=3) == "elsewhere"
+    assert judge(dead, receipted=frozenset(), input_topics=["x"], max_replays=3) == "elsewhere"
 
 
 def test_a_source_that_cannot_be_read_is_elsewhere() -> None:
