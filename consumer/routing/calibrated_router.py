@@ -1,5 +1,6 @@
 """Reads the calibration of the settings and checks it against the model that is loaded."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -9,7 +10,10 @@ from streamlabel.consumer.routing.router import RoutingPolicy, routing_policy
 from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.core.classifier import Classifier
 
-__all__ = ["policy_for", "read_calibration"]
+__all__ = ["changes", "policy_for", "read_calibration"]
+
+# Labels that a sentence names.
+_SHOWN = 10
 
 _log = structlog.get_logger(__name__)
 
@@ -46,10 +50,28 @@ def policy_for(
         for warning in calibration.check(classifier.labels, classifier.identity, path=path):
             _log.warning("calibration_from_elsewhere", warning=warning)
     policy = routing_policy(classifier.labels, settings, calibration=calibration)
-    if policy.loosened:
-        _log.warning(
-            "calibrated_thresholds_loosened",
-            labels=policy.loosened,
-            advice="the calibration's target error no longer holds; remove routing.thresholds",
-        )
+    for change in changes(policy):
+        _log.warning("calibrated_thresholds_changed", change=change)
     return policy
+
+
+def changes(policy: RoutingPolicy) -> list[str]:
+    """Return sentences: which thresholds of the calibration the settings change, and what holds."""
+    found = []
+    if policy.loosened:
+        found.append(
+            f"routing.thresholds lowers the calibrated threshold of {_named(policy.loosened)}: the"
+            " target error of the calibration no longer holds; remove it from routing.thresholds"
+        )
+    if policy.raised:
+        found.append(
+            "routing.threshold or routing.thresholds raises the calibrated threshold of"
+            f" {_named(policy.raised)}: fewer texts are accepted, and more go to review than the"
+            " calibration says"
+        )
+    return found
+
+
+def _named(labels: Sequence[str]) -> str:
+    more = len(labels) - _SHOWN
+    return ", ".join(labels[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -4,9 +4,12 @@ from typing import Literal
 
 from streamlabel.models.core.values import value
 
-__all__ = ["Decision", "ReviewReason", "Route"]
+__all__ = ["Decision", "ReviewReason", "Route", "ThresholdChange"]
 
 Route = Literal["label", "review", "copy"]
+
+# How thresholds differ from those that a calibration chose. With any looser one: loosened.
+ThresholdChange = Literal["tightened", "loosened"]
 
 ReviewReason = Literal[
     "low_confidence",  # below its threshold
@@ -38,6 +41,7 @@ class Decision:
             probable first; None without a calibration, and for records without review.
         audit_probability: in (0, 1], of being drawn for the audit; None if it was not.
         threshold_set_id: of the thresholds used; None if they have no id.
+        threshold_change: how they differ from those of the calibration; None: not at all.
     """
 
     route: Route
@@ -51,3 +55,4 @@ class Decision:
     prediction_set: tuple[str, ...] | None = None
     audit_probability: float | None = None
     threshold_set_id: str | None = None
+    threshold_change: ThresholdChange | None = None

@@ -8,6 +8,7 @@ import typer
 from streamlabel.commands.options import ConfigFile, Overrides, load_settings
 
 if TYPE_CHECKING:
+    from streamlabel.config.settings import RoutingSettings
     from streamlabel.models.calibration.calibration_file import CalibrationFile
     from streamlabel.quality.calibrating import Wish
 
@@ -97,10 +98,12 @@ def calibrate(
         max_review=max_review,
         costs=None if costs is None else read_costs(costs, answers.labels.names),
     )
-    routing = settings.routing.model_copy(update={"thresholds": {}})
+    # the thresholds of the settings act beside those of the file, see routing.threshold
+    routing = settings.routing.model_copy(update={"thresholds": {}, "threshold": None})
     file = calibrating.calibrate(answers, wish, routing)
     file.write(out)
     _show(file, wish)
+    _say_limits(file, settings.routing)
     say(f"written to {out}; set routing.calibration to it")
 
 
@@ -113,6 +116,21 @@ def _refuse_no_share(**shares: float | None) -> None:
             raise ConfigError(
                 f"--{option}: must be between 0 and 1, for example 0.01, not {share:g}"
             )
+
+
+def _say_limits(file: "CalibrationFile", routing: "RoutingSettings") -> None:
+    """Say which thresholds of the settings will act beside those of the file."""
+    from streamlabel.commands.terminal import say
+
+    if file.thresholds is None:
+        return
+    if routing.threshold is not None and any(t < routing.threshold for t in file.limits.values()):
+        say(
+            f"routing.threshold {routing.threshold:g} of your settings is above some of these"
+            " thresholds and will raise them: remove it, or more goes to review"
+        )
+    if routing.thresholds:
+        say("routing.thresholds of your settings will replace thresholds of the file: remove it")
 
 
 def _show(file: "CalibrationFile", wish: "Wish") -> None:

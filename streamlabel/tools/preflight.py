@@ -18,9 +18,10 @@ from streamlabel.consumer.kafka.topics import Topic
 from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.consumer.output.outcome import encoder_for
 from streamlabel.consumer.output.output_size import described, output_sizes, refuse_too_large
-from streamlabel.consumer.routing.calibrated_router import policy_for, read_calibration
+from streamlabel.consumer.routing.calibrated_router import changes, policy_for, read_calibration
 from streamlabel.consumer.routing.router import RoutingPolicy
 from streamlabel.errors import ConfigError, InferenceError, StreamlabelError
+from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.core.classifier import Classifier
 from streamlabel.models.files.hub import commit_to_pin
 from streamlabel.models.worker.worker_classifier import WorkerClassifier
@@ -117,20 +118,26 @@ async def check_model(
         except ConfigError as error:
             yield PreflightCheck("routing", failure=error)
             return
-        if calibration is None:
-            yield PreflightCheck(
-                "routing", f"threshold {settings.routing.threshold:g}, fits the labels"
-            )
-        else:
-            promised = calibration.thresholds
-            summary = "" if promised is None else f": {promised.summary}"
-            yield PreflightCheck("routing", f"calibration {calibration.id}{summary}")
+        yield _routing(policy, calibration)
         yield _output_size(settings, classifier, policy, topics)
         yield await _probe(classifier, policy, clock)
         if classifier.hints.max_tokens is not None:
             yield await _full_batch(classifier, settings.batching, clock)
     finally:
         await classifier.close()
+
+
+def _routing(policy: RoutingPolicy, calibration: CalibrationFile | None) -> PreflightCheck:
+    """Say which thresholds are in use, and how they differ from those of the calibration."""
+    if calibration is None or calibration.thresholds is None:
+        limits = sorted(set(policy.thresholds))
+        shown = f"{limits[0]:g}" + (f" to {limits[-1]:g}" if len(limits) > 1 else "")
+        about = "" if calibration is None else f"calibration {calibration.id}; "
+        return PreflightCheck("routing", f"{about}threshold {shown}, fits the labels")
+    summary = calibration.thresholds.summary
+    return PreflightCheck(
+        "routing", f"calibration {calibration.id}: {summary}", warnings=changes(policy)
+    )
 
 
 def _output_size(
