@@ -62,7 +62,7 @@ def deploy(
         ConfigError: the routing does not match the model's labels, the calibration does not match
             the model, or an output is larger than its topic accepts.
     """
-    policy = policy_for(classifier, settings.routing, calibration)
+    policy = policy_for(classifier, settings, calibration)
     encoder = encoder_for(settings, classifier, policy)
     sizes = output_sizes(
         encoder, classifier.labels, settings.output, is_calibrated=calibration is not None

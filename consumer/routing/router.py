@@ -40,6 +40,7 @@ class RoutingPolicy:
         raised: labels whose threshold in the settings is above that of the calibration.
         change: of the thresholds in use from those of the calibration, or of the settings if there
             is none; None: there is no change. Every output says so.
+        changes: sentences on what differs from the calibration, with what still holds.
         audit: selects accepted records for the audit sample; None: there is none.
     """
 
@@ -53,6 +54,7 @@ class RoutingPolicy:
     loosened: tuple[str, ...] = ()
     raised: tuple[str, ...] = ()
     change: ThresholdChange | None = None
+    changes: tuple[str, ...] = ()
     audit: AuditSample | None = None
 
     def decide(self, prediction: Prediction, record_id: str) -> Decision:

@@ -31,6 +31,7 @@ async def _ask(settings: "Settings", path: "Path") -> "Answers":
     from streamlabel.commands.terminal import progress, quiet_logs
     from streamlabel.config.catalog import paths_in
     from streamlabel.config.places import refuse_missing
+    from streamlabel.consumer.decode.normalising import normaliser
     from streamlabel.errors import ConfigError
     from streamlabel.models.worker.worker_classifier import WorkerClassifier
     from streamlabel.quality.scoring import ask
@@ -44,7 +45,10 @@ async def _ask(settings: "Settings", path: "Path") -> "Answers":
     try:
         texts = await asyncio.to_thread(_read, path, classifier.labels)
         with progress(path.name, total=len(texts)) as update:
-            return await ask(classifier, texts, settings.batching, on_done=update)
+            normalise = normaliser(settings.input.normalise)
+            return await ask(
+                classifier, texts, settings.batching, normalise=normalise, on_done=update
+            )
     finally:
         await classifier.close()
 

@@ -98,9 +98,7 @@ def calibrate(
         max_review=max_review,
         costs=None if costs is None else read_costs(costs, answers.labels.names),
     )
-    # the thresholds of the settings act beside those of the file, see routing.threshold
-    routing = settings.routing.model_copy(update={"thresholds": {}, "threshold": None})
-    file = calibrating.calibrate(answers, wish, routing)
+    file = calibrating.calibrate(answers, wish, settings)
     file.write(out)
     _show(file, wish)
     _say_limits(file, settings.routing)

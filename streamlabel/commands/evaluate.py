@@ -52,9 +52,11 @@ def evaluate(
     settings = load_settings(config, overrides).settings
     answers = score_labelled_file(settings, data)
     say_lost(answers, data)
-    scored, calibration_id = scored_of(answers, settings.routing)
+    scored, policy = scored_of(answers, settings)
+    for change in policy.changes:
+        say(change)
     evaluation = measure(scored)
-    about = {"data": data.name, "calibration": calibration_id or "none"}
+    about = {"data": data.name, "calibration": policy.calibration_id or "none"}
     write_report(out, evaluation, scored, answers, about=about)
     _show(evaluation)
     say(f"written to {out / 'report.html'} and {out / 'report.json'}")

@@ -10,20 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlabel import __version__
-from streamlabel.config.settings import RoutingSettings
+from streamlabel.config.settings import Settings
+from streamlabel.consumer.routing.proven_settings import proven_under
 from streamlabel.consumer.routing.router import RoutingPolicy, routing_policy
 from streamlabel.errors import ConfigError
 from streamlabel.models.calibration.calibration import Calibration
-from streamlabel.models.calibration.calibration_file import (
-    CalibrationFile,
+from streamlabel.models.calibration.calibration_file import CalibrationFile
+from streamlabel.models.calibration.calibration_fit import Fitted, calibrated, fit_calibration
+from streamlabel.models.calibration.calibration_sections import (
     Conformal,
     Evidence,
     FittedOn,
     Mapped,
+    PrecisionUsed,
     Reference,
     Thresholds,
 )
-from streamlabel.models.calibration.calibration_fit import Fitted, calibrated, fit_calibration
 from streamlabel.models.calibration.prediction_sets import fit_limits
 from streamlabel.models.calibration.risk_control import control_risk, what_is_missing
 from streamlabel.models.calibration.thresholds import NEVER, Choices, Promise, allow, weigh_costs
@@ -64,13 +66,13 @@ class Wish:
     costs: Costs | None = None
 
 
-def calibrate(answers: Answers, wish: Wish, routing: RoutingSettings) -> CalibrationFile:
+def calibrate(answers: Answers, wish: Wish, settings: Settings) -> CalibrationFile:
     """Return the calibration of a model, with thresholds if criteria for them are given.
 
     Args:
         answers: of the model for labelled texts, sampled from the traffic.
         wish: criteria for the thresholds.
-        routing: other reasons for review: margins, off-label mass, truncation.
+        settings: with which the model answered; other reasons for review count as in the service.
 
     Raises:
         ConfigError: too few texts for a fit, or for the target error.
@@ -85,8 +87,10 @@ def calibrate(answers: Answers, wish: Wish, routing: RoutingSettings) -> Calibra
     fitted = fit_calibration(scores, truth, problem)
     scored = Scored(answers.labels, _probabilities(answers, fitted.calibration), truth)
     file = CalibrationFile(
-        schema="streamlabel.calibration/v1",
+        schema="streamlabel.calibration/v2",
         model=_fitted_on(answers),
+        settings=proven_under(settings, answers.hints),
+        precision=_precision(answers),
         mapping=_mapped(answers, fitted),
         conformal=_conformal(answers, scored, miss_rate=round(1 - wish.confidence, 6)),
         reference=_reference(answers, scored),
@@ -99,6 +103,8 @@ def calibrate(answers: Answers, wish: Wish, routing: RoutingSettings) -> Calibra
             versions={"streamlabel": __version__, **answers.identity.versions},
         ),
     )
+    # thresholds of the settings act beside those of the file, see routing.threshold
+    routing = settings.routing.model_copy(update={"thresholds": {}, "threshold": None})
     policy = routing_policy(answers.labels, routing, calibration=file)
     promise = choose_thresholds(choices_of(answers, scored, policy), wish)
     thresholds = None if promise is None else _thresholds(answers, promise, wish)
@@ -176,6 +182,11 @@ def _fitted_on(answers: Answers) -> FittedOn:
         labels=list(answers.labels.names),
         problem_type=answers.labels.problem_type,
     )
+
+
+def _precision(answers: Answers) -> PrecisionUsed:
+    layers = answers.identity.details.get("exact_layers")
+    return PrecisionUsed(exact_layers=None if layers is None else int(layers))
 
 
 def _mapped(answers: Answers, fitted: Fitted) -> Mapped:

@@ -71,6 +71,7 @@ async def ask(
     limits: BatchingSettings,
     *,
     on_done: Callable[[int, str], None],
+    normalise: Callable[[str], str] = str,
 ) -> Answers:
     """Return the model's predictions.
 
@@ -79,6 +80,7 @@ async def ask(
         texts: labelled.
         limits: of a batch.
         on_done: called with the number of finished texts and a note.
+        normalise: makes the model's copy of a text, as in the service.
 
     Raises:
         ConfigError: fewer than half of the texts have a usable prediction.
@@ -91,7 +93,7 @@ async def ask(
         pads=classifier.hints.pads,
     )
     for start in range(0, len(texts), _PREPARE_ITEMS):
-        chunk = [text.text for text in texts[start : start + _PREPARE_ITEMS]]
+        chunk = [normalise(text.text) for text in texts[start : start + _PREPARE_ITEMS]]
         for index, prepared in enumerate(await classifier.prepare(chunk), start=start):
             if isinstance(prepared, InferenceError):
                 found[index] = prepared

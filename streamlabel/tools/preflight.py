@@ -18,7 +18,7 @@ from streamlabel.consumer.kafka.topics import Topic
 from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.consumer.output.outcome import encoder_for
 from streamlabel.consumer.output.output_size import described, output_sizes, refuse_too_large
-from streamlabel.consumer.routing.calibrated_router import changes, policy_for, read_calibration
+from streamlabel.consumer.routing.calibrated_router import policy_for, read_calibration
 from streamlabel.consumer.routing.router import RoutingPolicy
 from streamlabel.errors import ConfigError, InferenceError, StreamlabelError
 from streamlabel.models.calibration.calibration_file import CalibrationFile
@@ -114,7 +114,7 @@ async def check_model(
             yield PreflightCheck("company", company)
         try:
             calibration = await asyncio.to_thread(read_calibration, settings.routing)
-            policy = policy_for(classifier, settings.routing, calibration)
+            policy = policy_for(classifier, settings, calibration)
         except ConfigError as error:
             yield PreflightCheck("routing", failure=error)
             return
@@ -133,10 +133,11 @@ def _routing(policy: RoutingPolicy, calibration: CalibrationFile | None) -> Pref
         limits = sorted(set(policy.thresholds))
         shown = f"{limits[0]:g}" + (f" to {limits[-1]:g}" if len(limits) > 1 else "")
         about = "" if calibration is None else f"calibration {calibration.id}; "
-        return PreflightCheck("routing", f"{about}threshold {shown}, fits the labels")
+        detail = f"{about}threshold {shown}, fits the labels"
+        return PreflightCheck("routing", detail, warnings=policy.changes)
     summary = calibration.thresholds.summary
     return PreflightCheck(
-        "routing", f"calibration {calibration.id}: {summary}", warnings=changes(policy)
+        "routing", f"calibration {calibration.id}: {summary}", warnings=policy.changes
     )
 
 

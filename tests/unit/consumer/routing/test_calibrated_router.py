@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlabel.config.settings import RoutingSettings
+from streamlabel.config.settings import RoutingSettings, Settings
 from streamlabel.consumer.routing.audit import AuditSample
-from streamlabel.consumer.routing.calibrated_router import changes, policy_for, read_calibration
+from streamlabel.consumer.routing.calibrated_router import policy_for, read_calibration
 from streamlabel.consumer.routing.decision import Decision
 from streamlabel.consumer.routing.router import RoutingPolicy, routing_policy
 from streamlabel.errors import ConfigError
@@ -110,7 +110,13 @@ def test_item_1_routing_threshold_never_accepts_what_would_be_reviewed_without_i
     assert (with_it.change is not None) == is_changed
     assert (with_it.change == "loosened") == bool(with_it.loosened)
     assert with_it.choose(SURE).threshold_change == with_it.change
-    assert bool(changes(with_it)) == is_changed
+    whole = Settings.model_validate(
+        {
+            "model": {"backend": "fake"},
+            "routing": {"calibration": "c.yaml", "threshold": threshold, "thresholds": own},
+        }
+    )
+    assert policy_for(CLASSIFIER, whole, file).change == with_it.change
 
 
 def test_item_1_the_default_of_routing_threshold_does_not_touch_a_calibration() -> None:
@@ -147,11 +153,13 @@ def test_tightened_thresholds_move_towards_1_under_a_new_id() -> None:
 
 def test_a_calibration_is_opened_and_refused_for_another_model(tmp_path: Path) -> None:
     path = tmp_path / "calibration.yaml"
-    settings = RoutingSettings(calibration=str(path))
+    settings = Settings.model_validate(
+        {"model": {"backend": "fake"}, "routing": {"calibration": str(path)}}
+    )
     with pytest.raises(ConfigError, match="no such file"):
-        read_calibration(settings)
+        read_calibration(settings.routing)
     PROVEN.write(path)
-    file = read_calibration(settings)
+    file = read_calibration(settings.routing)
     assert policy_for(CLASSIFIER, settings, file).calibration_id == PROVEN.id
     other = ScriptedClassifier(labels=LabelSet(("no", "yes")))
     with pytest.raises(ConfigError, match=r"routing\.calibration: .* labels"):
