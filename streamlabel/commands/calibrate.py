@@ -65,10 +65,17 @@ def calibrate(
             show_default=False,
         ),
     ] = None,
+    skip_trained: Annotated[
+        bool,
+        typer.Option(
+            "--skip-trained",
+            help="Leave out texts that the model was trained on, instead of refusing them.",
+        ),
+    ] = False,
 ) -> None:
     """Calibrate confidences on labelled texts, choose thresholds, and write both to a file.
 
-    Set routing.calibration to that file. Without --target-error, --max-review or --costs, only the
+    Equal texts count once. Set routing.calibration to that file. Without --target-error, --max-review or --costs, only the
     confidences are calibrated and no thresholds are chosen.
 
     \b
@@ -76,7 +83,9 @@ def calibrate(
       streamlabel calibrate -c streamlabel.yaml --data labelled.csv --target-error 0.01
       streamlabel calibrate -c streamlabel.yaml --data labelled.jsonl --max-review 0.1 -o budget.yaml
     """  # noqa: D301, E501 \b keeps the lines as they are
-    from streamlabel.commands.asking import say_lost, score_labelled_file
+    from functools import partial
+
+    from streamlabel.commands.asking import only_new, say_lost, score_labelled_file
     from streamlabel.commands.terminal import say
     from streamlabel.errors import ConfigError
     from streamlabel.extras import require
@@ -90,7 +99,8 @@ def calibrate(
     if not out.parent.is_dir():
         raise ConfigError(f"{out}: there is no folder {out.parent}")
     settings = load_settings(config, overrides).settings
-    answers = score_labelled_file(settings, data)
+    chosen = partial(only_new, settings=settings, path=data, skip_trained=skip_trained)
+    answers = score_labelled_file(settings, data, choose=chosen)
     say_lost(answers, data)
     wish = calibrating.Wish(
         target_error=target_error,

@@ -44,7 +44,7 @@ def evaluate(
 
     require("evaluate", extra="evaluate")
 
-    from streamlabel.commands.asking import say_lost, score_labelled_file
+    from streamlabel.commands.asking import say_lost, say_trained, score_labelled_file
     from streamlabel.commands.terminal import say
     from streamlabel.quality.evaluation import evaluate as measure
     from streamlabel.quality.report import scored_of, write_report
@@ -52,6 +52,7 @@ def evaluate(
     settings = load_settings(config, overrides).settings
     answers = score_labelled_file(settings, data)
     say_lost(answers, data)
+    say_trained(answers, settings)
     scored, policy = scored_of(answers, settings)
     for change in policy.changes:
         say(change)

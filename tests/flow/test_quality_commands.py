@@ -176,3 +176,15 @@ def test_item_3_every_command_compares_the_settings_of_a_calibration_with_those_
     done = run("classify", *using, *strict, "-f", "dev.jsonl", "-o", "same.jsonl")
     same = [json.loads(line) for line in (folder / "same.jsonl").read_text().splitlines()]
     assert all("threshold_change" not in output["model"] for output in same)
+
+
+def test_item_4_the_same_rows_four_times_prove_no_more_than_once(folder: Path) -> None:
+    rows = (folder / "dev.jsonl").read_text()
+    (folder / "copies.jsonl").write_text(rows * 4)
+    wish = ("--max-review", "0.25")
+    once = run("calibrate", *MODEL, "--data", "dev.jsonl", *wish, "-o", "once.yaml")
+    done = run("calibrate", *MODEL, "--data", "copies.jsonl", *wish, "-o", "copies.yaml")
+    assert done.exit_code == once.exit_code == 0, done.output
+    assert "copies.jsonl: 1,200 of 1,600 texts repeat another one and are left out" in done.stderr
+    assert (folder / "once.yaml").read_text() == (folder / "copies.yaml").read_text()
+    assert once.stdout == done.stdout
