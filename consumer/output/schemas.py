@@ -107,7 +107,9 @@ class LabelMessage(_Part):
         " not in probabilities.",
     )
     prediction_set: list[str] | None = Field(
-        None, description="Labels that contain the true one at the calibration's coverage rate."
+        None,
+        description="Labels that contain the true one at the calibration's coverage rate, over the"
+        " records in review.",
     )
     audit_probability: Probability | None = Field(
         None, description="With reason audit: probability of selection for the audit."

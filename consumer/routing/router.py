@@ -201,8 +201,9 @@ def routing_policy(
     if calibration is None:
         return policy
     limits: tuple[float, ...] = ()
-    if calibration.conformal is not None and labels.problem_type == "single_label":
-        limits = tuple(calibration.conformal.limits[name] for name in labels.names)
+    sets = calibration.prediction_sets
+    if sets is not None and labels.problem_type == "single_label":
+        limits = tuple(sets.limits[name] for name in labels.names)
     mapping = calibration.calibration
     return replace(
         policy,

@@ -21,6 +21,7 @@ from streamlabel.models.calibration.calibration_sections import (
     FittedOn,
     Mapped,
     PrecisionUsed,
+    PredictionSets,
     ProvenUnder,
     Reference,
     Thresholds,
@@ -34,14 +35,14 @@ __all__ = ["CalibrationFile"]
 _ID_DIGITS = 16
 
 # Sections that version 1 of the file does not have: its id is a digest without them.
-_SINCE_V2 = {"settings", "precision"}
+_SINCE_V2 = {"settings", "precision", "prediction_sets"}
 
 
 class CalibrationFile(Section):
     """Everything that turns raw scores into routes, with its evidence.
 
     Version 1 has no ``settings``: it is read, and its thresholds are used, but nobody knows under
-    which settings they were tested; ``check`` says so.
+    which settings they were tested; ``check`` says so. Its prediction sets are not used.
     """
 
     schema_: Literal["streamlabel.calibration/v1", "streamlabel.calibration/v2"] = Field(
@@ -54,6 +55,7 @@ class CalibrationFile(Section):
     mapping: Mapped
     thresholds: Thresholds | None = None
     conformal: Conformal | None = None
+    prediction_sets: PredictionSets | None = None
     reference: Reference | None = None
     evidence: Evidence
 
@@ -64,8 +66,7 @@ class CalibrationFile(Section):
         complete = [mapping.bias, mapping.slopes, mapping.offsets]
         if self.thresholds is not None:
             complete.append(dict.fromkeys(self.thresholds.by_label, 0.0))
-        if self.conformal is not None:
-            complete.append(self.conformal.limits)
+        complete += [s.limits for s in (self.conformal, self.prediction_sets) if s is not None]
         for by_label in complete:
             if by_label and sorted(by_label) != sorted(labels):
                 raise ValueError(f"every label needs a value: {', '.join(labels)}")
@@ -176,7 +177,8 @@ class CalibrationFile(Section):
         if self.settings is None:
             warnings.append(
                 f"{path} does not say under which settings its thresholds were tested, because an"
-                " older version wrote it: run streamlabel calibrate again to have them compared"
+                " older version wrote it, and its prediction sets are left out, because in review"
+                " they missed more than stated: run streamlabel calibrate again"
             )
         before, now = (device.split(":")[0] for device in (model.device, identity.device))
         if before != now:

@@ -15,6 +15,7 @@ __all__ = [
     "FittedOn",
     "Mapped",
     "PrecisionUsed",
+    "PredictionSets",
     "ProvenUnder",
     "Reference",
     "ReviewRules",
@@ -65,10 +66,18 @@ class Thresholds(Section):
 
 
 class Conformal(Section):
+    """Version 1 of the file: limits that were fitted to all texts. They are not used."""
+
+    miss_rate: Probability
+    limits: dict[str, Probability]
+
+
+class PredictionSets(Section):
     """How improbable a label may be and still be on a reviewer's list."""
 
     miss_rate: Probability
     limits: dict[str, Probability]
+    reviewed: int = Field(ge=0, description="Texts in review that the limits are fitted to.")
 
 
 class Reference(Section):

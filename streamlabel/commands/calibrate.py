@@ -10,7 +10,7 @@ from streamlabel.commands.options import ConfigFile, Overrides, load_settings
 if TYPE_CHECKING:
     from streamlabel.config.settings import RoutingSettings
     from streamlabel.models.calibration.calibration_file import CalibrationFile
-    from streamlabel.quality.calibrating import Wish
+    from streamlabel.quality.choosing import Wish
 
 __all__ = ["calibrate"]
 
@@ -90,6 +90,7 @@ def calibrate(
     from streamlabel.errors import ConfigError
     from streamlabel.extras import require
     from streamlabel.quality import calibrating
+    from streamlabel.quality.choosing import Wish
     from streamlabel.quality.costs import read_costs
 
     require("calibrate", "scipy", extra="evaluate")
@@ -102,7 +103,7 @@ def calibrate(
     chosen = partial(only_new, settings=settings, path=data, skip_trained=skip_trained)
     answers = score_labelled_file(settings, data, choose=chosen)
     say_lost(answers, data)
-    wish = calibrating.Wish(
+    wish = Wish(
         target_error=target_error,
         confidence=confidence,
         max_review=max_review,

@@ -64,6 +64,10 @@ class Answers:
         doubts = [set(policy.choose(p).reasons) - {"low_confidence"} for p in self.predictions]
         return np.array([not reasons for reasons in doubts], dtype=bool)
 
+    def is_accepted(self, policy: RoutingPolicy) -> NDArray[np.bool_]:
+        """Return which texts (N,) have no reason for review."""
+        return np.array([not policy.choose(p).reasons for p in self.predictions], dtype=bool)
+
 
 async def ask(
     classifier: Classifier,

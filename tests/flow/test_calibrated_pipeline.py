@@ -29,7 +29,7 @@ def made() -> CalibrationFile:
             "confidence": 0.95,
             "summary": "s",
         },
-        "conformal": {"miss_rate": 0.05, "limits": {"no": 0.8, "yes": 0.8}},
+        "prediction_sets": {"miss_rate": 0.05, "reviewed": 3, "limits": {"no": 0.8, "yes": 0.8}},
         "evidence": {
             "made_on": "2026-11-22",
             "items": 3,

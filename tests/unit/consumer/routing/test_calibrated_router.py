@@ -35,7 +35,11 @@ def calibration(**thresholds: float | None) -> CalibrationFile:
             "problem_type": "single_label",
         },
         "mapping": {"method": "temperature", "temperature": 2.0},
-        "conformal": {"miss_rate": 0.05, "limits": {"no": 0.5, "yes": 0.8, "maybe": 0.5}},
+        "prediction_sets": {
+            "miss_rate": 0.05,
+            "reviewed": 3,
+            "limits": {"no": 0.5, "yes": 0.8, "maybe": 0.5},
+        },
         "evidence": {
             "made_on": "2026-11-22",
             "items": 3,

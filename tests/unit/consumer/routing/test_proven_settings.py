@@ -243,6 +243,8 @@ def test_item_3_a_file_of_version_1_is_read_and_says_what_it_cannot_compare(tmp_
     found = policy_of(labels, identity, BatchHints(max_tokens=8), settings(), file)
     assert found.thresholds[0] == 0.91
     assert "run streamlabel calibrate again" in found.changes[0]
+    assert "its prediction sets are left out" in found.changes[0]
+    assert found.limits == ()
     path.write_text(VERSION_1.replace("0.91", "0.51"))
     with pytest.raises(ConfigError, match="changed by hand"):
         CalibrationFile.read(path)

@@ -38,7 +38,7 @@ TREE = {
         "confidence": 0.95,
         "summary": "review 12.4 % of traffic",
     },
-    "conformal": {"miss_rate": 0.05, "limits": {"no": 0.9, "yes: sure": 1.0}},
+    "prediction_sets": {"miss_rate": 0.05, "reviewed": 3, "limits": {"no": 0.9, "yes: sure": 1.0}},
     "reference": {
         "items": 3,
         "labels": {"no": 2, "yes: sure": 1},
@@ -117,7 +117,7 @@ def test_another_file_is_refused_by_what_is_wrong(
 
 def test_a_value_for_a_label_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match="every label needs a value: no, yes: sure"):
-        made(conformal={"miss_rate": 0.05, "limits": {"no": 1.0}})
+        made(prediction_sets={"miss_rate": 0.05, "reviewed": 3, "limits": {"no": 1.0}})
 
 
 @pytest.mark.parametrize(
