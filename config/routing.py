@@ -7,7 +7,10 @@ from pydantic import Field
 from streamlabel.config.places import FileName
 from streamlabel.config.section import Section
 
-__all__ = ["DriftSettings", "RoutingSettings"]
+__all__ = ["DEFAULT_THRESHOLD", "DriftSettings", "RoutingSettings"]
+
+# Of every label, if neither a calibration nor the settings have one.
+DEFAULT_THRESHOLD = 0.5
 
 Threshold = Annotated[float, Field(gt=0, le=1)]
 
@@ -15,11 +18,17 @@ Threshold = Annotated[float, Field(gt=0, le=1)]
 class RoutingSettings(Section):
     """Which labels are accepted and which records go to review."""
 
-    threshold: Threshold = Field(
-        0.5, description="Minimum confidence to accept a label. Records below it go to review."
+    threshold: Threshold | None = Field(
+        None,
+        description="Minimum confidence to accept a label. Records below it go to review. Default:"
+        " 0.5 without a calibration. Beside the thresholds of a calibration it is a lower limit for"
+        " all of them: it sends more to review, never less.",
     )
     thresholds: dict[str, Threshold] = Field(
-        default_factory=dict, description="Minimum confidence by label; overrides threshold."
+        default_factory=dict,
+        description="Minimum confidence by label; overrides threshold, and the thresholds of a"
+        " calibration: a lower value than theirs ends its guarantee, which a warning and every"
+        " output say.",
     )
     margin: float = Field(
         0.0,
@@ -57,7 +66,8 @@ class RoutingSettings(Section):
     calibration: FileName | None = Field(
         None,
         description="File written by `streamlabel calibrate`, with calibrated probabilities and"
-        " thresholds. Thresholds set here override those of the file.",
+        " thresholds. Changes of its thresholds: threshold raises them all, thresholds replaces"
+        " them by label.",
     )
     audit_share: float = Field(
         0.0,

@@ -99,7 +99,7 @@ model:
 
 _TAIL: Final = """\
 routing:
-  threshold: 0.8 # records below this confidence go to review; streamlabel calibrate computes one
+  threshold: 0.8 # records below this confidence go to review; remove it beside a calibration
   # margin: 0.1 # minimum difference between the two most probable labels
   # thresholds: {{}} # by label, for example spam: 0.95
   # audit_share: 0.01 # fraction of the accepted records that also goes to review

@@ -69,7 +69,8 @@ class MessageEncoder:
             "prompt_version": model.prompt_version,
             "calibration_id": calibration_id,
         }
-        self._models: dict[str | None, orjson.Fragment] = {}  # by thresholds, as written
+        # by thresholds, as written
+        self._models: dict[tuple[str | None, str | None], orjson.Fragment] = {}
 
     async def prefetch(self) -> None:
         """Fetch nothing: JSON needs no schema."""
@@ -123,7 +124,7 @@ class MessageEncoder:
     ) -> dict[str, Any]:
         source = record.source
         topic, partition, offset = source.position
-        set_id = decision.threshold_set_id
+        limits = decision.threshold_set_id, decision.threshold_change
         probabilities = decision.probabilities
         kept = self._kept(probabilities or prediction.probabilities)
         message: dict[str, Any] = {
@@ -137,7 +138,7 @@ class MessageEncoder:
             "route": decision.route,
             "reasons": decision.reasons,
             "truncated": prediction.truncated,
-            "model": self._models.get(set_id) or self._model(set_id),
+            "model": self._models.get(limits) or self._model(*limits),
             "source": {
                 "topic": topic,
                 "partition": partition,
@@ -176,9 +177,11 @@ class MessageEncoder:
             headers += self._headers
         return Outbound(topic, source.key, orjson.dumps(message), headers, source.position)
 
-    def _model(self, threshold_set_id: str | None) -> orjson.Fragment:
-        about = {**self._about, "threshold_set_id": threshold_set_id}
-        written = self._models[threshold_set_id] = orjson.Fragment(orjson.dumps(about))
+    def _model(self, set_id: str | None, change: str | None) -> orjson.Fragment:
+        about = {**self._about, "threshold_set_id": set_id}
+        if change is not None:
+            about["threshold_change"] = change
+        written = self._models[set_id, change] = orjson.Fragment(orjson.dumps(about))
         return written
 
     def _kept(self, probabilities: tuple[float, ...] | None) -> list[int] | None:

@@ -78,6 +78,7 @@ def output_sizes(
             "copy", longest_name, names, _PROBABLE, _PROBABLE, _PROBABLE, ("low_confidence",),
             probabilities, names if is_calibrated else None,
             threshold_set_id=_SOME_SET_ID if is_calibrated else None,
+            threshold_change="tightened" if is_calibrated else None,
         )  # fmt: skip
         label = encoder.label(record, prediction, decision, timings, topic=topics.labels_topic)
         review = encoder.review(

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from streamlabel.consumer.decode.json_fields import METADATA_LIMIT_BYTES
-from streamlabel.consumer.routing.decision import ReviewReason, Route
+from streamlabel.consumer.routing.decision import ReviewReason, Route, ThresholdChange
 
 __all__ = [
     "LabelMessage",
@@ -43,6 +43,11 @@ class ModelPart(_Part):
     prompt_version: str | None = Field(description="LLM: version of prompt and label tokens.")
     calibration_id: str | None = Field(description="Id of the calibration of the confidences.")
     threshold_set_id: str | None = Field(description="Id of the thresholds for the routes.")
+    threshold_change: ThresholdChange | None = Field(
+        None,
+        description="How the thresholds differ from those that the calibration chose: tightened, or"
+        " loosened, which ends its guarantee.",
+    )
 
 
 class SourcePart(_Part):
@@ -121,7 +126,9 @@ class LabelMessage(_Part):
         " not in probabilities.",
     )
     prediction_set: list[str] | None = Field(
-        None, description="Labels that contain the true one at the calibration's coverage rate."
+        None,
+        description="Labels that contain the true one at the calibration's coverage rate, over the"
+        " records in review.",
     )
     audit_probability: Probability | None = Field(
         None, description="With reason audit: probability of selection for the audit."

@@ -77,7 +77,7 @@ def deploy(
     if isinstance(model, Settings):
         [model] = all_deployments(model)
     settings, stage = model.settings, model.stage
-    policy = policy_for(classifier, settings.routing, calibration)
+    policy = policy_for(classifier, settings, calibration)
     if stage is not None and stage.labels:
         policy = replace(policy, labels=_renamed(policy.labels, stage.labels, model.path))
     encoder = encoder_for(settings, classifier, policy, task=model.task)

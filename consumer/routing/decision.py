@@ -4,9 +4,12 @@ from typing import Literal
 
 from streamlabel.models.core.values import value
 
-__all__ = ["Decision", "ReviewReason", "Route", "StageAnswer"]
+__all__ = ["Decision", "ReviewReason", "Route", "StageAnswer", "ThresholdChange"]
 
 Route = Literal["label", "review", "copy"]
+
+# How thresholds differ from those that a calibration chose. With any looser one: loosened.
+ThresholdChange = Literal["tightened", "loosened"]
 
 ReviewReason = Literal[
     "low_confidence",  # below its threshold
@@ -59,6 +62,7 @@ class Decision:
         audit_probability: in (0, 1], of being drawn for the audit; None if it was not.
         threshold_set_id: of the thresholds used; None if they have no id.
         stages: of a cascade that were asked, in order; empty without a cascade.
+        threshold_change: how they differ from those of the calibration; None: not at all.
     """
 
     route: Route
@@ -73,3 +77,4 @@ class Decision:
     audit_probability: float | None = None
     threshold_set_id: str | None = None
     stages: tuple[StageAnswer, ...] = ()
+    threshold_change: ThresholdChange | None = None

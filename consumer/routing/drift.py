@@ -11,7 +11,7 @@ import numpy as np
 
 from streamlabel.config.settings import DriftSettings
 from streamlabel.extras import require
-from streamlabel.models.calibration.calibration_file import Reference
+from streamlabel.models.calibration.calibration_sections import Reference
 
 __all__ = ["DriftMonitor", "Feature", "Shift"]
 

@@ -10,8 +10,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from streamlabel.config.routing import DEFAULT_THRESHOLD
 from streamlabel.config.settings import RoutingSettings
-from streamlabel.consumer.routing.decision import Decision, Route
+from streamlabel.consumer.routing.audit import AuditSample
+from streamlabel.consumer.routing.decision import Decision, Route, ThresholdChange
 from streamlabel.errors import ConfigError
 from streamlabel.models.calibration.calibration import Calibration
 from streamlabel.models.calibration.calibration_file import CalibrationFile
@@ -19,38 +21,7 @@ from streamlabel.models.calibration.prediction_sets import prediction_set
 from streamlabel.models.core.classifier import Prediction
 from streamlabel.models.core.labels import LabelSet
 
-__all__ = ["AuditSample", "RoutingPolicy", "routing_policy"]
-
-_HASHES = 2**64
-
-
-class AuditSample:
-    """The audit: a random sample of the accepted records that is also reviewed.
-
-    Review shows errors of uncertain records only. The audit sample is the only unbiased estimate of
-    the error rate of accepted ones, and later calibrations can use it (with weight 1 /
-    probability). Draws by a hash of the record's id: a record that is read again gets the same
-    result.
-
-    Args:
-        share: in (0, 1].
-    """
-
-    def __init__(self, share: float) -> None:
-        self._share = share
-        self._limit = share * _HASHES
-
-    def draws(self, record_id: str) -> bool:
-        """Return whether this record is in the sample."""
-        # ids are input and may contain lone surrogates
-        name = b"audit" + record_id.encode("utf-8", "surrogatepass")
-        return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest()) < self._limit
-
-    def applied(self, decision: Decision, record_id: str) -> Decision:
-        """Return the decision; an accepted one that is drawn becomes a copy to review."""
-        if decision.route != "label" or not self.draws(record_id):
-            return decision
-        return replace(decision, route="copy", reasons=("audit",), audit_probability=self._share)
+__all__ = ["RoutingPolicy", "routing_policy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +37,10 @@ class RoutingPolicy:
         calibration_id: None without a calibration.
         threshold_set_id: of ``thresholds``; None without a calibration.
         loosened: labels whose threshold in the settings is below that of the calibration.
+        raised: labels whose threshold in the settings is above that of the calibration.
+        change: of the thresholds in use from those of the calibration, or of the settings if there
+            is none; None: there is no change. Every output says so.
+        changes: sentences on what differs from the calibration, with what still holds.
         audit: selects accepted records for the audit sample; None: there is none.
     """
 
@@ -77,6 +52,9 @@ class RoutingPolicy:
     calibration_id: str | None = None
     threshold_set_id: str | None = None
     loosened: tuple[str, ...] = ()
+    raised: tuple[str, ...] = ()
+    change: ThresholdChange | None = None
+    changes: tuple[str, ...] = ()
     audit: AuditSample | None = None
 
     def decide(self, prediction: Prediction, record_id: str) -> Decision:
@@ -95,7 +73,7 @@ class RoutingPolicy:
         if probabilities is None:
             return Decision(
                 "review", None, (), None, None, None, tuple(reasons),
-                threshold_set_id=self.threshold_set_id,
+                threshold_set_id=self.threshold_set_id, threshold_change=self.change,
             )  # fmt: skip
         self._add_model_doubts(prediction, reasons)
         if self.labels.problem_type == "multi_label":
@@ -106,7 +84,8 @@ class RoutingPolicy:
         """Return the policy with thresholds moved towards 1 by the fraction ``step``, in [0, 1)."""
         thresholds = tuple(t if t > 1 else 1 - (1 - t) * (1 - step) for t in self.thresholds)
         set_id = _thresholds_id(dict(zip(self.labels.names, thresholds, strict=True)))
-        return replace(self, thresholds=thresholds, threshold_set_id=set_id)
+        change = self.change or "tightened"
+        return replace(self, thresholds=thresholds, threshold_set_id=set_id, change=change)
 
     def _is_unreadable(self, prediction: Prediction) -> bool:
         share = prediction.unknown_share
@@ -144,6 +123,7 @@ class RoutingPolicy:
             probabilities,
             self._short_list(probabilities) if reasons else None,
             threshold_set_id=self.threshold_set_id,
+            threshold_change=self.change,
         )
 
     def _short_list(self, probabilities: tuple[float, ...]) -> tuple[str, ...] | None:
@@ -173,6 +153,7 @@ class RoutingPolicy:
             tuple(reasons),
             probabilities,
             threshold_set_id=self.threshold_set_id,
+            threshold_change=self.change,
         )
 
     def _route(self, reasons: list[str]) -> Route:
@@ -185,6 +166,10 @@ def routing_policy(
     labels: LabelSet, settings: RoutingSettings, *, calibration: CalibrationFile | None = None
 ) -> RoutingPolicy:
     """Return the policy of the settings.
+
+    Thresholds are those of the calibration; ``routing.thresholds`` replaces them by label, and
+    ``routing.threshold`` is a lower limit beside them: the operator's lever, which can only send
+    more to review. Without a calibrated threshold it is the threshold itself.
 
     Args:
         labels: of the model.
@@ -200,21 +185,25 @@ def routing_policy(
             f"routing.thresholds: {', '.join(unknown)}: unknown label; the labels of the model are"
             f" {labels.listed}"
         )
-    own = dict.fromkeys(labels.names, settings.threshold)
     proven = {} if calibration is None else calibration.limits
-    named = own | proven | settings.thresholds
+    named = _named_thresholds(labels, settings, proven)
+    loosened = tuple(name for name, limit in proven.items() if named[name] < limit)
+    raised = tuple(name for name, limit in proven.items() if named[name] > limit)
     policy = RoutingPolicy(
         labels,
         settings,
         thresholds=tuple(named[name] for name in labels.names),
-        loosened=tuple(name for name in proven if named[name] < proven[name]),
+        loosened=loosened,
+        raised=raised,
+        change="loosened" if loosened else "tightened" if raised else None,
         audit=AuditSample(settings.audit_share) if settings.audit_share else None,
     )
     if calibration is None:
         return policy
     limits: tuple[float, ...] = ()
-    if calibration.conformal is not None and labels.problem_type == "single_label":
-        limits = tuple(calibration.conformal.limits[name] for name in labels.names)
+    sets = calibration.prediction_sets
+    if sets is not None and labels.problem_type == "single_label":
+        limits = tuple(sets.limits[name] for name in labels.names)
     mapping = calibration.calibration
     return replace(
         policy,
@@ -225,6 +214,16 @@ def routing_policy(
             calibration.threshold_set_id if named == proven else _thresholds_id(named)
         ),
     )
+
+
+def _named_thresholds(
+    labels: LabelSet, settings: RoutingSettings, proven: Mapping[str, float]
+) -> dict[str, float]:
+    if not proven:
+        every = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold
+        return dict.fromkeys(labels.names, every) | settings.thresholds
+    named = {**proven, **settings.thresholds}
+    return {name: max(limit, settings.threshold or 0.0) for name, limit in named.items()}
 
 
 def _thresholds_id(named: Mapping[str, float]) -> str:

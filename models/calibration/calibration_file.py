@@ -6,7 +6,7 @@ It names the model it was fitted on, and is refused for any other.
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -14,93 +14,48 @@ from pydantic import Field, ValidationError, model_validator
 from streamlabel.config import yaml_file
 from streamlabel.config.section import Section
 from streamlabel.errors import ConfigError
-from streamlabel.models.calibration.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE, Calibration
+from streamlabel.models.calibration.calibration import Calibration
+from streamlabel.models.calibration.calibration_sections import (
+    Conformal,
+    Evidence,
+    FittedOn,
+    Mapped,
+    PrecisionUsed,
+    PredictionSets,
+    ProvenUnder,
+    Reference,
+    Thresholds,
+)
 from streamlabel.models.calibration.thresholds import NEVER
 from streamlabel.models.core.classifier import ModelIdentity
-from streamlabel.models.core.labels import LabelSet, ProblemType
+from streamlabel.models.core.labels import LabelSet
 
-__all__ = ["CalibrationFile", "Conformal", "Evidence", "FittedOn", "Reference", "Thresholds"]
-
-Probability = Annotated[float, Field(ge=0, le=1)]
-Threshold = Annotated[float, Field(gt=0, le=1)]
+__all__ = ["CalibrationFile"]
 
 _ID_DIGITS = 16
 
-
-class FittedOn(Section):
-    """The model whose scores were calibrated."""
-
-    name: str
-    backend: str
-    digest: str
-    prompt_version: str | None = None
-    device: str
-    dtype: str
-    labels: list[str] = Field(min_length=1)
-    problem_type: ProblemType
-
-
-class Mapped(Section):
-    """How scores become probabilities; by label where it differs by label."""
-
-    method: str
-    temperature: float = Field(1.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
-    bias: dict[str, float] = Field(default_factory=dict)
-    slopes: dict[str, float] = Field(default_factory=dict)
-    offsets: dict[str, float] = Field(default_factory=dict)
-    notes: list[str] = Field(default_factory=list)
-
-
-class Thresholds(Section):
-    """Minimum confidence to accept a label; null: the label always goes to review."""
-
-    chosen_by: Literal["promise", "budget", "costs"]
-    by_label: dict[str, Threshold | None]
-    target_error: float | None = None
-    bound: Probability
-    confidence: Probability
-    summary: str
-    pooled: list[list[str]] = Field(default_factory=list)
-
-
-class Conformal(Section):
-    """How improbable a label may be and still be on a reviewer's list."""
-
-    miss_rate: Probability
-    limits: dict[str, Probability]
-
-
-class Reference(Section):
-    """Statistics of the calibration data; later traffic is compared with them."""
-
-    items: int = Field(ge=1)
-    labels: dict[str, int]
-    confidence_quantiles: list[Probability] = Field(min_length=2)
-    length_quantiles: list[float] = Field(min_length=2)
-
-
-class Evidence(Section):
-    """The data that the calibration was fitted to, and its effect on held-out texts."""
-
-    made_on: str = Field(description="Date, UTC.")
-    items: int = Field(ge=1)
-    by_label: dict[str, int]
-    log_loss_before: float
-    log_loss_after: float
-    versions: dict[str, str] = Field(default_factory=dict)
+# Sections that version 1 of the file does not have: its id is a digest without them.
+_SINCE_V2 = {"settings", "precision", "prediction_sets"}
 
 
 class CalibrationFile(Section):
-    """Everything that turns raw scores into routes, with its evidence."""
+    """Everything that turns raw scores into routes, with its evidence.
 
-    schema_: Literal["streamlabel.calibration/v1"] = Field(
-        "streamlabel.calibration/v1", alias="schema"
+    Version 1 has no ``settings``: it is read, and its thresholds are used, but nobody knows under
+    which settings they were tested; ``check`` says so. Its prediction sets are not used.
+    """
+
+    schema_: Literal["streamlabel.calibration/v1", "streamlabel.calibration/v2"] = Field(
+        "streamlabel.calibration/v2", alias="schema"
     )
     id: str = ""
     model: FittedOn
+    settings: ProvenUnder | None = None
+    precision: PrecisionUsed | None = None
     mapping: Mapped
     thresholds: Thresholds | None = None
     conformal: Conformal | None = None
+    prediction_sets: PredictionSets | None = None
     reference: Reference | None = None
     evidence: Evidence
 
@@ -111,13 +66,19 @@ class CalibrationFile(Section):
         complete = [mapping.bias, mapping.slopes, mapping.offsets]
         if self.thresholds is not None:
             complete.append(dict.fromkeys(self.thresholds.by_label, 0.0))
-        if self.conformal is not None:
-            complete.append(self.conformal.limits)
+        complete += [s.limits for s in (self.conformal, self.prediction_sets) if s is not None]
         for by_label in complete:
             if by_label and sorted(by_label) != sorted(labels):
                 raise ValueError(f"every label needs a value: {', '.join(labels)}")
         if bool(mapping.slopes) != bool(mapping.offsets):
             raise ValueError("mapping: slopes and offsets belong together")
+        return self
+
+    @model_validator(mode="after")
+    def _is_of_its_version(self) -> Self:
+        later = [name for name in _SINCE_V2 if getattr(self, name)]
+        if self.schema_.endswith("v1") and later:
+            raise ValueError(f"{min(later)}: version 1 of the file has no such section")
         return self
 
     @property
@@ -212,17 +173,24 @@ class CalibrationFile(Section):
                 f"routing.calibration: {path} was fitted on another model: {'; '.join(differences)}"
                 " differ. Run streamlabel calibrate with this model, or remove routing.calibration"
             )
-        return [
-            f"{path} was fitted on {what} {before}, the model runs on {now}: its numbers may differ"
-            for what, before, now in (
-                ("device", model.device.split(":")[0], identity.device.split(":")[0]),
-                ("dtype", model.dtype, identity.dtype),
+        warnings = []
+        if self.settings is None:
+            warnings.append(
+                f"{path} does not say under which settings its thresholds were tested, because an"
+                " older version wrote it, and its prediction sets are left out, because in review"
+                " they missed more than stated: run streamlabel calibrate again"
             )
-            if before != now
-        ]
+        before, now = (device.split(":")[0] for device in (model.device, identity.device))
+        if before != now:
+            warnings.append(
+                f"{path} was fitted on device {before}, the model runs on {now}: its numbers may"
+                " differ"
+            )
+        return warnings
 
     def _digest(self) -> str:
-        return _digest(self.model_dump_json(by_alias=True, exclude={"id"}))
+        later = _SINCE_V2 if self.schema_.endswith("v1") else set()
+        return _digest(self.model_dump_json(by_alias=True, exclude={"id", *later}))
 
 
 _ADVICE = (

@@ -3,18 +3,33 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from streamlabel.config.settings import Settings
     from streamlabel.models.core.labels import LabelSet
     from streamlabel.quality.labelled import LabelledText
+    from streamlabel.quality.repeated import Seen
     from streamlabel.quality.scoring import Answers
 
-__all__ = ["say_lost", "score_labelled_file"]
+__all__ = ["only_new", "say_lost", "say_trained", "score_labelled_file"]
+
+# Lines that a message names.
+_SHOWN = 10
 
 
-def score_labelled_file(settings: "Settings", path: "Path") -> "Answers":
+def score_labelled_file(
+    settings: "Settings",
+    path: "Path",
+    *,
+    choose: "Callable[[list[LabelledText]], Sequence[LabelledText]] | None" = None,
+) -> "Answers":
     """Return the predictions of the configured model for a labelled file.
+
+    Args:
+        settings: of the model, batches and input.
+        path: the file.
+        choose: which of its texts are classified; None: all.
 
     Raises:
         ConfigError: the file is not valid; the message names the lines.
@@ -22,15 +37,20 @@ def score_labelled_file(settings: "Settings", path: "Path") -> "Answers":
     """
     import asyncio
 
-    return asyncio.run(_ask(settings, path))
+    return asyncio.run(_ask(settings, path, choose or list))
 
 
-async def _ask(settings: "Settings", path: "Path") -> "Answers":
+async def _ask(
+    settings: "Settings",
+    path: "Path",
+    choose: "Callable[[list[LabelledText]], Sequence[LabelledText]]",
+) -> "Answers":
     import asyncio
 
     from streamlabel.commands.terminal import progress, quiet_logs
     from streamlabel.config.catalog import paths_in
     from streamlabel.config.places import refuse_missing
+    from streamlabel.consumer.decode.normalising import normaliser
     from streamlabel.errors import ConfigError
     from streamlabel.models.worker.worker_classifier import WorkerClassifier
     from streamlabel.quality.scoring import ask
@@ -42,9 +62,12 @@ async def _ask(settings: "Settings", path: "Path") -> "Answers":
         settings.model, settings.worker, configure_logging=quiet_logs(settings)
     )
     try:
-        texts = await asyncio.to_thread(_read, path, classifier.labels)
+        texts = choose(await asyncio.to_thread(_read, path, classifier.labels))
         with progress(path.name, total=len(texts)) as update:
-            return await ask(classifier, texts, settings.batching, on_done=update)
+            normalise = normaliser(settings.input.normalise)
+            return await ask(
+                classifier, texts, settings.batching, normalise=normalise, on_done=update
+            )
     finally:
         await classifier.close()
 
@@ -56,6 +79,70 @@ def _read(path: "Path", labels: "LabelSet") -> "list[LabelledText]":
     texts = read_labelled(path, known=labels.names, several=several)
     refuse_single_class(texts, path)
     return texts
+
+
+def only_new(
+    texts: "list[LabelledText]", settings: "Settings", path: "Path", *, skip_trained: bool
+) -> "Sequence[LabelledText]":
+    """Return the distinct texts that the model was not trained on; say what was left out.
+
+    Raises:
+        ConfigError: the model was trained on some of the texts, and ``skip_trained`` is not set.
+    """
+    from streamlabel.commands.terminal import say
+    from streamlabel.errors import ConfigError
+    from streamlabel.quality.repeated import distinct, trained_on
+
+    found = distinct(texts)
+    if found.repeated:
+        say(
+            f"{path.name}: {found.repeated:,} of {len(texts):,} texts repeat another one and are"
+            f" left out: {len(found.texts):,} distinct texts"
+        )
+    if found.contradictory:
+        pairs = "; ".join(f"lines {a} and {b}" for a, b in found.contradictory[:_SHOWN])
+        say(f"{len(found.contradictory):,} of them have other labels; the first counts: {pairs}")
+    trained, held = trained_on(found.texts, _seen_by(settings))
+    if held:
+        say(
+            f"{len(held):,} texts were held out in training and chose the best epoch, so that"
+            " results may be slightly too good"
+        )
+    if not trained:
+        return found.texts
+    lines = ", ".join(str(text.line) for text in trained[:_SHOWN])
+    more = f" and {len(trained) - _SHOWN:,} more" if len(trained) > _SHOWN else ""
+    if not skip_trained:
+        raise ConfigError(
+            f"{path.name}: the model was trained on {len(trained):,} of {len(found.texts):,} texts"
+            f" (lines {lines}{more}), so confidences and thresholds would be too good. Remove them,"
+            " or let --skip-trained leave them out"
+        )
+    say(f"{len(trained):,} texts that the model was trained on are left out")
+    left_out = {text.line for text in trained}
+    return [text for text in found.texts if text.line not in left_out]
+
+
+def say_trained(answers: "Answers", settings: "Settings") -> None:
+    """Say how many texts of an evaluation the model was trained on."""
+    from streamlabel.commands.terminal import say
+    from streamlabel.quality.repeated import trained_on
+
+    trained, _ = trained_on(answers.texts, _seen_by(settings))
+    if trained:
+        say(
+            f"the model was trained on {len(trained):,} of {len(answers.texts):,} texts: results"
+            " are too good; evaluate on others"
+        )
+
+
+def _seen_by(settings: "Settings") -> "list[Seen]":
+    from pathlib import Path
+
+    from streamlabel.quality.repeated import read_seen
+
+    named = (getattr(settings.model, name, None) for name in ("path", "adapter"))
+    return read_seen(Path(name).expanduser() for name in named if isinstance(name, str))
 
 
 def say_lost(answers: "Answers", path: "Path") -> None:

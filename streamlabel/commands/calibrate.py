@@ -8,8 +8,9 @@ import typer
 from streamlabel.commands.options import ConfigFile, Deployment, Overrides, load_model_settings
 
 if TYPE_CHECKING:
+    from streamlabel.config.settings import RoutingSettings
     from streamlabel.models.calibration.calibration_file import CalibrationFile
-    from streamlabel.quality.calibrating import Wish
+    from streamlabel.quality.choosing import Wish
 
 __all__ = ["calibrate"]
 
@@ -65,10 +66,17 @@ def calibrate(
             show_default=False,
         ),
     ] = None,
+    skip_trained: Annotated[
+        bool,
+        typer.Option(
+            "--skip-trained",
+            help="Leave out texts that the model was trained on, instead of refusing them.",
+        ),
+    ] = False,
 ) -> None:
     """Calibrate confidences on labelled texts, choose thresholds, and write both to a file.
 
-    Set routing.calibration to that file. Without --target-error, --max-review or --costs, only the
+    Equal texts count once. Set routing.calibration to that file. Without --target-error, --max-review or --costs, only the
     confidences are calibrated and no thresholds are chosen.
 
     \b
@@ -76,11 +84,14 @@ def calibrate(
       streamlabel calibrate -c streamlabel.yaml --data labelled.csv --target-error 0.01
       streamlabel calibrate -c streamlabel.yaml --data labelled.jsonl --max-review 0.1 -o budget.yaml
     """  # noqa: D301, E501 \b keeps the lines as they are
-    from streamlabel.commands.asking import say_lost, score_labelled_file
+    from functools import partial
+
+    from streamlabel.commands.asking import only_new, say_lost, score_labelled_file
     from streamlabel.commands.terminal import say
     from streamlabel.errors import ConfigError
     from streamlabel.extras import require
     from streamlabel.quality import calibrating
+    from streamlabel.quality.choosing import Wish
     from streamlabel.quality.costs import read_costs
 
     require("calibrate", "scipy", extra="evaluate")
@@ -90,18 +101,19 @@ def calibrate(
     if not out.parent.is_dir():
         raise ConfigError(f"{out}: there is no folder {out.parent}")
     settings = load_model_settings(config, overrides, deployment)
-    answers = score_labelled_file(settings, data)
+    chosen = partial(only_new, settings=settings, path=data, skip_trained=skip_trained)
+    answers = score_labelled_file(settings, data, choose=chosen)
     say_lost(answers, data)
-    wish = calibrating.Wish(
+    wish = Wish(
         target_error=target_error,
         confidence=confidence,
         max_review=max_review,
         costs=None if costs is None else read_costs(costs, answers.labels.names),
     )
-    routing = settings.routing.model_copy(update={"thresholds": {}})
-    file = calibrating.calibrate(answers, wish, routing)
+    file = calibrating.calibrate(answers, wish, settings)
     file.write(out)
     _show(file, wish)
+    _say_limits(file, settings.routing)
     say(f"written to {out}; set routing.calibration to it")
 
 
@@ -114,6 +126,21 @@ def _refuse_no_share(**shares: float | None) -> None:
             raise ConfigError(
                 f"--{option}: must be between 0 and 1, for example 0.01, not {share:g}"
             )
+
+
+def _say_limits(file: "CalibrationFile", routing: "RoutingSettings") -> None:
+    """Say which thresholds of the settings will act beside those of the file."""
+    from streamlabel.commands.terminal import say
+
+    if file.thresholds is None:
+        return
+    if routing.threshold is not None and any(t < routing.threshold for t in file.limits.values()):
+        say(
+            f"routing.threshold {routing.threshold:g} of your settings is above some of these"
+            " thresholds and will raise them: remove it, or more goes to review"
+        )
+    if routing.thresholds:
+        say("routing.thresholds of your settings will replace thresholds of the file: remove it")
 
 
 def _show(file: "CalibrationFile", wish: "Wish") -> None:

@@ -45,7 +45,7 @@ def evaluate(
 
     require("evaluate", extra="evaluate")
 
-    from streamlabel.commands.asking import say_lost, score_labelled_file
+    from streamlabel.commands.asking import say_lost, say_trained, score_labelled_file
     from streamlabel.commands.terminal import say
     from streamlabel.quality.evaluation import evaluate as measure
     from streamlabel.quality.report import scored_of, write_report
@@ -53,9 +53,12 @@ def evaluate(
     settings = load_model_settings(config, overrides, deployment)
     answers = score_labelled_file(settings, data)
     say_lost(answers, data)
-    scored, calibration_id = scored_of(answers, settings.routing)
+    say_trained(answers, settings)
+    scored, policy = scored_of(answers, settings)
+    for change in policy.changes:
+        say(change)
     evaluation = measure(scored)
-    about = {"data": data.name, "calibration": calibration_id or "none"}
+    about = {"data": data.name, "calibration": policy.calibration_id or "none"}
     write_report(out, evaluation, scored, answers, about=about)
     _show(evaluation)
     say(f"written to {out / 'report.html'} and {out / 'report.json'}")

@@ -79,6 +79,7 @@ def train_encoder(
         line,
         named,
         refuse_taken,
+        remember,
     )
     from streamlabel.config.model import EncoderSettings
     from streamlabel.extras import require
@@ -124,4 +125,5 @@ def train_encoder(
                 made, labels, settings, base=checkpoint.name, data=data.name
             ),
         )
+    remember(out, train, held, base=checkpoint.folder)
     finish(report)

@@ -99,6 +99,7 @@ def train_llm(
         line,
         named,
         refuse_taken,
+        remember,
     )
     from streamlabel.config.loading import load
     from streamlabel.config.model import GenerativeSettings
@@ -153,4 +154,5 @@ def train_llm(
                 made, names, settings, base=checkpoint.name, data=data.name, method=method
             ),
         )
+    remember(out, train, held, base=checkpoint.folder)
     finish(report)

@@ -17,9 +17,10 @@ from streamlabel.quality.labelled import (
     refuse_single_class,
     unseen,
 )
+from streamlabel.quality.repeated import write_seen
 from streamlabel.training.fit_settings import EpochReport, Example, FitReport
 
-__all__ = ["examples", "finish", "learned_and_held", "line", "named", "refuse_taken"]
+__all__ = ["examples", "finish", "learned_and_held", "line", "named", "refuse_taken", "remember"]
 
 # Fewer are not enough for training and held-out evaluation.
 _LEAST_TEXTS = 20
@@ -88,6 +89,13 @@ def line(epoch: EpochReport) -> str:
     """Return the line that reports an epoch."""
     held = "" if epoch.held_out_loss is None else f", held out {epoch.held_out_loss:.4f}"
     return f"epoch {epoch.number}: loss {epoch.loss:.4f}{held}" + (" *" if epoch.is_best else "")
+
+
+def remember(
+    folder: Path, trained: Sequence[LabelledText], held: Sequence[LabelledText], *, base: Path
+) -> None:
+    """Keep keyed hashes of the texts in the model folder: ``calibrate`` refuses these texts."""
+    write_seen(folder, [t.text for t in trained], [t.text for t in held], base=base)
 
 
 def finish(report: FitReport) -> None:

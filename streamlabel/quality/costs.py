@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from streamlabel.config import yaml_file
 from streamlabel.config.section import Section
 from streamlabel.errors import ConfigError
-from streamlabel.quality.calibrating import Costs
+from streamlabel.quality.choosing import Costs
 
 __all__ = ["read_costs"]
 

@@ -16,6 +16,7 @@ from streamlabel.errors import ConfigError
 __all__ = [
     "LabelledText",
     "labels_in",
+    "plain",
     "read_labelled",
     "refuse_overlap",
     "refuse_single_class",
@@ -105,8 +106,8 @@ def refuse_overlap(
     held: Sequence[LabelledText], held_path: Path, seen: Sequence[LabelledText], seen_path: Path
 ) -> None:
     """Raise ConfigError if evaluation texts are also training texts, which biases the results."""
-    lines = {_plain(text.text): text.line for text in seen}
-    twice = [(text.line, lines[key]) for text in held if (key := _plain(text.text)) in lines]
+    lines = {plain(text.text): text.line for text in seen}
+    twice = [(text.line, lines[key]) for text in held if (key := plain(text.text)) in lines]
     if not twice:
         return
     shown = "; ".join(
@@ -122,11 +123,12 @@ def refuse_overlap(
 
 def unseen(texts: Sequence[LabelledText], seen: Sequence[LabelledText]) -> list[LabelledText]:
     """Return those of ``texts`` that are not in ``seen``, ignoring case and white space."""
-    known = {_plain(text.text) for text in seen}
-    return [text for text in texts if _plain(text.text) not in known]
+    known = {plain(text.text) for text in seen}
+    return [text for text in texts if plain(text.text) not in known]
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return the form in which texts are compared: without differences of case and white space."""
     return " ".join(text.casefold().split())
 
 

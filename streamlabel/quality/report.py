@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from streamlabel.config.settings import RoutingSettings
-from streamlabel.consumer.routing.calibrated_router import read_calibration
+from streamlabel.config.settings import Settings
+from streamlabel.consumer.routing.calibrated_router import policy_of, read_calibration
+from streamlabel.consumer.routing.router import RoutingPolicy
 from streamlabel.errors import ConfigError
 from streamlabel.models.calibration.calibration import Calibration
 from streamlabel.quality.evaluation import Evaluation, Scored
@@ -17,20 +18,18 @@ from streamlabel.quality.scoring import Answers
 __all__ = ["scored_of", "write_report"]
 
 
-def scored_of(answers: Answers, routing: RoutingSettings) -> tuple[Scored, str | None]:
-    """Return the predictions as the service would publish them, and the calibration's id.
+def scored_of(answers: Answers, settings: Settings) -> tuple[Scored, RoutingPolicy]:
+    """Return the predictions as the service would publish them, and the policy that routes them.
 
     Raises:
-        ConfigError: the calibration cannot be read or belongs to another model.
+        ConfigError: the calibration cannot be read, or does not fit model and settings.
     """
-    calibration = Calibration(answers.labels.problem_type)
-    file = read_calibration(routing)
-    if file is not None:
-        file.check(answers.labels, answers.identity, path=Path(routing.calibration or ""))
-        calibration = file.calibration
+    file = read_calibration(settings.routing)
+    policy = policy_of(answers.labels, answers.identity, answers.hints, settings, file)
+    calibration = policy.calibration or Calibration(answers.labels.problem_type)
     rows = [calibration.probabilities(prediction) for prediction in answers.predictions]
     scored = Scored(answers.labels, np.array(rows, dtype=np.float64), answers.truth)
-    return scored, None if file is None else file.id
+    return scored, policy
 
 
 def write_report(

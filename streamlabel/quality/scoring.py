@@ -64,6 +64,10 @@ class Answers:
         doubts = [set(policy.choose(p).reasons) - {"low_confidence"} for p in self.predictions]
         return np.array([not reasons for reasons in doubts], dtype=bool)
 
+    def is_accepted(self, policy: RoutingPolicy) -> NDArray[np.bool_]:
+        """Return which texts (N,) have no reason for review."""
+        return np.array([not policy.choose(p).reasons for p in self.predictions], dtype=bool)
+
 
 async def ask(
     classifier: Classifier,
@@ -71,6 +75,7 @@ async def ask(
     limits: BatchingSettings,
     *,
     on_done: Callable[[int, str], None],
+    normalise: Callable[[str], str] = str,
 ) -> Answers:
     """Return the model's predictions.
 
@@ -79,6 +84,7 @@ async def ask(
         texts: labelled.
         limits: of a batch.
         on_done: called with the number of finished texts and a note.
+        normalise: makes the model's copy of a text, as in the service.
 
     Raises:
         ConfigError: fewer than half of the texts have a usable prediction.
@@ -91,7 +97,7 @@ async def ask(
         pads=classifier.hints.pads,
     )
     for start in range(0, len(texts), _PREPARE_ITEMS):
-        chunk = [text.text for text in texts[start : start + _PREPARE_ITEMS]]
+        chunk = [normalise(text.text) for text in texts[start : start + _PREPARE_ITEMS]]
         for index, prepared in enumerate(await classifier.prepare(chunk), start=start):
             if isinstance(prepared, InferenceError):
                 found[index] = prepared

@@ -116,25 +116,32 @@ async def check_model(
             yield PreflightCheck("company", company)
         try:
             calibration = await asyncio.to_thread(read_calibration, settings.routing)
-            policy = policy_for(classifier, settings.routing, calibration)
+            policy = policy_for(classifier, settings, calibration)
             on_loaded(classifier, calibration)
         except ConfigError as error:
             yield PreflightCheck("routing", failure=error)
             return
-        if calibration is None:
-            yield PreflightCheck(
-                "routing", f"threshold {settings.routing.threshold:g}, fits the labels"
-            )
-        else:
-            promised = calibration.thresholds
-            summary = "" if promised is None else f": {promised.summary}"
-            yield PreflightCheck("routing", f"calibration {calibration.id}{summary}")
+        yield _routing(policy, calibration)
         yield _output_size(settings, classifier, policy, topics)
         yield await _probe(classifier, policy, clock)
         if classifier.hints.max_tokens is not None:
             yield await _full_batch(classifier, settings.batching, clock)
     finally:
         await classifier.close()
+
+
+def _routing(policy: RoutingPolicy, calibration: CalibrationFile | None) -> PreflightCheck:
+    """Say which thresholds are in use, and how they differ from those of the calibration."""
+    if calibration is None or calibration.thresholds is None:
+        limits = sorted(set(policy.thresholds))
+        shown = f"{limits[0]:g}" + (f" to {limits[-1]:g}" if len(limits) > 1 else "")
+        about = "" if calibration is None else f"calibration {calibration.id}; "
+        detail = f"{about}threshold {shown}, fits the labels"
+        return PreflightCheck("routing", detail, warnings=policy.changes)
+    summary = calibration.thresholds.summary
+    return PreflightCheck(
+        "routing", f"calibration {calibration.id}: {summary}", warnings=policy.changes
+    )
 
 
 def _output_size(

@@ -3,6 +3,7 @@
 from typing import Any
 
 import orjson
+import pytest
 
 from streamlabel.consumer.output.schemas import LabelMessage, ReviewMessage
 from streamlabel.models.calibration.calibration_file import CalibrationFile
@@ -28,7 +29,7 @@ def made() -> CalibrationFile:
             "confidence": 0.95,
             "summary": "s",
         },
-        "conformal": {"miss_rate": 0.05, "limits": {"no": 0.8, "yes": 0.8}},
+        "prediction_sets": {"miss_rate": 0.05, "reviewed": 3, "limits": {"no": 0.8, "yes": 0.8}},
         "evidence": {
             "made_on": "2026-11-22",
             "items": 3,
@@ -46,7 +47,7 @@ def messages(r: Rig, topic: str) -> list[dict[str, Any]]:
 
 async def test_outputs_carry_both_probabilities_both_ids_and_the_short_list() -> None:
     calibration = made()
-    settings = {"routing": {"threshold": 0.99, "calibration": "calibration.yaml"}}
+    settings = {"routing": {"calibration": "calibration.yaml"}}
     async with rig(settings=settings, calibration=calibration) as r:
         await r.send("0.9 sure", "0.8 unsure")
         await r.drain()
@@ -55,11 +56,27 @@ async def test_outputs_carry_both_probabilities_both_ids_and_the_short_list() ->
     assert label["raw_probabilities"]["yes"] == 0.9
     assert label["model"]["calibration_id"] == calibration.id
     assert label["model"]["threshold_set_id"] == calibration.threshold_set_id
+    assert "threshold_change" not in label["model"]
     assert "prediction_set" not in label
     assert review["threshold"] == 0.75
     assert review["prediction_set"] == ["yes", "no"]
     LabelMessage.model_validate_json(orjson.dumps(label))
     ReviewMessage.model_validate_json(orjson.dumps(review))
+
+
+async def test_item_1_routing_threshold_tightens_a_calibration_and_every_record_says_so() -> None:
+    calibration = made()
+    settings = {"routing": {"threshold": 0.8, "calibration": "calibration.yaml"}}
+    async with rig(settings=settings, calibration=calibration) as r:
+        await r.send("0.9 sure", "0.98 surer")  # 0.75 and 0.875 at temperature 2
+        await r.drain()
+        [label], [review] = messages(r, "labels"), messages(r, "review")
+    assert (label["confidence"], review["confidence"]) == (pytest.approx(0.875), 0.75)
+    assert (review["reasons"], review["threshold"]) == (["low_confidence"], 0.8)
+    for message in (label, review):
+        assert message["model"]["threshold_change"] == "tightened"
+        assert message["model"]["threshold_set_id"] not in {None, calibration.threshold_set_id}
+    LabelMessage.model_validate_json(orjson.dumps(label))
 
 
 async def test_an_audited_record_goes_to_both_topics_with_its_probability() -> None:

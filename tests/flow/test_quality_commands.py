@@ -150,3 +150,41 @@ def test_thresholds_of_labels_that_outputs_leave_out_are_tried(folder: Path) -> 
     assert done.exit_code == 0, done.output
     # the second may still be unsure of a label that is not written, so it stays with people
     assert "review 50.0% -> 100.0% of 2 texts" in done.stdout
+
+
+def test_item_3_every_command_compares_the_settings_of_a_calibration_with_those_in_force(
+    folder: Path,
+) -> None:
+    strict = ("--set", "routing.review_truncated=true")
+    done = run("calibrate", *MODEL, *strict, "--data", "dev.jsonl", "--max-review", "0.9")
+    assert done.exit_code == 0, done.output
+    using = (*MODEL, "--set", "routing.calibration=calibration.yaml")
+    commands = (
+        ("classify", "-f", "dev.jsonl", "-o", "out.jsonl"),
+        ("evaluate", "--data", "dev.jsonl"),
+        ("check", "--set", "kafka.bootstrap_servers=127.0.0.1:1"),
+    )
+    looser = "when the calibration was tested: routing.review_truncated true, now false"
+    for command, *rest in commands:
+        done = run(command, *using, *rest)
+        assert looser in " ".join(done.output.split()), command
+        done = run(command, *using, "--set", "input.normalise=nfc", *rest)
+        assert done.exit_code != 0
+        assert "input.normalise none, now nfc" in " ".join(done.output.split()), command
+    outputs = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
+    assert {output["model"]["threshold_change"] for output in outputs} == {"loosened"}
+    done = run("classify", *using, *strict, "-f", "dev.jsonl", "-o", "same.jsonl")
+    same = [json.loads(line) for line in (folder / "same.jsonl").read_text().splitlines()]
+    assert all("threshold_change" not in output["model"] for output in same)
+
+
+def test_item_4_the_same_rows_four_times_prove_no_more_than_once(folder: Path) -> None:
+    rows = (folder / "dev.jsonl").read_text()
+    (folder / "copies.jsonl").write_text(rows * 4)
+    wish = ("--max-review", "0.25")
+    once = run("calibrate", *MODEL, "--data", "dev.jsonl", *wish, "-o", "once.yaml")
+    done = run("calibrate", *MODEL, "--data", "copies.jsonl", *wish, "-o", "copies.yaml")
+    assert done.exit_code == once.exit_code == 0, done.output
+    assert "copies.jsonl: 1,200 of 1,600 texts repeat another one and are left out" in done.stderr
+    assert (folder / "once.yaml").read_text() == (folder / "copies.yaml").read_text()
+    assert once.stdout == done.stdout

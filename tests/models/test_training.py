@@ -18,6 +18,7 @@ from streamlabel.__main__ import app
 from streamlabel.commands.training import learned_and_held
 from streamlabel.config.model import EncoderSettings
 from streamlabel.errors import ConfigError, InferenceError, ModelLoadError
+from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.encoder import classifier as backend
 from streamlabel.training.fit_settings import EpochReport
@@ -268,3 +269,24 @@ def test_the_command_refuses_what_would_flatter_or_destroy(
     code, said = run("--data", short, "--base", encoder, "--out", tmp_path / "m")
     assert code == 2
     assert "12 texts are too few" in said
+
+
+def test_item_4_calibrate_refuses_the_texts_of_the_training(
+    encoder: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    assert run("--data", data, "--base", encoder, "--out", out, "--epochs", "1")[0] == 0
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    rows += [{"text": f"a new text, number {i}", "label": "good"} for i in range(60)]
+    (tmp_path / "mixed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = ("--set", "model.backend=encoder", "--set", f"model.path={out}")
+    asked = ("calibrate", *model, "--data", str(tmp_path / "mixed.jsonl"), "-o")
+    refused = CliRunner().invoke(app, [*asked, str(tmp_path / "c.yaml")])
+    assert refused.exit_code == 2
+    assert "mixed.jsonl: the model was trained on 27 of 90 texts (lines 1, " in refused.output
+    assert not (tmp_path / "c.yaml").exists()
+    done = CliRunner().invoke(app, [*asked, str(tmp_path / "c.yaml"), "--skip-trained"])
+    assert done.exit_code == 0, done.output
+    assert "27 texts that the model was trained on are left out" in done.output
+    assert "3 texts were held out in training" in done.output
+    assert CalibrationFile.read(tmp_path / "c.yaml").evidence.items == 63

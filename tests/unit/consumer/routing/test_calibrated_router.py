@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from streamlabel.config.settings import RoutingSettings
+from streamlabel.config.settings import RoutingSettings, Settings
+from streamlabel.consumer.routing.audit import AuditSample
 from streamlabel.consumer.routing.calibrated_router import policy_for, read_calibration
 from streamlabel.consumer.routing.decision import Decision
-from streamlabel.consumer.routing.router import AuditSample, RoutingPolicy, routing_policy
+from streamlabel.consumer.routing.router import RoutingPolicy, routing_policy
 from streamlabel.errors import ConfigError
 from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.core.classifier import Prediction
@@ -32,7 +35,11 @@ def calibration(**thresholds: float | None) -> CalibrationFile:
             "problem_type": "single_label",
         },
         "mapping": {"method": "temperature", "temperature": 2.0},
-        "conformal": {"miss_rate": 0.05, "limits": {"no": 0.5, "yes": 0.8, "maybe": 0.5}},
+        "prediction_sets": {
+            "miss_rate": 0.05,
+            "reviewed": 3,
+            "limits": {"no": 0.5, "yes": 0.8, "maybe": 0.5},
+        },
         "evidence": {
             "made_on": "2026-11-22",
             "items": 3,
@@ -90,6 +97,39 @@ def test_own_thresholds_override_and_a_looser_one_is_named() -> None:
     assert plain.calibration_id == PROVEN.id
 
 
+@given(
+    threshold=st.none() | st.floats(0.001, 1.0),
+    proven=st.lists(st.none() | st.floats(0.001, 1.0), min_size=3, max_size=3),
+    own=st.dictionaries(st.sampled_from(LABELS.names), st.floats(0.001, 1.0)),
+)
+def test_item_1_routing_threshold_never_accepts_what_would_be_reviewed_without_it(
+    threshold: float | None, proven: list[float | None], own: dict[str, float]
+) -> None:
+    file = calibration(**dict(zip(LABELS.names, proven, strict=True)))
+    without = policy(file, thresholds=own)
+    with_it = policy(file, thresholds=own, threshold=threshold)
+    for after, before in zip(with_it.thresholds, without.thresholds, strict=True):
+        assert after == max(before, threshold or 0.0)
+    is_changed = with_it.thresholds != tuple(file.limits[name] for name in LABELS.names)
+    assert (with_it.change is not None) == is_changed
+    assert (with_it.change == "loosened") == bool(with_it.loosened)
+    assert with_it.choose(SURE).threshold_change == with_it.change
+    whole = Settings.model_validate(
+        {
+            "model": {"backend": "fake"},
+            "routing": {"calibration": "c.yaml", "threshold": threshold, "thresholds": own},
+        }
+    )
+    assert policy_for(CLASSIFIER, whole, file).change == with_it.change
+
+
+def test_item_1_the_default_of_routing_threshold_does_not_touch_a_calibration() -> None:
+    low = calibration(no=0.3, yes=0.3, maybe=0.3)
+    assert policy(low).thresholds == (0.3, 0.3, 0.3)
+    assert policy(low).change is None
+    assert routing_policy(LABELS, RoutingSettings()).thresholds == (0.5, 0.5, 0.5)
+
+
 def test_a_calibration_without_thresholds_leaves_those_of_the_settings() -> None:
     r = policy(calibration(), threshold=0.62)
     assert r.choose(SURE).route == "label"
@@ -111,15 +151,19 @@ def test_tightened_thresholds_move_towards_1_under_a_new_id() -> None:
     assert after.choose(SURE).threshold_set_id == after.threshold_set_id
     assert before.choose(SURE) == policy().choose(SURE)  # nothing moved behind its back
     assert before.choose(SURE).threshold_set_id == PROVEN.threshold_set_id
+    assert (before.change, after.change) == (None, "tightened")
+    assert policy(thresholds={"no": 0.1}).tightened(0.5).change == "loosened"
 
 
 def test_a_calibration_is_opened_and_refused_for_another_model(tmp_path: Path) -> None:
     path = tmp_path / "calibration.yaml"
-    settings = RoutingSettings(calibration=str(path))
+    settings = Settings.model_validate(
+        {"model": {"backend": "fake"}, "routing": {"calibration": str(path)}}
+    )
     with pytest.raises(ConfigError, match="no such file"):
-        read_calibration(settings)
+        read_calibration(settings.routing)
     PROVEN.write(path)
-    file = read_calibration(settings)
+    file = read_calibration(settings.routing)
     assert policy_for(CLASSIFIER, settings, file).calibration_id == PROVEN.id
     other = ScriptedClassifier(labels=LabelSet(("no", "yes")))
     with pytest.raises(ConfigError, match=r"routing\.calibration: .* labels"):

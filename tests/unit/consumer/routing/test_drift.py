@@ -7,7 +7,7 @@ from streamlabel.config.settings import DriftSettings
 from streamlabel.consumer.observability.drift_watch import DriftWatch, watch_drift
 from streamlabel.consumer.routing.decision import Decision
 from streamlabel.consumer.routing.drift import DriftMonitor, Shift
-from streamlabel.models.calibration.calibration_file import Reference
+from streamlabel.models.calibration.calibration_sections import Reference
 from tests.doubles import RecordingMetrics
 
 WINDOW = 500

@@ -38,7 +38,7 @@ TREE = {
         "confidence": 0.95,
         "summary": "review 12.4 % of traffic",
     },
-    "conformal": {"miss_rate": 0.05, "limits": {"no": 0.9, "yes: sure": 1.0}},
+    "prediction_sets": {"miss_rate": 0.05, "reviewed": 3, "limits": {"no": 0.9, "yes: sure": 1.0}},
     "reference": {
         "items": 3,
         "labels": {"no": 2, "yes: sure": 1},
@@ -52,6 +52,15 @@ TREE = {
         "log_loss_before": 0.3,
         "log_loss_after": 0.2,
     },
+}
+
+
+RULES = {
+    "margin": 0.0,
+    "max_off_label_mass": 0.5,
+    "max_unknown_share": 1.0,
+    "review_truncated": False,
+    "review_unreadable": True,
 }
 
 
@@ -108,7 +117,7 @@ def test_another_file_is_refused_by_what_is_wrong(
 
 def test_a_value_for_a_label_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match="every label needs a value: no, yes: sure"):
-        made(conformal={"miss_rate": 0.05, "limits": {"no": 1.0}})
+        made(prediction_sets={"miss_rate": 0.05, "reviewed": 3, "limits": {"no": 1.0}})
 
 
 @pytest.mark.parametrize(
@@ -127,9 +136,9 @@ def test_another_model_is_refused_by_what_differs(
         made().check(labels, identity, path=Path("c.yaml"))
 
 
-def test_another_device_or_number_type_is_a_warning() -> None:
+def test_another_device_is_a_warning() -> None:
     path = Path("c.yaml")
-    assert made().check(LABELS, replace(INFO, device="cuda:1"), path=path) == []
-    warnings = made().check(LABELS, replace(INFO, device="cpu", dtype="bfloat16"), path=path)
-    assert len(warnings) == 2
-    assert "device cuda, the model runs on cpu" in warnings[0]
+    file = made(settings={"predictions": {}, "review": RULES})
+    assert file.check(LABELS, replace(INFO, device="cuda:1"), path=path) == []
+    [warning] = file.check(LABELS, replace(INFO, device="cpu"), path=path)
+    assert "device cuda, the model runs on cpu" in warning

@@ -1,0 +1,129 @@
+"""The sections of a calibration file."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from streamlabel.config.section import Section
+from streamlabel.models.calibration.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE
+from streamlabel.models.core.labels import ProblemType
+
+__all__ = [
+    "Conformal",
+    "Evidence",
+    "Fact",
+    "FittedOn",
+    "Mapped",
+    "PrecisionUsed",
+    "PredictionSets",
+    "ProvenUnder",
+    "Reference",
+    "ReviewRules",
+    "Thresholds",
+]
+
+# Value of a setting, as the configuration has it.
+Fact = bool | int | float | str | None
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Threshold = Annotated[float, Field(gt=0, le=1)]
+
+
+class FittedOn(Section):
+    """The model whose scores were calibrated."""
+
+    name: str
+    backend: str
+    digest: str
+    prompt_version: str | None = None
+    device: str
+    dtype: str
+    labels: list[str] = Field(min_length=1)
+    problem_type: ProblemType
+
+
+class Mapped(Section):
+    """How scores become probabilities; by label where it differs by label."""
+
+    method: str
+    temperature: float = Field(1.0, ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)
+    bias: dict[str, float] = Field(default_factory=dict)
+    slopes: dict[str, float] = Field(default_factory=dict)
+    offsets: dict[str, float] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+
+
+class Thresholds(Section):
+    """Minimum confidence to accept a label; null: the label always goes to review."""
+
+    chosen_by: Literal["promise", "budget", "costs"]
+    by_label: dict[str, Threshold | None]
+    target_error: float | None = None
+    bound: Probability
+    confidence: Probability
+    summary: str
+    pooled: list[list[str]] = Field(default_factory=list)
+
+
+class Conformal(Section):
+    """Version 1 of the file: limits that were fitted to all texts. They are not used."""
+
+    miss_rate: Probability
+    limits: dict[str, Probability]
+
+
+class PredictionSets(Section):
+    """How improbable a label may be and still be on a reviewer's list."""
+
+    miss_rate: Probability
+    limits: dict[str, Probability]
+    reviewed: int = Field(ge=0, description="Texts in review that the limits are fitted to.")
+
+
+class Reference(Section):
+    """Statistics of the calibration data; later traffic is compared with them."""
+
+    items: int = Field(ge=1)
+    labels: dict[str, int]
+    confidence_quantiles: list[Probability] = Field(min_length=2)
+    length_quantiles: list[float] = Field(min_length=2)
+
+
+class Evidence(Section):
+    """The data that the calibration was fitted to, and its effect on held-out texts."""
+
+    made_on: str = Field(description="Date, UTC.")
+    items: int = Field(ge=1)
+    by_label: dict[str, int]
+    log_loss_before: float
+    log_loss_after: float
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class ReviewRules(Section):
+    """The settings of routing that send texts to review whatever their confidence is."""
+
+    margin: Probability
+    max_off_label_mass: Probability
+    max_unknown_share: Probability
+    review_truncated: bool
+    review_unreadable: bool
+
+
+class ProvenUnder(Section):
+    """The settings with which the labelled texts were classified, and thresholds were tested."""
+
+    predictions: dict[str, Fact] = Field(description="Settings that change predictions, by name.")
+    review: ReviewRules
+
+
+class PrecisionUsed(Section):
+    """The precision in which the labelled texts were classified, beside ``model.dtype``."""
+
+    exact_layers: int | None = Field(
+        None, description="Layers in float32; null: the back end does not say."
+    )
+    tolerance: Probability | None = Field(
+        None,
+        description="Largest difference of a probability from that in float32; null: not known.",
+    )
