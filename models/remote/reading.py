@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamlabel.errors import InferenceError
-from streamlabel.models.remote.client import RemoteClient, UnreadableError
+from streamlabel.models.remote.client import RemoteClient
+from streamlabel.models.remote.failures import UnreadableError
 from streamlabel.models.remote.prompt import RemotePrompt
 
 __all__ = ["Candidates", "ask_candidates", "guide", "read_candidates", "read_text"]

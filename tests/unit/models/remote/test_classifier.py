@@ -211,27 +211,64 @@ def _fails_on(word: str, reply: Reply) -> Behaviour:
     return behave
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [Reply(b"{}", status=400), Reply(b"{}", status=422), Reply(b"{}", status=500), chat(None)],
-)
-async def test_a_text_that_the_endpoint_fails_on_is_an_error_of_its_own(reply: Reply) -> None:
+def _status(status: int, **headers: str) -> Reply:
+    return Reply(b"{}", status=status, headers=headers)
+
+
+# Every kind of failure: statuses of texts, keys, firewalls, overload and crashes; no reply; a reply
+# that is none.
+FAILURES = {
+    **{str(status): _status(status) for status in (400, 413, 422)},
+    **{str(status): _status(status) for status in (401, 402, 403, 404, 405, 406, 418, 451)},
+    **{str(status): _status(status) for status in (408, 409, 425, 500, 502, 504, 520)},
+    **{str(status): _status(status) for status in (429, 503)},
+    "429 with Retry-After": _status(429, **{"retry-after": "0.05"}),
+    "connection closed": Reply(status=0),
+    "no choices": Reply({"choices": []}),
+    "no log-probabilities": chat("Yes"),
+    "HTML": HTML,
+}
+
+
+@pytest.mark.parametrize("reply", FAILURES.values(), ids=FAILURES)
+async def test_a_text_that_alone_fails_in_any_way_is_an_error_of_its_own(reply: Reply) -> None:
     with Endpoint(_fails_on("poison", reply)) as endpoint:
-        classifier = await opened(endpoint, max_tries=3)
+        classifier = await opened(endpoint, max_tries=2, outage_timeout_s=0.2)
         outcomes = await ask(classifier, ["good", "poison", "fine"])
         await classifier.close()
     assert [type(outcome) for outcome in outcomes] == [Prediction, InferenceError, Prediction]
     assert "poison" not in str(outcomes[1])
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
-async def test_an_outage_blames_no_text_and_ends_the_service(status: int) -> None:
+@pytest.mark.parametrize("reply", FAILURES.values(), ids=FAILURES)
+async def test_a_failure_of_every_text_blames_none_and_ends_the_service(reply: Reply) -> None:
     with Endpoint(lambda _: GOOD) as endpoint:
-        classifier = await opened(endpoint, max_tries=2, outage_timeout_s=0.3)
-        endpoint.behave = lambda _: Reply(b"{}", status=status)
-        with pytest.raises(WorkerGaveUpError, match=f"last with status {status}"):
+        classifier = await opened(endpoint, max_tries=2, outage_timeout_s=0.2)
+        endpoint.behave = lambda _: reply
+        with pytest.raises(WorkerGaveUpError):
             await ask(classifier, ["one", "two"])
         await classifier.close()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_key_that_is_refused_once_costs_no_text(status: int) -> None:
+    with Endpoint(lambda _: GOOD) as endpoint:
+        classifier = await opened(endpoint)
+        endpoint.behave = script(_status(status))
+        (outcome,) = await ask(classifier, ["one"])
+        await classifier.close()
+    assert isinstance(outcome, Prediction)
+
+
+async def test_an_endpoint_that_refuses_at_random_blames_no_text() -> None:
+    """Overloaded: the fixed text passes by luck, the text does not, and then it is the reverse."""
+    turns = itertools.cycle([_status(503), _status(503), GOOD, _status(503), GOOD, GOOD])
+    with Endpoint(lambda _: GOOD) as endpoint:
+        classifier = await opened(endpoint, concurrency=1, outage_timeout_s=0.1, max_tries=1)
+        endpoint.behave = lambda _: next(turns)
+        outcomes = await ask(classifier, [str(number) for number in range(5)])
+        await classifier.close()
+    assert [type(outcome) for outcome in outcomes] == [Prediction] * 5
 
 
 async def test_a_text_that_fails_for_as_long_as_an_outage_is_one_text() -> None:
@@ -265,7 +302,7 @@ async def test_a_key_that_is_refused_ends_the_service_at_once() -> None:
         with pytest.raises(WorkerGaveUpError, match=r"check model\.base_url"):
             await ask(classifier, ["one"])
         await classifier.close()
-    assert len(endpoint.requests) == 2
+    assert len(endpoint.requests) == 3  # at start, the text, the fixed text
 
 
 @pytest.mark.parametrize(
