@@ -27,6 +27,7 @@ from streamlabel.models.prompts.score_json import answer_limit_tokens, schema
 from streamlabel.models.remote.client import RemoteClient
 from streamlabel.models.remote.prompt import RemotePrompt, answer_forms
 from streamlabel.models.remote.reading import ask_candidates, guide, read_text
+from streamlabel.models.remote.spelling import begun, refuse_several_tokens
 from streamlabel.models.remote.text import RemoteText
 
 __all__ = ["RemoteClassifier", "load"]
@@ -93,9 +94,6 @@ class RemoteClassifier:
             return candidates
         to_review = text.truncated and self._settings.long_text == "review"
         reasons = ("truncated",) if to_review else ()
-        if candidates.top is None:
-            reasons = ("off_label", *reasons)
-            return Prediction(None, truncated=text.truncated, review_reasons=reasons)
         try:
             return predict_bounded(
                 candidates.log_probabilities,
@@ -105,6 +103,7 @@ class RemoteClassifier:
                 truncated=text.truncated,
                 review_reasons=reasons,
                 max_unknown=self._settings.max_unknown_mass,
+                begun=begun(candidates.log_probabilities, self._forms),
             )
         except InferenceError as error:
             return error
@@ -204,12 +203,20 @@ async def _probe_candidates(
             f" {settings.top_logprobs}), set model.method: prompted"
         )
     present = sum(any(form in found.log_probabilities for form in of_label) for of_label in forms)
-    if not present:
+    unknown = await refuse_several_tokens(
+        client, forms, seen=list(found.log_probabilities), top_logprobs=settings.top_logprobs
+    )
+    if unknown:
         logger.warning(
-            "no_answer_among_candidates",
-            advice="answers of several tokens never appear: set model.task.answer_with: letters",
+            "answers_not_found",
+            answers=unknown,
+            advice="they are neither candidates of a built-in text nor repeated by the model, and"
+            " may be several tokens; set model.task.answer_with: letters",
         )
-    return {"labels_among_candidates": f"{present} of {len(forms)}"}
+    return {
+        "labels_among_candidates": f"{present} of {len(forms)}",
+        "answers_not_found": str(len(unknown)),
+    }
 
 
 async def _probe_text(

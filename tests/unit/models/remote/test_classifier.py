@@ -106,7 +106,6 @@ async def test_labels_are_read_from_the_candidates() -> None:
         (first_token(Oh=0.5, Yes=0.05, Ah=0.04), "Oh"),  # No may have anything up to 0.04
         (first_token(Yes=0.5, Oh=0.3, Ah=0.1), None),
         (first_token(Oh=0.9, Ah=0.05), "Oh"),
-        (first_token(), None),
     ],
 )
 async def test_a_missing_label_is_for_a_person_not_a_guess(reply: Reply, token: str | None) -> None:
@@ -141,6 +140,54 @@ async def test_a_form_counts_as_it_is_spelled() -> None:
     assert isinstance(outcome, Prediction)
     assert outcome.probabilities == pytest.approx((0.22 / 0.73, 0.51 / 0.73))
     assert outcome.off_label_mass == pytest.approx(0.27)
+
+
+def spelled(*tokens: str) -> Reply:
+    """Return an answer of these tokens."""
+    entries = [{"token": token, "logprob": -0.1, "bytes": None} for token in tokens]
+    content = [{**entry, "top_logprobs": [entry]} for entry in entries]
+    return chat("".join(tokens), logprobs={"content": content})
+
+
+SAFETY = {"labels": [{"name": "safe"}, {"name": "unsafe"}]}
+SAFE = first_token(safe=0.55, un=0.44, Oh=0.001)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_refused"),
+    [
+        (["un", "safe"], True),
+        (["un", "sa", "fe", "."], True),
+        (["unsafe"], False),
+        (["unsafe", "."], False),
+        (["I", " cannot"], False),
+    ],
+)
+async def test_an_answer_of_several_tokens_is_found_at_start(
+    answer: list[str], *, is_refused: bool
+) -> None:
+    def behave(request: dict[str, Any]) -> Reply:
+        return spelled(*answer) if len(request["messages"]) == 1 else SAFE
+
+    with Endpoint(behave) as endpoint:
+        if is_refused:
+            with pytest.raises(ModelLoadError, match="answer_with: letters"):
+                await opened(endpoint, task=SAFETY)
+            return
+        await (await opened(endpoint, task=SAFETY)).close()
+
+
+@pytest.mark.parametrize("other", ["un", "u", "unsaf"])
+async def test_the_beginning_of_a_longer_answer_never_makes_another_one_certain(other: str) -> None:
+    """P(safe) = 0.55: the rest may be "unsafe" in two tokens, so 0.998 would be wrong."""
+    reply = first_token(safe=0.55, Oh=0.001, **{other: 0.44})
+    with Endpoint(lambda _: reply) as endpoint:
+        classifier = await opened(endpoint, task=SAFETY)
+        (outcome,) = await ask(classifier, ["hello"])
+        await classifier.close()
+    assert isinstance(outcome, Prediction)
+    assert outcome.probabilities is None
+    assert outcome.review_reasons == ("off_label",)
 
 
 HTML = Reply(b"<html>busy</html>", headers={"content-type": "text/html"})
@@ -215,6 +262,9 @@ def _status(status: int, **headers: str) -> Reply:
     return Reply(b"{}", status=status, headers=headers)
 
 
+TOKEN = {"token": "Yes", "logprob": -0.1, "bytes": None}
+OLD_FORMAT = {"tokens": ["Yes"], "token_logprobs": [-0.1], "top_logprobs": [{"Yes": -0.1}]}
+
 # Every kind of failure: statuses of texts, keys, firewalls, overload and crashes; no reply; a reply
 # that is none.
 FAILURES = {
@@ -226,6 +276,10 @@ FAILURES = {
     "connection closed": Reply(status=0),
     "no choices": Reply({"choices": []}),
     "no log-probabilities": chat("Yes"),
+    "empty log-probabilities": first_token(),
+    "log-probabilities of the older format": chat("Yes", logprobs=OLD_FORMAT),
+    "no candidates": chat("Yes", logprobs={"content": [TOKEN | {"top_logprobs": []}]}),
+    "candidates are null": chat("Yes", logprobs={"content": [TOKEN | {"top_logprobs": None}]}),
     "HTML": HTML,
 }
 
