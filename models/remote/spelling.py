@@ -4,12 +4,12 @@ The first token of an answer of several tokens is another candidate than the ans
 that spells "unsafe" as "un" and "safe" returns "safe" with 0.55 and "un" with 0.44, of which only
 the first one would be counted.
 
-- At start every answer that is not among the candidates is repeated by the model, whose tokens
-show how it is spelled.
+- At start every answer that is not among the candidates is looked up in the tokenizer, if it is
+known, or else repeated by the model, whose tokens show how it is spelled.
 - For every text the candidates that may begin a longer answer count as unknown probability.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from streamlabel.errors import InferenceError, ModelLoadError
@@ -60,14 +60,16 @@ async def refuse_several_tokens(
     forms: Sequence[Sequence[str]],
     *,
     seen: Sequence[str],
+    is_one_token: Callable[[str], bool | None],
     top_logprobs: int,
 ) -> list[str]:
-    """Have the model repeat every answer that is not among ``seen``.
+    """Look every answer up in the tokenizer, or have the model repeat it.
 
     Args:
         client: of the endpoint.
         forms: shape (K, any), the answers of each label.
         seen: tokens that exist.
+        is_one_token: by the tokenizer; returns None if that is not known.
         top_logprobs: number of candidates.
 
     Returns:
@@ -76,7 +78,11 @@ async def refuse_several_tokens(
     Raises:
         ModelLoadError: an answer is several tokens.
     """
-    asked = [form for of_label in forms for form in of_label if form not in set(seen)]
+    flat = [form for of_label in forms for form in of_label]
+    for form in flat:
+        if is_one_token(form) is False:
+            raise _several(form, "")
+    asked = [form for form in flat if form not in set(seen) and is_one_token(form) is None]
     spelled = await together(
         [
             client.ask(
@@ -94,12 +100,7 @@ async def refuse_several_tokens(
         if isinstance(tokens, InferenceError) or not "".join(tokens).startswith(form):
             unknown.append(form)
         elif tokens[0] != form:
-            raise ModelLoadError(
-                f"model.task.labels: the endpoint's model spells the answer {form!r} with several"
-                f" tokens, of which the first is {tokens[0]!r}, so its probability cannot be read"
-                " from one token; set model.task.answer_with: letters, list answers that are one"
-                " token, or set model.method: prompted"
-            )
+            raise _several(form, f", of which the first is {tokens[0]!r}")
     return unknown
 
 
@@ -108,3 +109,12 @@ def _read_tokens(choice: Any) -> list[str]:  # noqa: ANN401 the client's, or wha
         return [str(entry.token) for entry in choice.logprobs.content]
     except (AttributeError, TypeError) as error:
         raise UnreadableError("no log-probabilities") from error
+
+
+def _several(form: str, first: str) -> ModelLoadError:
+    return ModelLoadError(
+        f"model.task.labels: the endpoint's model spells the answer {form!r} with several"
+        f" tokens{first}, so its probability cannot be read from one token; set"
+        " model.task.answer_with: letters, list answers that are one token, or set model.method:"
+        " prompted"
+    )

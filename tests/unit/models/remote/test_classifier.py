@@ -17,6 +17,7 @@ from streamlabel.config.model import WorkerSettings
 from streamlabel.errors import ConfigError, InferenceError, ModelLoadError, WorkerGaveUpError
 from streamlabel.models.core.classifier import Classifier, Prediction, PreparedText
 from streamlabel.models.remote.classifier import load
+from streamlabel.models.remote.cutting import Cutter
 from streamlabel.models.remote.prompt import RemotePrompt, answer_forms, without_controls
 from streamlabel.models.worker.worker_classifier import WorkerClassifier
 from tests.endpoint import Behaviour, Endpoint, Reply, chat, first_token
@@ -465,7 +466,8 @@ def prompt(**changes: object) -> RemotePrompt:
     made = RemoteSettings.model_validate(
         {"base_url": "http://x/v1", "model": "m", "task": TASK | changes}
     )
-    return RemotePrompt(made.task, "one_token", max_chars=100)
+    limited = made.model_copy(update={"max_text_chars": 100})
+    return RemotePrompt(made.task, "one_token", cutter=Cutter(limited))
 
 
 def test_an_answer_cannot_be_begun_for_an_endpoint() -> None:
