@@ -12,7 +12,7 @@ from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.probes import DRIFT, PROBES
 from streamlabel.models.devices.device import Device
 from streamlabel.models.devices.device_threads import DeviceThreads
-from streamlabel.models.label_scoring.label_reads import LabelReads, compile_reads
+from streamlabel.models.label_scoring.label_reads import LabelReads, compile_reads, prompt_version
 from streamlabel.models.llm.independence import settle_company, settle_shared_company
 from streamlabel.models.llm.loading import LoadedCausal, open_causal
 from streamlabel.models.llm.prompt_reader import PromptReader
@@ -95,7 +95,7 @@ def load(settings: GenerativeSettings) -> GenerativeClassifier:
     details = prove(reader, loaded, shares_prefix=settings.reuse_prefix)
     identity = loaded.identity(
         "generative",
-        prompt_version=prompt.digest(task.forms, reads.paths, reads.children, loaded.chat.template),
+        prompt_version=prompt_version(prompt, reads),
         details={
             "scoring": task.scoring,
             "answers": ", ".join(

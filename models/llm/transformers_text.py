@@ -127,7 +127,7 @@ def load(settings: PromptedSettings, labels: LabelSet) -> TransformersText:
     first = prompts[None]
     identity = loaded.identity(
         "prompted",
-        prompt_version=first.digest("scores", labels.names, loaded.chat.template),
+        prompt_version=first.digest("scores", labels.names),
         details={
             "engine": "transformers",
             "prompt_tokens": str(len(first.shared_ids)),

@@ -15,7 +15,7 @@ from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.probes import DRIFT, PROBES
 from streamlabel.models.encoder.loading import build_rows, load_words
 from streamlabel.models.files.digest import model_digest
-from streamlabel.models.label_scoring.label_reads import LabelReads, compile_reads
+from streamlabel.models.label_scoring.label_reads import LabelReads, compile_reads, prompt_version
 from streamlabel.models.label_scoring.label_tokens import LabelTokens
 from streamlabel.models.llm.loading import causal_digest
 from streamlabel.models.prompts.build_prompt import Prompt, build_prompt
@@ -94,7 +94,7 @@ def open_one_token(settings: VllmSettings) -> Opened:
                 engine.identity(
                     checkpoint,
                     digest=digest.result(),
-                    prompt_version=prompt.digest(reads.paths, reads.children, chat.template),
+                    prompt_version=prompt_version(prompt, reads),
                     details=details | {"scoring": task.scoring, "probe_off_label_mass": mass},
                 ),
                 engine.hints(max_in_flight=settings.max_in_flight, max_tokens=prompt.max_tokens),
@@ -136,7 +136,7 @@ def open_head(settings: VllmSettings) -> Opened:
                 engine.identity(
                     checkpoint,
                     digest=digest.result(),
-                    prompt_version=prompt.digest("head", reads.ids, chat.template),
+                    prompt_version=prompt_version(prompt, reads),
                     details=details,
                 ),
                 engine.hints(max_in_flight=settings.max_in_flight, max_tokens=prompt.max_tokens),

@@ -77,6 +77,14 @@ def train_llm(
             show_default=False,
         ),
     ] = None,
+    chat_date: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATE",
+            help="Date (YYYY-MM-DD) that the chat template gets as today's, as in model.chat_date.",
+            show_default=False,
+        ),
+    ] = None,
     precision: PrecisionOption = "auto",
     seed: Seed = 17,
     overwrite: Overwrite = False,
@@ -115,6 +123,7 @@ def train_llm(
     require("train llm", *needed, *(["peft"] if method == "lora" else []), extra="llm")
     refuse_taken(out, overwrite=overwrite)
     wanted = {"backend": "generative", "path": base, "task": str(task), "device": device}
+    wanted |= {} if chat_date is None else {"chat_date": chat_date}
     given = {f"model.{name}": value for name, value in wanted.items()}
     serving = load(None, overrides=given, environ={}).settings.model
     if not isinstance(serving, GenerativeSettings):  # pragma: no cover - it is what was asked for
@@ -147,6 +156,7 @@ def train_llm(
             held_out=examples(held),
             device=serving.device,
             chat_template=None if chat_template is None else str(chat_template),
+            chat_date=serving.chat_date,
             on_step=lambda done, _total: update(done, ""),
             on_epoch=lambda epoch: say(line(epoch)),
             card=lambda made: answers_card(

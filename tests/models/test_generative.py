@@ -279,7 +279,7 @@ async def test_trie_scores_equal_teacher_forcing(
     worst = 0.0
     for text, prediction in zip(texts, await predictions(classifier, texts), strict=True):
         row = whole_row(classifier, text)
-        for answers, ours in zip(reads.answers, prediction.log_scores or (), strict=True):  # type: ignore[attr-defined] # the trie kind
+        for answers, ours in zip(reads.answers, prediction.log_scores or (), strict=True):
             forced = []
             for answer in answers:
                 with torch.inference_mode():

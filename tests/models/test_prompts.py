@@ -1,5 +1,6 @@
 """Whatever a text says, the prompt around it stays as it is."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -257,3 +258,34 @@ def test_the_end_of_a_turn_is_read_from_the_template(chats: dict[str, Chat]) -> 
     for chat in chats.values():
         assert chat.end_id is not None
         assert chat.tokens.controls[chat.end_id] == "<|im_end|>"
+
+
+DATED = (
+    "{% if not date_string is defined %}{% if strftime_now is defined %}"
+    "{% set date_string = strftime_now('%d %b %Y') %}{% else %}"
+    "{% set date_string = '26 Jul 2024' %}{% endif %}{% endif %}"
+    "<|im_start|>system\nToday Date: {{ date_string }}<|im_end|>\n" + CHATML
+)
+
+
+def test_a_date_in_the_template_is_pinned_or_refused(tmp_path: Path) -> None:
+    """With the current date, a calibration would be refused the next day."""
+    build_tokenizer(tmp_path, chat_template=DATED)
+    with pytest.raises(ConfigError, match=r"model\.chat_date: .*set a fixed date"):
+        load_chat(tmp_path, name="dated")
+    for day in (date(2026, 7, 26), date(2031, 1, 2)):
+        prompt = prompt_for(load_chat(tmp_path, name="dated", chat_date=day))
+        assert f"Today Date: {day:%d %b %Y}<|im_end|>" in prompt.rendered
+    given = load_chat(tmp_path, name="dated", variables={"date_string": "in May"})
+    assert "Today Date: in May<|im_end|>" in prompt_for(given).rendered
+
+
+def test_variables_reach_the_template_and_none_is_ignored(tmp_path: Path) -> None:
+    build_tokenizer(tmp_path, chat_template="{{ mood | default('') }}" + CHATML)
+    prompt = prompt_for(load_chat(tmp_path, name="moody", variables={"mood": "calm"}))
+    assert prompt.rendered.startswith("calm<|im_start|>")
+    assert prompt.digest() != prompt_for(load_chat(tmp_path, name="moody")).digest()
+    with pytest.raises(ConfigError, match=r"chat_template_kwargs: .* no variable moods"):
+        load_chat(tmp_path, name="moody", variables={"moods": "calm"})
+    with pytest.raises(ConfigError, match=r"chat_date: .*writes no date"):
+        load_chat(tmp_path, name="moody", chat_date=date(2026, 7, 26))

@@ -95,6 +95,7 @@ async def test_a_head_equals_the_label_read_renormalised(
     )
     ours, theirs = await predictions(head, TEXTS), await predictions(reads, TEXTS)
     await reads.close()
+    assert head.identity.prompt_version == reads.identity.prompt_version
     moved = max(
         abs(a - b)
         for one, other in zip(ours, theirs, strict=True)
