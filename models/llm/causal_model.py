@@ -29,6 +29,11 @@ class CausalModel:
     """
 
     def __init__(self, model: Any, *, device: str, pad_id: int) -> None:  # noqa: ANN401 untyped library
+        from transformers import GenerationConfig
+
+        # ``generate`` takes every value that it is not given from here: the checkpoint's suppressed
+        # tokens, n-gram bans, lengths or beams would change what is written.
+        model.generation_config = GenerationConfig()
         self._model = model
         self._device = device
         self._pad_id = pad_id
@@ -121,8 +126,6 @@ class CausalModel:
         from transformers import GenerationConfig
 
         ids, mask = self._padded(rows)
-        # All values in one config: together with arguments, the checkpoint's own values would
-        # apply.
         config = GenerationConfig(
             do_sample=False,
             max_new_tokens=max_new_tokens,
