@@ -91,7 +91,7 @@ def train_llm(
 ) -> None:
     """Fine-tune a language model to answer a task with one token, in the prompt used for serving.
 
-    Ctrl-C saves the best epoch so far. Requires the extra llm.
+    Ctrl-C and SIGTERM save the best epoch so far. Requires the extra llm.
 
     \b
     Examples:
@@ -101,6 +101,7 @@ def train_llm(
     """  # noqa: D301 \b keeps the lines as they are
     from streamlabel.commands.terminal import progress, say
     from streamlabel.commands.training import (
+        ending_on_sigterm,
         examples,
         finish,
         learned_and_held,
@@ -145,7 +146,7 @@ def train_llm(
     if unseen := sorted({*names} - {*labels_in(train)}):
         say(f"no text is labelled {named(unseen)}: the model will rarely give that answer")
     total = epochs * -(-len(train) // batch_items)
-    with progress("training", total=total) as update:
+    with ending_on_sigterm(), progress("training", total=total) as update:
         report = fit_answers(
             examples(train),
             serving.task,

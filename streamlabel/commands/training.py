@@ -1,7 +1,9 @@
 """Common steps of the training commands: read texts, check the output folder, report progress."""
 
 import random
-from collections.abc import Iterable, Sequence
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
@@ -19,7 +21,15 @@ from streamlabel.quality.labelled import (
 )
 from streamlabel.training.fit_settings import EpochReport, Example, FitReport
 
-__all__ = ["examples", "finish", "learned_and_held", "line", "named", "refuse_taken"]
+__all__ = [
+    "ending_on_sigterm",
+    "examples",
+    "finish",
+    "learned_and_held",
+    "line",
+    "named",
+    "refuse_taken",
+]
 
 # Fewer are not enough for training and held-out evaluation.
 _LEAST_TEXTS = 20
@@ -90,8 +100,18 @@ def line(epoch: EpochReport) -> str:
     return f"epoch {epoch.number}: loss {epoch.loss:.4f}{held}" + (" *" if epoch.is_best else "")
 
 
+@contextmanager
+def ending_on_sigterm() -> Iterator[None]:
+    """While entered, SIGTERM does what Ctrl-C does: batch systems and containers send it."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def finish(report: FitReport) -> None:
-    """Print where the model is; exit 130 after Ctrl-C."""
+    """Print where the model is; exit 130 after Ctrl-C or SIGTERM."""
     if report.was_interrupted:
         say(f"interrupted; the best epoch so far is in {report.folder}")
         raise typer.Exit(130)
