@@ -10,6 +10,7 @@ from typing import Any
 
 from streamlabel.config.chat import ChatSettings
 from streamlabel.errors import ConfigError, ModelLoadError
+from streamlabel.models.files.checkpoint import Checkpoint
 from streamlabel.models.files.transformers_errors import one_line, unusable
 from streamlabel.models.prompts.build_prompt import MARK, Message, RenderTemplate
 from streamlabel.models.prompts.prompt_tokens import PromptTokenizer
@@ -27,7 +28,7 @@ class Chat:
         template: its source.
         pad_id: padding token; masked, so its value does not affect results.
         end_id: token that ends the model's turn; None if the template has none.
-        size: all token ids are below this number.
+        size: all tokens of texts are below this number.
     """
 
     tokens: PromptTokenizer
@@ -45,6 +46,7 @@ def load_chat(
     chat_template: str | None = None,
     chat_date: date | None = None,
     variables: Mapping[str, Any] = MappingProxyType({}),
+    vocabulary: int | None = None,
 ) -> Chat:
     """Return tokenizer and chat template of a model folder.
 
@@ -54,11 +56,13 @@ def load_chat(
         chat_template: Jinja file to use instead of the model's own.
         chat_date: today's date for the template.
         variables: of the template.
+        vocabulary: number of tokens of the model; None: unknown.
 
     Raises:
         ConfigError: the chat template file cannot be read, writes today's date and none is given,
             or has no date and no variable of that name.
-        ModelLoadError: there is no fast tokenizer or no chat template.
+        ModelLoadError: there is no fast tokenizer or no chat template, or a prompt or a text could
+            have a token that the model does not know.
     """
     from jinja2 import TemplateError
     from transformers import AutoTokenizer
@@ -105,11 +109,13 @@ def load_chat(
         except (TemplateError, TypeError) as error:
             raise ValueError(f"the chat template says: {error}") from error
 
-    tokens = PromptTokenizer(spec)
+    tokens = PromptTokenizer(spec, vocabulary=vocabulary)
     end_id = _end_of_turn(tokens, render)
-    fallback = tokenizer.eos_token_id if end_id is None else end_id
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else fallback or 0
-    return Chat(tokens, render, template, int(pad_id), fallback, len(tokenizer))
+    ends = [end_id, tokenizer.eos_token_id]
+    known = [token for token in (*ends, tokenizer.pad_token_id) if token and tokens.knows(token)]
+    fallback = next((token for token in ends if token in known), None)
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id in known else fallback or 0
+    return Chat(tokens, render, template, int(pad_id), fallback, tokens.size)
 
 
 def _refuse_idle(template: str, variables: Mapping[str, Any], chat_date: date | None) -> None:
@@ -143,15 +149,16 @@ def _end_of_turn(tokens: PromptTokenizer, render: RenderTemplate) -> int | None:
     return after[0] if mark and after and after[0] in tokens.controls else None
 
 
-def open_chat(folder: Path, settings: ChatSettings, *, name: str) -> Chat:
-    """Return tokenizer and chat template of a model folder, as the settings want them.
+def open_chat(checkpoint: Checkpoint, settings: ChatSettings) -> Chat:
+    """Return tokenizer and chat template of a model, as the settings want them.
 
     Raises:
         ConfigError, ModelLoadError: as ``load_chat``.
     """
     return load_chat(
-        folder,
-        name=name,
+        checkpoint.folder,
+        name=checkpoint.name,
+        vocabulary=checkpoint.vocabulary,
         chat_template=settings.chat_template,
         chat_date=settings.chat_date,
         variables=settings.chat_template_kwargs,

@@ -55,8 +55,7 @@ def open_for_engine(settings: VllmSettings) -> Checkpoint:
 def chat_of(settings: VllmSettings) -> tuple[Checkpoint, Chat]:
     """Return the model's files and its tokenizer with chat template."""
     checkpoint = open_for_engine(settings)
-    chat = open_chat(checkpoint.folder, settings, name=checkpoint.name)
-    checkpoint.refuse_other_vocabulary(chat.size)
+    chat = open_chat(checkpoint, settings)
     return checkpoint, chat
 
 

@@ -102,8 +102,13 @@ def fit_answers(
     chosen = choose_device(device)
     import torch
 
-    chat = load_chat(base.folder, name=base.name, chat_template=chat_template, chat_date=chat_date)
-    base.refuse_other_vocabulary(chat.size)
+    chat = load_chat(
+        base.folder,
+        name=base.name,
+        chat_template=chat_template,
+        chat_date=chat_date,
+        vocabulary=base.vocabulary,
+    )
     lessons = Lessons(task, chat, max_tokens=settings.max_tokens, seed=settings.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)

@@ -7,12 +7,15 @@ from typing import Any, Literal
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from transformers import AddedToken, AutoTokenizer
 
+from streamlabel.config.model import GenerativeSettings
 from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ConfigError, ModelLoadError
+from streamlabel.models.files.checkpoint import open_checkpoint
 from streamlabel.models.prompts.build_prompt import MARK, Keep, Prompt, build_prompt
-from streamlabel.models.prompts.chat_template import Chat, load_chat
-from testing.tiny_models import CHATML, build_tokenizer
+from streamlabel.models.prompts.chat_template import Chat, load_chat, open_chat
+from testing.tiny_models import CHATML, VOCABULARY, build_causal, build_tokenizer
 
 pytestmark = pytest.mark.model
 
@@ -289,3 +292,53 @@ def test_variables_reach_the_template_and_none_is_ignored(tmp_path: Path) -> Non
         load_chat(tmp_path, name="moody", variables={"moods": "calm"})
     with pytest.raises(ConfigError, match=r"chat_date: .*writes no date"):
         load_chat(tmp_path, name="moody", chat_date=date(2026, 7, 26))
+
+
+@pytest.mark.parametrize("answers", ["one_token", "scores"])
+def test_examples_are_answered_as_the_text_is(
+    chats: dict[str, Chat], answers: Literal["one_token", "scores"]
+) -> None:
+    """With a prefix, the model must not see other answers without it."""
+    labels = [{"name": "ham", "answers": [" No"]}, {"name": "spam", "answers": [" Yes"]}]
+    given = task(answer_prefix="Answer:", labels=labels)
+    rendered = prompt_for(chats["chatml"], given, answers=answers).rendered
+    first = " No<|im_end|>" if answers == "one_token" else '{"ham": 99, "spam": 1}'
+    assert rendered.count("assistant\nAnswer:" + first) == 1
+    assert rendered.count("assistant\nAnswer:") == 2
+    assert rendered.endswith("Answer:")
+
+
+def _with_more_tokens(folder: Path, *more: AddedToken) -> Path:
+    build_causal(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    padding = [f"<|reserved_{n}|>" for n in range(VOCABULARY - len(tokenizer))]
+    tokenizer.add_tokens([AddedToken(token, special=True) for token in padding])
+    tokenizer.add_tokens(list(more))
+    tokenizer.save_pretrained(folder)
+    assert len(tokenizer) > VOCABULARY
+    return folder
+
+
+def _loaded(folder: Path, **changes: object) -> Prompt:
+    settings = GenerativeSettings.model_validate(
+        {"path": str(folder), "device": "cpu", "task": SPAM | changes}
+    )
+    return prompt_for(open_chat(open_checkpoint(settings), settings), settings.task)
+
+
+def test_control_tokens_beyond_the_vocabulary_do_no_harm_while_none_is_used(tmp_path: Path) -> None:
+    folder = _with_more_tokens(tmp_path, AddedToken("<|image|>", special=True))
+    prompt = _loaded(folder)
+    assert max(prompt.encode("<|image|> hello").ids) < VOCABULARY
+
+
+def test_a_prompt_with_a_token_beyond_the_vocabulary_is_refused(tmp_path: Path) -> None:
+    folder = _with_more_tokens(tmp_path, AddedToken("<|image|>", special=True))
+    with pytest.raises(ModelLoadError, match=r"'<\|image\|>', a token of the tokenizer that the"):
+        _loaded(folder, answer_prefix="<|image|>")
+
+
+def test_a_word_beyond_the_vocabulary_is_refused(tmp_path: Path) -> None:
+    folder = _with_more_tokens(tmp_path, AddedToken("moderation", special=False))
+    with pytest.raises(ModelLoadError, match="tokens up to 768 for texts, and the model 768"):
+        _loaded(folder)
