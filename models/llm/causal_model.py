@@ -115,6 +115,40 @@ class CausalModel:
                 written[i] = ids
         return written
 
+    @property
+    def attention(self) -> str:
+        """Name of the implementation of attention, as transformers calls it."""
+        return str(getattr(self._model.config, "_attn_implementation", None) or "eager")
+
+    @property
+    def caps_attention(self) -> bool:
+        """Whether the model's configuration states a soft cap of attention."""
+        config = self._model.config.get_text_config()
+        return any(
+            value and "attn" in name and "softcap" in name.replace("_", "")
+            for name, value in config.to_dict().items()
+        )
+
+    def use_attention(self, name: str) -> None:
+        """Compute attention with another implementation, if the model has several."""
+        self._model.set_attn_implementation(name)
+
+    def plain_probabilities(self, row: Sequence[int]) -> Any:  # noqa: ANN401 tensor
+        """Return the probabilities (V,) of the token after a row, by one plain forward pass."""
+        import torch
+
+        with torch.inference_mode():
+            ids = torch.tensor([list(row)], device=self._device)
+            logits = self._model(input_ids=ids).logits[0, -1]  # (V,)
+            return logits.float().softmax(-1).cpu()
+
+    def served_probabilities(self, row: Sequence[int]) -> Any:  # noqa: ANN401 tensor
+        """Return the same as it is served, without other rows."""
+        import torch
+
+        with torch.inference_mode():
+            return self._logits([np.array(row)], after_shared=False)[0].softmax(-1).cpu()
+
     def _groups(self, rows: Rows) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the order of rows, longest first, and the groups [start, end) to run together."""
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
