@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from streamlabel.config.named_model import NamedModel
+from streamlabel.config.chat import ChatSettings
 from streamlabel.config.places import FileName
 from streamlabel.config.remote import RemoteSettings
 from streamlabel.config.task import Task
@@ -12,7 +12,7 @@ from streamlabel.config.task import Task
 __all__ = ["RemoteSettings", "VllmSettings"]
 
 
-class VllmSettings(NamedModel):
+class VllmSettings(ChatSettings):
     """A language model or an encoder on vLLM, in the worker process."""
 
     backend: Literal["vllm"] = "vllm"
@@ -37,9 +37,6 @@ class VllmSettings(NamedModel):
         None,
         description="Modes one_token and prompted: folder of a LoRA adapter, applied to every"
         " request.",
-    )
-    chat_template: FileName | None = Field(
-        None, description="Path of a Jinja chat template. Default: the tokenizer's own template."
     )
     device: Literal["auto", "npu", "cuda", "cpu"] = Field(
         "auto",
@@ -158,7 +155,8 @@ class VllmSettings(NamedModel):
     @model_validator(mode="after")
     def _fits_its_mode(self) -> Self:
         if self.mode == "encoder":
-            wrong = [name for name in ("task", "adapter") if getattr(self, name) is not None]
+            names = ("task", "adapter", "chat_template", "chat_date", "chat_template_kwargs")
+            wrong = [name for name in names if getattr(self, name)]
             if wrong:
                 raise ValueError(f"{wrong[0]}: not supported by mode encoder; remove it")
         elif self.task is None:

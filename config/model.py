@@ -11,6 +11,7 @@ from pydantic import (
 )
 
 from streamlabel.config import installed
+from streamlabel.config.chat import ChatSettings
 from streamlabel.config.engines import RemoteSettings, VllmSettings
 from streamlabel.config.named_model import NamedModel
 from streamlabel.config.places import FileName
@@ -112,7 +113,7 @@ class EncoderSettings(NamedModel):
     )
 
 
-class CausalSettings(NamedModel):
+class CausalSettings(ChatSettings):
     """A language model with a chat template, run by transformers in the worker process."""
 
     task: Task = Field(
@@ -120,9 +121,6 @@ class CausalSettings(NamedModel):
         " the path of a YAML file."
     )
     adapter: FileName | None = Field(None, description="Folder of a LoRA adapter. Requires peft.")
-    chat_template: FileName | None = Field(
-        None, description="Path of a Jinja chat template. Default: the tokenizer's own template."
-    )
     device: Device = Field(
         "auto", description="Device to use. auto: the first of npu, cuda and cpu that is available."
     )

@@ -1,9 +1,10 @@
 """The settings of models behind an OpenAI-compatible endpoint."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
+from streamlabel.config.places import FileName
 from streamlabel.config.section import Section
 from streamlabel.config.task import Task
 
@@ -67,10 +68,22 @@ class RemoteSettings(Section):
         description="Maximum characters of a text. A longer one keeps its beginning and its end,"
         " this many characters in total.",
     )
+    tokenizer: FileName | None = Field(
+        None,
+        description="tokenizer.json of the endpoint's model, or the folder that contains it. With"
+        " it, texts can be cut by tokens, answers are checked at start, and texts of which the"
+        " model sees nothing are recognised.",
+    )
+    max_text_tokens: int | None = Field(
+        None,
+        ge=16,
+        description="Maximum tokens of a text, without the prompt; requires tokenizer. A longer"
+        " one keeps its beginning and its end. Default: no limit but max_text_chars.",
+    )
     long_text: Literal["head_tail", "review"] = Field(
         "head_tail",
-        description="What happens to a text over max_text_chars. head_tail: keep the beginning"
-        " and the end; review: the same, and send the record to review.",
+        description="What happens to a text over max_text_chars or max_text_tokens. head_tail:"
+        " keep the beginning and the end; review: the same, and send the record to review.",
     )
     concurrency: int = Field(32, ge=1, description="Maximum concurrent requests to the endpoint.")
     max_in_flight: int = Field(4, ge=1, description="Maximum batches in progress at the same time.")
@@ -90,3 +103,12 @@ class RemoteSettings(Section):
         description="The service stops if every request has failed for this long; no record is"
         " lost. Must be less than worker.batch_timeout_s.",
     )
+
+    @model_validator(mode="after")
+    def _tokens_can_be_counted(self) -> Self:
+        if self.max_text_tokens is not None and self.tokenizer is None:
+            raise ValueError(
+                "max_text_tokens: tokens can only be counted with the model's tokenizer; set"
+                " tokenizer, or limit max_text_chars"
+            )
+        return self

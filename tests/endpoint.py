@@ -11,7 +11,10 @@ __all__ = ["Behaviour", "Endpoint", "Reply", "chat", "first_token"]
 
 
 class Reply(NamedTuple):
-    """A reply: an object as JSON, or bytes unchanged; delayed by ``after``."""
+    """A reply: an object as JSON, or bytes unchanged; delayed by ``after``.
+
+    Status 0: no reply, the connection is closed.
+    """
 
     body: dict[str, Any] | bytes = b""
     status: int = 200
@@ -95,6 +98,9 @@ class Endpoint:
             reply.after.wait(30)
         with self._lock:
             self._at_once -= 1
+        if not reply.status:
+            handler.close_connection = True
+            return
         content = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
         try:
             handler.send_response(reply.status)

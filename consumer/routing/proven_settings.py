@@ -23,6 +23,7 @@ _PREDICTIONS: Final[tuple[str, ...]] = (
     "mode",
     "method",
     "max_text_chars",
+    "max_text_tokens",
     "top_logprobs",
     "max_unknown_mass",
     "guided_json",
@@ -71,6 +72,8 @@ def proven_under(settings: Settings, hints: BatchHints) -> ProvenUnder:
     for name in names:
         if name in type(model).model_fields:
             facts[f"model.{name}"] = getattr(model, name)
+    if "tokenizer" in type(model).model_fields:  # it belongs to the model; its path does not matter
+        facts["model.tokenizer"] = "none" if getattr(model, "tokenizer", None) is None else "given"
     return ProvenUnder(predictions=facts, review=_rules(settings.routing))
 
 

@@ -125,12 +125,18 @@ class Checkpoint:
 
         A device would fail on the first text with such a token, and CUDA would lose its context.
         """
-        size = self.config.get("vocab_size")
-        if isinstance(size, int) and tokenizer_size > size:
+        size = self.vocabulary
+        if size is not None and tokenizer_size > size:
             raise ModelLoadError(
                 f"model.path: the tokenizer of {self.name} has {tokenizer_size} tokens and the"
                 f" model {size}; save the tokenizer that the model was trained with"
             )
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Number of tokens that the model has; None if config.json does not state it."""
+        size = (self.config.get("text_config") or self.config).get("vocab_size")
+        return size if type(size) is int else None
 
     def _tokenizer_limit(self) -> int | None:
         limit = self.tokenizer_config.get("model_max_length")

@@ -8,9 +8,10 @@ from streamlabel.models.core.classifier import Prediction
 from streamlabel.models.label_scoring.answer import Answer, FirstToken
 from streamlabel.models.label_scoring.label_tokens import answer_tokens, compile_labels
 from streamlabel.models.label_scoring.label_trie import build_trie
+from streamlabel.models.prompts.build_prompt import Prompt
 from streamlabel.models.prompts.chat_template import Chat
 
-__all__ = ["LabelReads", "compile_reads", "predict"]
+__all__ = ["LabelReads", "compile_reads", "predict", "prompt_version"]
 
 # Long enough for any word, short enough for a metric or a log line.
 SHOWN_CHARS = 40
@@ -27,6 +28,11 @@ class LabelReads(Protocol):
     @property
     def children(self) -> tuple[tuple[int, ...], ...]:
         """Token ids whose log-probabilities are needed, per path; at most 128 each."""
+        ...
+
+    @property
+    def answers(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
+        """Shape (K, any, any), the token sequences of each label's answers."""
         ...
 
     def read(self, reads: Sequence[FirstToken]) -> Answer:
@@ -56,6 +62,15 @@ def compile_reads(task: TaskSettings, *, prompt: str, chat: Chat) -> LabelReads:
         for forms in task.forms
     ]
     return build_trie(task.names, answers, end_id=chat.end_id)
+
+
+def prompt_version(prompt: Prompt, reads: LabelReads) -> str:
+    """Return the version of a prompt and its answers: the same for every engine and mode.
+
+    Only what the model gets counts: tokens around the text, and the tokens of each label. So a
+    calibration that was fitted on one engine holds on the others.
+    """
+    return prompt.digest(reads.answers)
 
 
 def predict(

@@ -33,6 +33,11 @@ class LabelTokens:
         return tuple(token for form in self.forms for token in form)
 
     @property
+    def answers(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
+        """Shape (K, any, 1), the token sequences of each label's answers."""
+        return tuple(tuple((token,) for token in form) for form in self.forms)
+
+    @property
     def paths(self) -> tuple[tuple[int, ...], ...]:
         """One read, directly after the prompt; see ``LabelReads``."""
         return ((),)

@@ -39,7 +39,11 @@ class Bounded:
 
 
 def bound_answer(
-    candidates: Mapping[Key, float], forms: Sequence[Sequence[Key]], *, top: Key
+    candidates: Mapping[Key, float],
+    forms: Sequence[Sequence[Key]],
+    *,
+    top: Key,
+    begun: Sequence[Sequence[float]] = (),
 ) -> Bounded | None:
     """Return the bounded answer; None if no label is among the candidates.
 
@@ -47,12 +51,15 @@ def bound_answer(
         candidates: token -> log-probability over the whole vocabulary, of the most probable ones.
         forms: shape (K, any), the tokens of each label's answers; none belongs to two labels.
         top: the most probable token.
+        begun: shape (K, any), log-probabilities of candidates that may begin an answer of several
+            tokens, of which the rest is not known; default: none does.
 
     Raises:
         InferenceError: the numbers are not log-probabilities over a vocabulary.
     """
     known = [[candidates[token] for token in tokens if token in candidates] for tokens in forms]
     missing = [len(tokens) - len(found) for tokens, found in zip(forms, known, strict=True)]
+    possible = [list(values) for values in begun] or [[] for _ in forms]
     masses = [math.fsum(map(math.exp, found)) for found in known]
     if not any(masses):
         return None
@@ -62,11 +69,12 @@ def bound_answer(
     # leaves none.
     bound = min(*candidates.values(), math.log(max(rest, 1e-9)))
     scores = [
-        log_sum_exp([*found, *([bound] * (0 if label == chosen else count))])
-        for label, (found, count) in enumerate(zip(known, missing, strict=True))
+        log_sum_exp(found if label == chosen else [*found, *([bound] * count), *more])
+        for label, (found, count, more) in enumerate(zip(known, missing, possible, strict=True))
     ]
     # With all bounds reached, the sum may exceed 1; scaling it down keeps the ratios.
-    excess = max(0.0, log_sum_exp(scores)) if any(missing) else 0.0
+    is_bound = any(missing) or any(possible)
+    excess = max(0.0, log_sum_exp(scores)) if is_bound else 0.0
     answer = from_label_scores(
         [score - excess for score in scores],
         argmax_is_label=any(top in tokens for tokens in forms),
@@ -75,8 +83,9 @@ def bound_answer(
     mass = min(1.0, math.fsum(masses))
     answer = replace(answer, label_mass=mass, off_label_mass=1.0 - mass)
     most = masses[chosen] + missing[chosen] * math.exp(bound)
+    most += math.fsum(map(math.exp, possible[chosen]))
     highest = most / (math.fsum(masses) - masses[chosen] + most)
-    unknown = highest - answer.probabilities[chosen] if any(missing) else 0.0
+    unknown = highest - answer.probabilities[chosen] if is_bound else 0.0
     return Bounded(answer, max(0.0, unknown))
 
 
@@ -89,6 +98,7 @@ def predict_bounded(
     truncated: bool,
     review_reasons: tuple[str, ...] = (),
     max_unknown: float = MAX_UNKNOWN,
+    begun: Sequence[Sequence[float]] = (),
 ) -> Prediction:
     """Return the prediction for one text; without probabilities if they are too uncertain.
 
@@ -100,11 +110,12 @@ def predict_bounded(
         truncated: see Prediction.
         review_reasons: see Prediction.
         max_unknown: how much higher than published the confidence may be, in [0, 1].
+        begun: see ``bound_answer``.
 
     Raises:
         InferenceError: the numbers are not log-probabilities over a vocabulary.
     """
-    found = bound_answer(candidates, forms, top=top)
+    found = bound_answer(candidates, forms, top=top, begun=begun)
     is_label = any(top in tokens for tokens in forms)
     off_label = None if is_label else shown[:SHOWN_CHARS]
     if found is None or found.unknown > max_unknown:

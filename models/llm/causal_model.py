@@ -29,6 +29,11 @@ class CausalModel:
     """
 
     def __init__(self, model: Any, *, device: str, pad_id: int) -> None:  # noqa: ANN401 untyped library
+        from transformers import GenerationConfig
+
+        # ``generate`` takes every value that it is not given from here: the checkpoint's suppressed
+        # tokens, n-gram bans, lengths or beams would change what is written.
+        model.generation_config = GenerationConfig()
         self._model = model
         self._device = device
         self._pad_id = pad_id
@@ -110,6 +115,40 @@ class CausalModel:
                 written[i] = ids
         return written
 
+    @property
+    def attention(self) -> str:
+        """Name of the implementation of attention, as transformers calls it."""
+        return str(getattr(self._model.config, "_attn_implementation", None) or "eager")
+
+    @property
+    def caps_attention(self) -> bool:
+        """Whether the model's configuration states a soft cap of attention."""
+        config = self._model.config.get_text_config()
+        return any(
+            value and "attn" in name and "softcap" in name.replace("_", "")
+            for name, value in config.to_dict().items()
+        )
+
+    def use_attention(self, name: str) -> None:
+        """Compute attention with another implementation, if the model has several."""
+        self._model.set_attn_implementation(name)
+
+    def plain_probabilities(self, row: Sequence[int]) -> Any:  # noqa: ANN401 tensor
+        """Return the probabilities (V,) of the token after a row, by one plain forward pass."""
+        import torch
+
+        with torch.inference_mode():
+            ids = torch.tensor([list(row)], device=self._device)
+            logits = self._model(input_ids=ids).logits[0, -1]  # (V,)
+            return logits.float().softmax(-1).cpu()
+
+    def served_probabilities(self, row: Sequence[int]) -> Any:  # noqa: ANN401 tensor
+        """Return the same as it is served, without other rows."""
+        import torch
+
+        with torch.inference_mode():
+            return self._logits([np.array(row)], after_shared=False)[0].softmax(-1).cpu()
+
     def _groups(self, rows: Rows) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the order of rows, longest first, and the groups [start, end) to run together."""
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
@@ -121,8 +160,6 @@ class CausalModel:
         from transformers import GenerationConfig
 
         ids, mask = self._padded(rows)
-        # All values in one config: together with arguments, the checkpoint's own values would
-        # apply.
         config = GenerationConfig(
             do_sample=False,
             max_new_tokens=max_new_tokens,

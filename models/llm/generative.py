@@ -12,9 +12,10 @@ from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.probes import DRIFT, PROBES
 from streamlabel.models.devices.device import Device
 from streamlabel.models.devices.device_threads import DeviceThreads
-from streamlabel.models.label_scoring.label_reads import LabelReads, compile_reads
+from streamlabel.models.label_scoring.label_reads import LabelReads, compile_reads, prompt_version
 from streamlabel.models.llm.independence import settle_company, settle_shared_company
 from streamlabel.models.llm.loading import LoadedCausal, open_causal
+from streamlabel.models.llm.own_forward import settle_forward
 from streamlabel.models.llm.prompt_reader import PromptReader
 from streamlabel.models.prompts.build_prompt import Prompt, build_prompt
 
@@ -92,10 +93,11 @@ def load(settings: GenerativeSettings) -> GenerativeClassifier:
         device=loaded.device,
         reviews_truncated=settings.long_text == "review",
     )
+    attention = settle_forward(loaded, prompt)
     details = prove(reader, loaded, shares_prefix=settings.reuse_prefix)
     identity = loaded.identity(
         "generative",
-        prompt_version=prompt.digest(task.forms, reads.paths, reads.children, loaded.chat.template),
+        prompt_version=prompt_version(prompt, reads),
         details={
             "scoring": task.scoring,
             "answers": ", ".join(
@@ -103,6 +105,7 @@ def load(settings: GenerativeSettings) -> GenerativeClassifier:
                 for name, forms in zip(task.names, task.forms, strict=True)
             ),
             "prompt_tokens": str(len(prompt.shared_ids)),
+            "attention": attention,
         }
         | details,
     )

@@ -24,7 +24,7 @@ from streamlabel.models.files.row_limit import probe_row, table_limit, try_row
 from streamlabel.models.files.whole_model import load_whole
 from streamlabel.models.llm.adapter import ADAPTER_WEIGHTS, refuse_missing_adapter, with_adapter
 from streamlabel.models.llm.causal_model import CausalModel
-from streamlabel.models.prompts.chat_template import Chat, load_chat
+from streamlabel.models.prompts.chat_template import Chat, open_chat
 from streamlabel.models.tokens.rows import Rows
 
 __all__ = ["LoadedCausal", "causal_digest", "choose_dtype", "open_causal"]
@@ -91,10 +91,7 @@ def open_causal(settings: CausalSettings, labels: LabelSet) -> LoadedCausal:
         digest = beside.submit(causal_digest, checkpoint, labels, settings.adapter)
         device = choose_device(settings.device)
         threads = limit_threads(settings.threads)
-        chat = load_chat(
-            checkpoint.folder, name=checkpoint.name, chat_template=settings.chat_template
-        )
-        checkpoint.refuse_other_vocabulary(chat.size)
+        chat = open_chat(checkpoint, settings)
         model = load_causal(checkpoint, settings, device, pad_id=chat.pad_id)
         max_tokens = _longest_row(model, checkpoint, settings, device)
         details = {"threads": str(threads)} if device.kind == "cpu" else {}

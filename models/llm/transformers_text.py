@@ -15,6 +15,7 @@ from streamlabel.models.devices.device import device_errors
 from streamlabel.models.devices.device_threads import DeviceThreads
 from streamlabel.models.llm.independence import settle_company
 from streamlabel.models.llm.loading import LoadedCausal, open_causal
+from streamlabel.models.llm.own_forward import settle_forward
 from streamlabel.models.prompts.build_prompt import Prompt, build_prompt
 from streamlabel.models.prompts.phrases import second_try
 from streamlabel.models.prompts.score_json import Fault, Scores, answer_limit_tokens, parse
@@ -127,10 +128,11 @@ def load(settings: PromptedSettings, labels: LabelSet) -> TransformersText:
     first = prompts[None]
     identity = loaded.identity(
         "prompted",
-        prompt_version=first.digest("scores", labels.names, loaded.chat.template),
+        prompt_version=first.digest("scores", labels.names),
         details={
             "engine": "transformers",
             "prompt_tokens": str(len(first.shared_ids)),
+            "attention": settle_forward(loaded, first),
             "company": settle_company(loaded, writes=True),
             "probe": probe(loaded, first, labels, max_tokens=answer_tokens),
         },

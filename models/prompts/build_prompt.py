@@ -51,10 +51,15 @@ def build_prompt(
     """
     wording = render_phrases(task, answers)
     last = wording.before + MARK + wording.after + (f"\n\n{note}" if note else "")
-    turns = [turn for example in wording.examples for turn in _turns(*example)]
+    for words in (wording.system, last, *(part for pair in wording.examples for part in pair)):
+        _refuse_controls(words, tokenizer)
+    # The prefix may contain control tokens: it is put into the model's mouth, after examples too.
+    turns = [
+        turn
+        for question, answer in wording.examples
+        for turn in _turns(question, task.answer_prefix + answer)
+    ]
     messages = [*turns, {"role": "user", "content": last}]
-    for message in ({"content": wording.system}, *messages):
-        _refuse_controls(message["content"], tokenizer)
     rendered = _render(wording.system, messages, render) + task.answer_prefix
     return Prompt(
         rendered,

@@ -1,15 +1,21 @@
 """The tokenizer and chat template of a language model, as prompts need them."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
+from streamlabel.config.chat import ChatSettings
 from streamlabel.errors import ConfigError, ModelLoadError
+from streamlabel.models.files.checkpoint import Checkpoint
 from streamlabel.models.files.transformers_errors import one_line, unusable
 from streamlabel.models.prompts.build_prompt import MARK, Message, RenderTemplate
 from streamlabel.models.prompts.prompt_tokens import PromptTokenizer
 
-__all__ = ["Chat", "load_chat"]
+__all__ = ["Chat", "load_chat", "open_chat"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +25,10 @@ class Chat:
     Attributes:
         tokens: tokenises prompts.
         render: the chat template, thinking turned off; raises ValueError if it refuses.
-        template: its source, which is part of the prompt's version.
+        template: its source.
         pad_id: padding token; masked, so its value does not affect results.
         end_id: token that ends the model's turn; None if the template has none.
-        size: all token ids are below this number.
+        size: all tokens of texts are below this number.
     """
 
     tokens: PromptTokenizer
@@ -33,17 +39,30 @@ class Chat:
     size: int
 
 
-def load_chat(folder: Path, *, name: str, chat_template: str | None = None) -> Chat:
+def load_chat(
+    folder: Path,
+    *,
+    name: str,
+    chat_template: str | None = None,
+    chat_date: date | None = None,
+    variables: Mapping[str, Any] = MappingProxyType({}),
+    vocabulary: int | None = None,
+) -> Chat:
     """Return tokenizer and chat template of a model folder.
 
     Args:
         folder: the model's files.
         name: of the model, for messages.
         chat_template: Jinja file to use instead of the model's own.
+        chat_date: today's date for the template.
+        variables: of the template.
+        vocabulary: number of tokens of the model; None: unknown.
 
     Raises:
-        ConfigError: the chat template file cannot be read.
-        ModelLoadError: there is no fast tokenizer or no chat template.
+        ConfigError: the chat template file cannot be read, writes today's date and none is given,
+            or has no date and no variable of that name.
+        ModelLoadError: there is no fast tokenizer or no chat template, or a prompt or a text could
+            have a token that the model does not know.
     """
     from jinja2 import TemplateError
     from transformers import AutoTokenizer
@@ -63,6 +82,19 @@ def load_chat(folder: Path, *, name: str, chat_template: str | None = None) -> C
             " or set model.chat_template to a Jinja file"
         )
 
+    _refuse_idle(template, variables, chat_date)
+
+    def today(format_: str) -> str:
+        if chat_date is None:
+            raise ConfigError(
+                "model.chat_date: the chat template writes today's date into every prompt, so the"
+                " prompt, its version and every calibration would change at midnight; set a fixed"
+                " date, for example that of the calibration"
+            )
+        return chat_date.strftime(format_)
+
+    given = {"enable_thinking": False, **variables, "strftime_now": today}
+
     def render(messages: Sequence[Message], add_generation_prompt: bool) -> str:
         try:
             return str(
@@ -71,17 +103,31 @@ def load_chat(folder: Path, *, name: str, chat_template: str | None = None) -> C
                     chat_template=template,
                     tokenize=False,  # transformers 5 returns a BatchEncoding otherwise
                     add_generation_prompt=add_generation_prompt,
-                    enable_thinking=False,
+                    **given,
                 )
             )
         except (TemplateError, TypeError) as error:
             raise ValueError(f"the chat template says: {error}") from error
 
-    tokens = PromptTokenizer(spec)
+    tokens = PromptTokenizer(spec, vocabulary=vocabulary)
     end_id = _end_of_turn(tokens, render)
-    fallback = tokenizer.eos_token_id if end_id is None else end_id
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else fallback or 0
-    return Chat(tokens, render, template, int(pad_id), fallback, len(tokenizer))
+    ends = [end_id, tokenizer.eos_token_id]
+    known = [token for token in (*ends, tokenizer.pad_token_id) if token and tokens.knows(token)]
+    fallback = next((token for token in ends if token in known), None)
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id in known else fallback or 0
+    return Chat(tokens, render, template, int(pad_id), fallback, tokens.size)
+
+
+def _refuse_idle(template: str, variables: Mapping[str, Any], chat_date: date | None) -> None:
+    """Refuse settings that the template would ignore."""
+    unknown = [name for name in variables if not re.search(rf"\b{re.escape(name)}\b", template)]
+    if unknown:
+        raise ConfigError(
+            f"model.chat_template_kwargs: the chat template has no variable {unknown[0]}; correct"
+            " or remove it"
+        )
+    if chat_date is not None and "strftime_now" not in template:
+        raise ConfigError("model.chat_date: the chat template writes no date; remove it")
 
 
 def _read(path: str) -> str:
@@ -101,3 +147,19 @@ def _end_of_turn(tokens: PromptTokenizer, render: RenderTemplate) -> int | None:
     _, mark, rest = rendered.rpartition(MARK)
     after = tokens.trusted(rest).ids
     return after[0] if mark and after and after[0] in tokens.controls else None
+
+
+def open_chat(checkpoint: Checkpoint, settings: ChatSettings) -> Chat:
+    """Return tokenizer and chat template of a model, as the settings want them.
+
+    Raises:
+        ConfigError, ModelLoadError: as ``load_chat``.
+    """
+    return load_chat(
+        checkpoint.folder,
+        name=checkpoint.name,
+        vocabulary=checkpoint.vocabulary,
+        chat_template=settings.chat_template,
+        chat_date=settings.chat_date,
+        variables=settings.chat_template_kwargs,
+    )

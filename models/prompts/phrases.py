@@ -165,7 +165,11 @@ def _around(delimiters: DelimiterSettings | None) -> tuple[str, str]:
 
 
 def _answer(task: TaskSettings, answers: AnswerKind, label: int) -> str:
-    return task.forms[label][0].strip() if answers == "one_token" else _scores(task, label)
+    """Return an example's answer; after an answer prefix with the space it is read with."""
+    if answers == "scores":
+        return _scores(task, label)
+    form = task.forms[label][0]
+    return form if task.answer_prefix else form.strip()
 
 
 def _scores(task: TaskSettings, label: int) -> str:

@@ -35,15 +35,19 @@ class PromptTokenizer:
 
     Attributes:
         seen: reports how much of a text its tokens represent.
+        size: all tokens of texts are below this number.
 
     Args:
         spec: the fast tokenizer as JSON (``backend_tokenizer.to_str()``).
+        vocabulary: number of tokens of the model; None: unknown. A tokenizer may have more: control
+            tokens that neither a prompt nor a text contains do no harm.
 
     Raises:
-        ModelLoadError: it is not the JSON of a fast tokenizer.
+        ModelLoadError: it is not the JSON of a fast tokenizer, or a text could have a token that
+            the model does not know.
     """
 
-    def __init__(self, spec: str) -> None:
+    def __init__(self, spec: str, *, vocabulary: int | None = None) -> None:
         from tokenizers import Tokenizer
 
         try:
@@ -66,11 +70,36 @@ class PromptTokenizer:
         self._plain = Tokenizer.from_str(json.dumps(tree))
         self._plain.encode_special_tokens = True  # meaning: encode them as text
         self.seen = SeenTokens(self._plain)
+        self._vocabulary = vocabulary
+        ordinary = [
+            token for token in self._plain.get_vocab().values() if token not in self.controls
+        ]
+        self.size = 1 + max(ordinary, default=0)
+        if vocabulary is not None and self.size > vocabulary:
+            raise ModelLoadError(
+                f"model.path: the tokenizer has tokens up to {self.size - 1} for texts, and the"
+                f" model {vocabulary} tokens; save the tokenizer that the model was trained with"
+            )
 
     def trusted(self, text: str) -> Tokens:
-        """Return the tokens of ``text``; control tokens written in it become control tokens."""
+        """Return the tokens of ``text``; control tokens written in it become control tokens.
+
+        Raises:
+            ModelLoadError: one of them is not in the model's vocabulary. A device would fail on it,
+                and CUDA would lose its context.
+        """
         encoding = self._trusted.encode(text, add_special_tokens=False)
+        if not self.knows(max(encoding.ids, default=0)):
+            raise ModelLoadError(
+                f"model.path: the prompt contains {self.name(max(encoding.ids))!r}, a token of the"
+                f" tokenizer that the model, with {self._vocabulary} tokens, does not have; save"
+                " the tokenizer that the model was trained with, or set model.chat_template"
+            )
         return Tokens(tuple(encoding.ids), tuple(encoding.offsets))
+
+    def knows(self, token: int) -> bool:
+        """Return whether the model has this token."""
+        return self._vocabulary is None or token < self._vocabulary
 
     def plain(self, text: str) -> Tokens:
         """Return the tokens of ``text``; none is a control token, whatever the text contains.

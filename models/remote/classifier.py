@@ -5,11 +5,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-import structlog
-
 from streamlabel.config.engines import RemoteSettings
 from streamlabel.config.masking import mask_credentials
-from streamlabel.errors import InferenceError, ModelError, ModelLoadError
+from streamlabel.errors import InferenceError, ModelError
 from streamlabel.models.core.classifier import (
     BatchHints,
     Classifier,
@@ -23,15 +21,16 @@ from streamlabel.models.core.probes import PROBE
 from streamlabel.models.devices.device import library_versions
 from streamlabel.models.label_scoring.top_k import predict_bounded
 from streamlabel.models.llm.prompted import PromptedClassifier
-from streamlabel.models.prompts.score_json import answer_limit_tokens, schema
 from streamlabel.models.remote.client import RemoteClient
+from streamlabel.models.remote.cutting import Cutter, prepared
+from streamlabel.models.remote.probing import probe
 from streamlabel.models.remote.prompt import RemotePrompt, answer_forms
-from streamlabel.models.remote.reading import ask_candidates, guide, read_text
+from streamlabel.models.remote.reading import ask_candidates
+from streamlabel.models.remote.spelling import begun
 from streamlabel.models.remote.text import RemoteText
+from streamlabel.models.tokens.seen import with_seen
 
 __all__ = ["RemoteClassifier", "load"]
-
-logger = structlog.get_logger(__name__)
 
 PROBE_PATIENCE_S = 30.0  # an operator waits for the probe at start, so it ends sooner
 
@@ -77,13 +76,13 @@ class RemoteClassifier:
     async def prepare(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
         """Truncate long texts; see ``Classifier``. Payloads are the texts."""
         _refuse_if(self._is_closed)
-        cuts = [self._prompt.cut(text) for text in texts]
-        return [PreparedText(cut.tokens, cut.text, truncated=cut.truncated) for cut in cuts]
+        return [prepared(cut, cut.text) for cut in await self._prompt.cut_all(texts)]
 
     async def classify(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
         """Send one request per text; see ``Classifier``."""
         _refuse_if(self._is_closed)
-        return await together([self._classify(text) for text in prepared])
+        outcomes = await together([self._classify(text) for text in prepared])
+        return with_seen(prepared, outcomes)
 
     async def _classify(self, text: PreparedText) -> Prediction | InferenceError:
         candidates = await ask_candidates(
@@ -93,9 +92,6 @@ class RemoteClassifier:
             return candidates
         to_review = text.truncated and self._settings.long_text == "review"
         reasons = ("truncated",) if to_review else ()
-        if candidates.top is None:
-            reasons = ("off_label", *reasons)
-            return Prediction(None, truncated=text.truncated, review_reasons=reasons)
         try:
             return predict_bounded(
                 candidates.log_probabilities,
@@ -105,6 +101,7 @@ class RemoteClassifier:
                 truncated=text.truncated,
                 review_reasons=reasons,
                 max_unknown=self._settings.max_unknown_mass,
+                begun=begun(candidates.log_probabilities, self._forms),
             )
         except InferenceError as error:
             return error
@@ -125,14 +122,13 @@ def load(settings: RemoteSettings) -> Classifier:
     """
     labels = LabelSet(settings.task.names)
     one_token = settings.method == "one_token"
-    prompt = RemotePrompt(
-        settings.task, "one_token" if one_token else "scores", max_chars=settings.max_text_chars
-    )
+    cutter = Cutter(settings)
+    prompt = RemotePrompt(settings.task, "one_token" if one_token else "scores", cutter=cutter)
     forms = answer_forms(settings) if one_token else ()
     patience_s = min(PROBE_PATIENCE_S, settings.outage_timeout_s)
     hurried = settings.model_copy(update={"outage_timeout_s": patience_s})
     asked = RemoteClient(hurried, fixed=prompt.messages(PROBE))
-    guided, details = asyncio.run(_probe(asked, settings, prompt, labels, forms))
+    guided, details = asyncio.run(probe(asked, settings, prompt, labels, forms))
     identity = ModelIdentity(
         name=settings.model,
         backend="remote",
@@ -166,67 +162,6 @@ def load(settings: RemoteSettings) -> Classifier:
     return PromptedClassifier(
         labels=labels, engine=engine, reviews_truncated=settings.long_text == "review"
     )
-
-
-async def _probe(
-    client: RemoteClient,
-    settings: RemoteSettings,
-    prompt: RemotePrompt,
-    labels: LabelSet,
-    forms: Sequence[Sequence[str]],
-) -> tuple[bool, dict[str, str]]:
-    """Classify a fixed text; return whether the endpoint accepts a schema, and the results."""
-    try:
-        if settings.method == "one_token":
-            return False, await _probe_candidates(client, prompt, settings, forms)
-        return await _probe_text(client, prompt, settings, labels)
-    except ModelLoadError:
-        raise
-    except ModelError as error:
-        hint = "; if it has no log-probabilities, set model.method: prompted"
-        raise ModelLoadError(
-            f"model.base_url: {error}{hint if settings.method == 'one_token' else ''}"
-        ) from error
-    finally:
-        await client.close()
-
-
-async def _probe_candidates(
-    client: RemoteClient,
-    prompt: RemotePrompt,
-    settings: RemoteSettings,
-    forms: Sequence[Sequence[str]],
-) -> dict[str, str]:
-    found = await ask_candidates(client, prompt, PROBE, top_logprobs=settings.top_logprobs)
-    if isinstance(found, InferenceError):
-        raise ModelLoadError(
-            f"model.method: {found}; if the endpoint has no log-probabilities (top_logprobs ="
-            f" {settings.top_logprobs}), set model.method: prompted"
-        )
-    present = sum(any(form in found.log_probabilities for form in of_label) for of_label in forms)
-    if not present:
-        logger.warning(
-            "no_answer_among_candidates",
-            advice="answers of several tokens never appear: set model.task.answer_with: letters",
-        )
-    return {"labels_among_candidates": f"{present} of {len(forms)}"}
-
-
-async def _probe_text(
-    client: RemoteClient, prompt: RemotePrompt, settings: RemoteSettings, labels: LabelSet
-) -> tuple[bool, dict[str, str]]:
-    messages, limit = prompt.messages(PROBE), answer_limit_tokens(labels.names)
-    if settings.guided_json:
-        answer = await client.ask(
-            messages, read_text, max_tokens=limit, **guide(schema(labels.names))
-        )
-        if not isinstance(answer, InferenceError):
-            return True, {"guided_json": "yes"}
-        logger.warning("guided_json_left_off", reason=str(answer))
-    answer = await client.ask(messages, read_text, max_tokens=limit)
-    if isinstance(answer, InferenceError):
-        raise ModelLoadError(f"model.model: {answer}; check model.model and model.extra_body")
-    return False, {"guided_json": "no"}
 
 
 def _refuse_if(is_closed: bool) -> None:

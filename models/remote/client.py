@@ -1,18 +1,19 @@
 """Requests to an OpenAI-compatible endpoint, with retries.
 
-- Rate limits, server errors, timeouts and unreadable replies are retried with exponential back-off
-and jitter for up to ``outage_timeout_s``; a Retry-After delays all requests.
-- If the endpoint repeatedly fails on a text, a fixed text is sent. If that is answered, the failure
-is the error of that text alone; if not, the endpoint is down, and retries continue.
-- A refusal that affects every request (key, model) stops the service; no record is lost.
+- Refusals, rate limits, server errors, timeouts and unreadable replies are retried with exponential
+back-off and jitter for up to ``outage_timeout_s``; a Retry-After delays all requests.
+- Before anything is blamed, a fixed text is sent. If that is answered, the failure is the error of
+that text alone; if not, the endpoint is down, and retries continue.
+- A refusal of the fixed text, too (key, model, form of the request), stops the service; no record
+is lost.
 """
 
 import asyncio
 import itertools
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, NoReturn, TypeVar
 
 import structlog
@@ -20,36 +21,16 @@ import structlog
 from streamlabel.config.engines import RemoteSettings
 from streamlabel.errors import InferenceError, WorkerGaveUpError
 from streamlabel.models.prompts.build_prompt import Message
+from streamlabel.models.remote.failures import Failure, UnreadableError, of_connection, of_status
 from streamlabel.models.worker.running_time import Deadline
 
-__all__ = ["RemoteClient", "UnreadableError"]
+__all__ = ["RemoteClient"]
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
 MAX_WAIT_S: Final = 30.0
-_ABOUT_THE_TEXT: Final = {400, 413, 422}
-_ABOUT_EVERYTHING: Final = {401, 402, 403, 404}
-
-
-class UnreadableError(Exception):
-    """The endpoint's reply violates the protocol."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """A failed request that may succeed if it is repeated.
-
-    Attributes:
-        what: for logs and messages, without the text.
-        retry_after_s: the wait that the endpoint requests.
-        may_be_the_text: the text may be the cause, so that another text might succeed.
-    """
-
-    what: str
-    retry_after_s: float = 0.0
-    may_be_the_text: bool = True
 
 
 class RemoteClient:
@@ -110,23 +91,22 @@ class RemoteClient:
         """
         overdue = asyncio.Event()
         limit_s = self._settings.outage_timeout_s
+        send = partial(self._try, read=read, max_tokens=max_tokens, options=options)
         async with self._slots:
             outage = Deadline(limit_s, lambda _: overdue.set())
             try:
                 for tries in itertools.count(1):
                     await self._hold_back()
-                    outcome = await self._try(messages, read, max_tokens, options)
-                    if not isinstance(outcome, _Failure):
+                    outcome = await send(messages)
+                    if not isinstance(outcome, Failure):
                         return outcome
                     is_late = overdue.is_set()
-                    # Checked before giving up the endpoint, too: slow failures on one text may take
+                    # Judged before giving up the endpoint, too: slow failures on one text may take
                     # as long as an outage.
-                    if (
-                        outcome.may_be_the_text
-                        and (is_late or tries >= self._settings.max_tries)
-                        and await self._is_well(read, max_tokens, options)
-                    ):
-                        return InferenceError(f"the endpoint fails on this text: {outcome.what}")
+                    if is_late or outcome.is_refusal or self._is_enough(outcome, tries):
+                        judged = await self._judge(outcome, messages, send)
+                        if not isinstance(judged, Failure):
+                            return judged
                     if is_late:
                         self._give_up(f"has failed for {limit_s:g} s, last with {outcome.what}")
                     await asyncio.sleep(self._wait_s(tries, outcome))
@@ -143,7 +123,7 @@ class RemoteClient:
         while (wait_s := self._not_before_s - time.monotonic()) > 0:  # noqa: ASYNC110 see above
             await asyncio.sleep(wait_s)
 
-    def _wait_s(self, tries: int, failure: _Failure) -> float:
+    def _wait_s(self, tries: int, failure: Failure) -> float:
         if failure.retry_after_s:
             until_s = time.monotonic() + min(failure.retry_after_s, self._settings.outage_timeout_s)
             self._not_before_s = max(self._not_before_s, until_s)
@@ -152,11 +132,41 @@ class RemoteClient:
         longest = min(MAX_WAIT_S, self._settings.retry_backoff_s * 2.0 ** min(tries - 1, 16))
         return longest * (0.5 + 0.5 * self._jitter())
 
-    async def _is_well(
-        self, read: Callable[[Any], object], max_tokens: int, options: dict[str, Any]
-    ) -> bool:
-        outcome = await self._try(self._fixed, read, max_tokens, options)
-        return not isinstance(outcome, (_Failure, InferenceError))
+    def _is_enough(self, failure: Failure, tries: int) -> bool:
+        """Return whether the fixed text is asked now; under load, only at the outage limit."""
+        return tries >= self._settings.max_tries and not failure.is_of_load
+
+    async def _judge(
+        self,
+        failure: Failure,
+        messages: Sequence[Message],
+        send: Callable[[Sequence[Message]], Awaitable[T | Failure]],
+    ) -> T | InferenceError | Failure:
+        """Send the fixed text and the text in turns; return what the text has in the end.
+
+        Returns:
+            The answer of a turn; the error of the text, if the fixed text is always answered and
+            the text never; the failure, if the fixed text fails, too.
+
+        Raises:
+            WorkerGaveUpError: the endpoint refuses the fixed text.
+        """
+        if list(messages) == list(self._fixed):
+            if failure.is_refusal and failure.is_of_access:
+                self._refuse_all(failure)
+            return failure.error() if failure.is_refusal else failure
+        for turn in itertools.count(1):
+            fixed = await send(self._fixed)
+            if isinstance(fixed, Failure):
+                if fixed.is_refusal:
+                    self._refuse_all(fixed)
+                return failure
+            if turn >= failure.rounds:
+                return failure.error()
+            outcome = await send(messages)
+            if not isinstance(outcome, Failure):
+                return outcome
+        raise AssertionError("the turns have no end. This is a bug.")
 
     async def _try(
         self,
@@ -164,7 +174,7 @@ class RemoteClient:
         read: Callable[[Any], T],
         max_tokens: int,
         options: dict[str, Any],
-    ) -> T | InferenceError | _Failure:
+    ) -> T | Failure:
         request = {
             "model": self._settings.model,
             "messages": list(messages),
@@ -179,34 +189,21 @@ class RemoteClient:
                 reply = await self._create(**request)
             return read(_first_choice(reply))
         except (TimeoutError, self._openai.APITimeoutError):
-            failure = _Failure("no reply in time")
+            failure = Failure("no reply in time")
         except self._openai.APIStatusError as error:
-            if error.status_code in _ABOUT_THE_TEXT:
-                return InferenceError(
-                    f"the endpoint refuses this text (status {error.status_code})"
-                )
-            failure = self._judge(error.status_code, error.response.headers)
+            failure = of_status(error.status_code, error.response.headers)
         except self._openai.APIConnectionError:
-            failure = _Failure("no connection", may_be_the_text=False)
+            failure = of_connection()
         except UnreadableError as error:
-            failure = _Failure(f"an unreadable reply: {error}")
+            failure = Failure(f"an unreadable reply: {error}")
         # A body that is not JSON or has another structure; its text may quote the request.
         except (ValueError, self._openai.APIError) as error:
-            failure = _Failure(f"an unreadable reply ({type(error).__name__})")
+            failure = Failure(f"an unreadable reply ({type(error).__name__})")
         log.warning("endpoint_failed", what=failure.what)
         return failure
 
-    def _judge(self, status: int, headers: Any) -> _Failure:  # noqa: ANN401 httpx's
-        if status in _ABOUT_EVERYTHING:
-            self._give_up(
-                f"refuses requests with status {status}; check model.base_url, model.model and"
-                " model.api_key"
-            )
-        return _Failure(
-            f"status {status}",
-            retry_after_s=_seconds(headers.get("retry-after")),
-            may_be_the_text=status >= 500 and status != 503,
-        )
+    def _refuse_all(self, failure: Failure) -> NoReturn:
+        self._give_up(f"refuses every request with {failure.what}; {failure.advice}")
 
     def _give_up(self, why: str) -> NoReturn:
         raise WorkerGaveUpError(f"the endpoint {self._settings.base_url} {why}")
@@ -217,11 +214,3 @@ def _first_choice(reply: Any) -> Any:  # noqa: ANN401 the client's, or whatever 
     if not isinstance(choices, list) or not choices:
         raise UnreadableError("the reply has no choices")
     return choices[0]
-
-
-def _seconds(header: str | None) -> float:
-    """Return a Retry-After in seconds; its other form, a date, is ignored for our back-off."""
-    try:
-        return max(0.0, float(header or 0))
-    except ValueError:
-        return 0.0

@@ -1,19 +1,19 @@
 """Prompts as chat messages; the endpoint renders and tokenises them, so texts are escaped.
 
 Here the tokenizer cannot keep control tokens out of a text. So strings that look like a control
-token of a common chat template, and the delimiters, are escaped with a space, and a text is
-truncated by characters.
+token of a common chat template, and the delimiters, are escaped with a space.
 """
 
+import asyncio
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
 from streamlabel.config.engines import RemoteSettings
 from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ConfigError
-from streamlabel.models.core.surrogates import without_surrogates
 from streamlabel.models.prompts.build_prompt import Message
 from streamlabel.models.prompts.phrases import (
     AnswerKind,
@@ -22,8 +22,9 @@ from streamlabel.models.prompts.phrases import (
     second_try,
 )
 from streamlabel.models.prompts.score_json import Fault
+from streamlabel.models.remote.cutting import Cutter, CutText
 
-__all__ = ["CutText", "RemotePrompt", "answer_forms", "without_controls"]
+__all__ = ["RemotePrompt", "answer_forms", "without_controls"]
 
 # <|im_end|>, <|eot_id|>, <think>, </tool_call>, <start_of_turn>, <s>, [INST], <<SYS>>
 CONTROLS = re.compile(
@@ -33,32 +34,19 @@ CONTROLS = re.compile(
     r"|<</?SYS>>",
     re.IGNORECASE,
 )
-_CHARS_PER_TOKEN = 3  # estimate between English and Chinese, for batch sizes only
-
-
-@dataclass(frozen=True, slots=True)
-class CutText:
-    """A text that fits.
-
-    Attributes:
-        text: not longer than the limit in characters.
-        truncated: it was longer.
-        tokens: estimated tokens of the text and its prompt.
-    """
-
-    text: str
-    truncated: bool
-    tokens: int
 
 
 class RemotePrompt:
     """The prompt of one task.
 
+    Attributes:
+        cutter: of its texts.
+
     Raises:
         ConfigError: the task needs a feature that endpoints do not offer.
     """
 
-    def __init__(self, task: TaskSettings, answers: AnswerKind, *, max_chars: int) -> None:
+    def __init__(self, task: TaskSettings, answers: AnswerKind, *, cutter: Cutter) -> None:
         if task.answer_prefix:
             raise ConfigError(
                 "model.task.answer_prefix: an endpoint does not accept the beginning of the answer;"
@@ -67,25 +55,25 @@ class RemotePrompt:
         self._task = task
         self._answers: AnswerKind = answers
         self._wording = render_phrases(task, answers)
-        self._max_chars = max_chars
+        self.cutter = cutter
         self._before: list[Message] = [{"role": "system", "content": self._wording.system}]
         for question, answer in self._wording.examples:
             self._before += [
                 {"role": "user", "content": question},
                 {"role": "assistant", "content": answer},
             ]
-        prompt_chars = sum(len(message["content"]) for message in self._before)
-        self._prompt_tokens = prompt_chars // _CHARS_PER_TOKEN
+        self._prompt_tokens = sum(cutter.cut(turn["content"]).tokens for turn in self._before)
 
     def cut(self, text: str) -> CutText:
         """Return the text as it is sent; of a text that is too long, both ends."""
-        clean = without_surrogates(text)
-        truncated = len(clean) > self._max_chars
-        if truncated:
-            half = self._max_chars // 2
-            clean = clean[: self._max_chars - half] + clean[len(clean) - half :]
-        tokens = 1 + self._prompt_tokens + len(clean) // _CHARS_PER_TOKEN
-        return CutText(clean, truncated, tokens)
+        found = self.cutter.cut(text)
+        return replace(found, tokens=1 + self._prompt_tokens + found.tokens)
+
+    async def cut_all(self, texts: Sequence[str]) -> list[CutText]:
+        """Return all texts as they are sent; tokenising takes time, so it is done in a thread."""
+        if self.cutter.tokenizer is None:
+            return [self.cut(text) for text in texts]
+        return await asyncio.to_thread(lambda: [self.cut(text) for text in texts])
 
     def messages(self, text: str, fault: Fault | None = None) -> list[Message]:
         """Return the chat for a text that was cut.

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamlabel.errors import InferenceError
-from streamlabel.models.remote.client import RemoteClient, UnreadableError
+from streamlabel.models.label_scoring.answer import log_sum_exp
+from streamlabel.models.remote.client import RemoteClient
+from streamlabel.models.remote.failures import UnreadableError
 from streamlabel.models.remote.prompt import RemotePrompt
 
 __all__ = ["Candidates", "ask_candidates", "guide", "read_candidates", "read_text"]
@@ -17,11 +19,11 @@ class Candidates:
 
     Attributes:
         log_probabilities: token -> log-probability.
-        top: the most probable one; None if the model ended its answer immediately.
+        top: the most probable one.
     """
 
     log_probabilities: Mapping[str, float]
-    top: str | None
+    top: str
 
 
 async def ask_candidates(
@@ -43,19 +45,31 @@ def read_candidates(choice: Any) -> Candidates:  # noqa: ANN401 the client's, or
     Raises:
         UnreadableError: there are none, or they are not log-probabilities.
     """
+    logprobs = getattr(choice, "logprobs", None)
+    if logprobs is not None and getattr(logprobs, "content", None) is None:
+        raise UnreadableError(
+            "its log-probabilities are not in the format of chat completions (logprobs.content)"
+        )
     try:
-        content = choice.logprobs.content
-        if not content:
-            return Candidates({}, None)
-        entries = [content[0], *content[0].top_logprobs]
-        seen = {entry.token: float(entry.logprob) for entry in entries}
-        top = max(seen, key=lambda token: seen[token])
+        first = logprobs.content[0]  # type: ignore[union-attr] # None is caught below
+        entries = list(first.top_logprobs)
+        tops = [(entry.token, float(entry.logprob)) for entry in entries]
+        chosen = (first.token, float(first.logprob))
     except (AttributeError, TypeError, IndexError, KeyError) as error:
         raise UnreadableError("no log-probabilities") from error
+    if not tops:
+        raise UnreadableError("no candidates in top_logprobs")
     # -9999 represents minus infinity in JSON: masked, or not computed
-    seen = {token: value for token, value in seen.items() if -9000 < value <= 1e-3}
-    if top not in seen:
+    seen: dict[str, float] = {}
+    for token, value in tops:
+        if -9000 < value <= 1e-3:
+            # Parts of a character are all spelled U+FFFD, and are different tokens.
+            seen[token] = log_sum_exp([seen[token], value]) if token in seen else value
+    if -9000 < chosen[1] <= 1e-3:
+        seen.setdefault(*chosen)
+    if not seen:
         raise UnreadableError("no finite log-probability")
+    top = max(seen, key=lambda token: seen[token])
     return Candidates(seen, top)
 
 

@@ -9,6 +9,7 @@ from streamlabel.models.core.classifier import BatchHints, ModelIdentity, Prepar
 from streamlabel.models.core.concurrent_requests import together
 from streamlabel.models.prompts.score_json import Fault
 from streamlabel.models.remote.client import RemoteClient
+from streamlabel.models.remote.cutting import prepared
 from streamlabel.models.remote.prompt import RemotePrompt
 from streamlabel.models.remote.reading import guide, read_text
 
@@ -41,8 +42,8 @@ class RemoteText:
         """Truncate long texts; see TextEngine. Payloads are (text, fault)."""
         self._refuse_if_closed()
         return [
-            PreparedText(cut.tokens, (cut.text, fault), truncated=cut.truncated)
-            for cut, fault in zip(map(self._prompt.cut, texts), faults, strict=True)
+            prepared(cut, (cut.text, fault))
+            for cut, fault in zip(await self._prompt.cut_all(texts), faults, strict=True)
         ]
 
     async def generate_text(

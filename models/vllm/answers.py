@@ -1,10 +1,11 @@
 """Texts to prompts to label probabilities on vLLM: from the first token, or with a head."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamlabel.errors import InferenceError
 from streamlabel.models.core.classifier import Prediction, PreparedText
@@ -18,6 +19,8 @@ from streamlabel.models.tokens.seen import with_seen
 from streamlabel.models.vllm.runtime import VllmRuntime
 
 __all__ = ["FirstTokenReader", "HeadReader", "Reader"]
+
+Logits = NDArray[np.float32]
 
 
 class Reader(Protocol):
@@ -156,6 +159,8 @@ class HeadReader(_PromptRows):
     Args:
         prompt: of the task.
         labels: the answers' tokens; the head has their rows in this order.
+        after: what the model does to its logits after the output layer, which the engine's head
+            leaves out: logits (R, U) -> logits (R, U). None: nothing.
         runtime: the engine, on the pooling runner.
         cached_tokens: see FirstTokenReader.
         reviews_truncated: truncated texts go to review.
@@ -167,11 +172,13 @@ class HeadReader(_PromptRows):
         prompt: Prompt,
         labels: LabelTokens,
         runtime: VllmRuntime,
+        after: Callable[[Logits], Logits] | None = None,
         cached_tokens: int = 0,
         reviews_truncated: bool = False,
     ) -> None:
         super().__init__(prompt, cached_tokens=cached_tokens)
         self._labels = labels
+        self._after = after
         self._runtime = runtime
         self._reviews_truncated = reviews_truncated
 
@@ -181,6 +188,8 @@ class HeadReader(_PromptRows):
             return []
         rows = [np.frombuffer(text.payload, dtype=np.int32).tolist() for text in prepared]
         logits = await self._runtime.logits(rows)
+        if self._after and {*map(len, logits)} == {len(self._labels.ids)}:
+            logits = self._after(np.array(logits, dtype=np.float32)).tolist()
         await asyncio.sleep(0)  # let other tasks run before the predictions of a large batch
         outcomes = [self._predict(*pair) for pair in zip(prepared, logits, strict=True)]
         return with_seen(prepared, outcomes)

@@ -15,8 +15,9 @@ from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.probes import DRIFT, PROBES
 from streamlabel.models.encoder.loading import build_rows, load_words
 from streamlabel.models.files.digest import model_digest
-from streamlabel.models.label_scoring.label_reads import LabelReads, compile_reads
+from streamlabel.models.label_scoring.label_reads import LabelReads, compile_reads, prompt_version
 from streamlabel.models.label_scoring.label_tokens import LabelTokens
+from streamlabel.models.llm.after_head import open_after_head
 from streamlabel.models.llm.loading import causal_digest
 from streamlabel.models.prompts.build_prompt import Prompt, build_prompt
 from streamlabel.models.prompts.chat_template import Chat
@@ -94,7 +95,7 @@ def open_one_token(settings: VllmSettings) -> Opened:
                 engine.identity(
                     checkpoint,
                     digest=digest.result(),
-                    prompt_version=prompt.digest(reads.paths, reads.children, chat.template),
+                    prompt_version=prompt_version(prompt, reads),
                     details=details | {"scoring": task.scoring, "probe_off_label_mass": mass},
                 ),
                 engine.hints(max_in_flight=settings.max_in_flight, max_tokens=prompt.max_tokens),
@@ -116,6 +117,7 @@ def open_head(settings: VllmSettings) -> Opened:
     with ThreadPoolExecutor(1, "digest") as beside:
         digest = beside.submit(causal_digest, checkpoint, labels, None)
         overrides = head_overrides(checkpoint, chat, reads)
+        after = open_after_head(checkpoint)
         engine = start_engine(
             settings,
             checkpoint,
@@ -126,6 +128,7 @@ def open_head(settings: VllmSettings) -> Opened:
                 prompt=prompt,
                 labels=reads,
                 runtime=engine.runtime,
+                after=after,
                 cached_tokens=_cached_tokens(engine, prompt),
                 reviews_truncated=settings.long_text == "review",
             )
@@ -136,8 +139,8 @@ def open_head(settings: VllmSettings) -> Opened:
                 engine.identity(
                     checkpoint,
                     digest=digest.result(),
-                    prompt_version=prompt.digest("head", reads.ids, chat.template),
-                    details=details,
+                    prompt_version=prompt_version(prompt, reads),
+                    details=details | {"after_head": "applied" if after else "nothing"},
                 ),
                 engine.hints(max_in_flight=settings.max_in_flight, max_tokens=prompt.max_tokens),
                 reader,

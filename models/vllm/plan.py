@@ -12,7 +12,7 @@ from streamlabel.models.files.whole_model import refuse_not_finite_files
 from streamlabel.models.label_scoring.label_tokens import LabelTokens
 from streamlabel.models.llm.adapter import ADAPTER_WEIGHTS, refuse_missing_adapter
 from streamlabel.models.prompts.build_prompt import Keep
-from streamlabel.models.prompts.chat_template import Chat, load_chat
+from streamlabel.models.prompts.chat_template import Chat, open_chat
 from streamlabel.models.vllm.start import Engine
 
 __all__ = [
@@ -55,8 +55,7 @@ def open_for_engine(settings: VllmSettings) -> Checkpoint:
 def chat_of(settings: VllmSettings) -> tuple[Checkpoint, Chat]:
     """Return the model's files and its tokenizer with chat template."""
     checkpoint = open_for_engine(settings)
-    chat = load_chat(checkpoint.folder, name=checkpoint.name, chat_template=settings.chat_template)
-    checkpoint.refuse_other_vocabulary(chat.size)
+    chat = open_chat(checkpoint, settings)
     return checkpoint, chat
 
 

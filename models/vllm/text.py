@@ -129,7 +129,7 @@ def open_prompted(settings: VllmSettings) -> tuple[VllmPrompted, Engine, Prompt]
         identity = engine.identity(
             checkpoint,
             digest=digest,
-            prompt_version=first.digest("scores", labels.names, chat.template),
+            prompt_version=first.digest("scores", labels.names),
             details={"prompt_tokens": str(len(first.shared_ids)), "probe": seen},
         )
         text = VllmText(

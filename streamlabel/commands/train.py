@@ -63,7 +63,7 @@ def train_encoder(
 ) -> None:
     """Fine-tune an encoder on labelled texts; the best epoch on held-out texts is saved.
 
-    Ctrl-C saves the best epoch so far. Requires the extra encoder.
+    Ctrl-C and SIGTERM save the best epoch so far. Requires the extra encoder.
 
     \b
     Examples:
@@ -73,6 +73,7 @@ def train_encoder(
     """  # noqa: D301 \b keeps the lines as they are
     from streamlabel.commands.terminal import progress, say
     from streamlabel.commands.training import (
+        ending_on_sigterm,
         examples,
         finish,
         learned_and_held,
@@ -111,7 +112,7 @@ def train_encoder(
     )
     say(f"{len(train):,} training texts, {len(held):,} held out; labels {named(labels.names)}")
     total = epochs * -(-len(train) // batch_items)
-    with progress("training", total=total) as update:
+    with ending_on_sigterm(), progress("training", total=total) as update:
         report = fit_head(
             examples(train),
             labels,

@@ -77,13 +77,21 @@ def train_llm(
             show_default=False,
         ),
     ] = None,
+    chat_date: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATE",
+            help="Date (YYYY-MM-DD) that the chat template gets as today's, as in model.chat_date.",
+            show_default=False,
+        ),
+    ] = None,
     precision: PrecisionOption = "auto",
     seed: Seed = 17,
     overwrite: Overwrite = False,
 ) -> None:
     """Fine-tune a language model to answer a task with one token, in the prompt used for serving.
 
-    Ctrl-C saves the best epoch so far. Requires the extra llm.
+    Ctrl-C and SIGTERM save the best epoch so far. Requires the extra llm.
 
     \b
     Examples:
@@ -93,6 +101,7 @@ def train_llm(
     """  # noqa: D301 \b keeps the lines as they are
     from streamlabel.commands.terminal import progress, say
     from streamlabel.commands.training import (
+        ending_on_sigterm,
         examples,
         finish,
         learned_and_held,
@@ -116,6 +125,7 @@ def train_llm(
     require("train llm", *needed, *(["peft"] if method == "lora" else []), extra="llm")
     refuse_taken(out, overwrite=overwrite)
     wanted = {"backend": "generative", "path": base, "task": str(task), "device": device}
+    wanted |= {} if chat_date is None else {"chat_date": chat_date}
     given = {f"model.{name}": value for name, value in wanted.items()}
     serving = load(None, overrides=given, environ={}).settings.model
     if not isinstance(serving, GenerativeSettings):  # pragma: no cover - it is what was asked for
@@ -137,7 +147,7 @@ def train_llm(
     if unseen := sorted({*names} - {*labels_in(train)}):
         say(f"no text is labelled {named(unseen)}: the model will rarely give that answer")
     total = epochs * -(-len(train) // batch_items)
-    with progress("training", total=total) as update:
+    with ending_on_sigterm(), progress("training", total=total) as update:
         report = fit_answers(
             examples(train),
             serving.task,
@@ -148,6 +158,7 @@ def train_llm(
             held_out=examples(held),
             device=serving.device,
             chat_template=None if chat_template is None else str(chat_template),
+            chat_date=serving.chat_date,
             on_step=lambda done, _total: update(done, ""),
             on_epoch=lambda epoch: say(line(epoch)),
             card=lambda made: answers_card(

@@ -1,7 +1,9 @@
 """Common steps of the training commands: read texts, check the output folder, report progress."""
 
 import random
-from collections.abc import Iterable, Sequence
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
@@ -20,7 +22,16 @@ from streamlabel.quality.labelled import (
 from streamlabel.quality.repeated import write_seen
 from streamlabel.training.fit_settings import EpochReport, Example, FitReport
 
-__all__ = ["examples", "finish", "learned_and_held", "line", "named", "refuse_taken", "remember"]
+__all__ = [
+    "ending_on_sigterm",
+    "examples",
+    "finish",
+    "learned_and_held",
+    "line",
+    "named",
+    "refuse_taken",
+    "remember",
+]
 
 # Fewer are not enough for training and held-out evaluation.
 _LEAST_TEXTS = 20
@@ -98,8 +109,18 @@ def remember(
     write_seen(folder, [t.text for t in trained], [t.text for t in held], base=base)
 
 
+@contextmanager
+def ending_on_sigterm() -> Iterator[None]:
+    """While entered, SIGTERM does what Ctrl-C does: batch systems and containers send it."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def finish(report: FitReport) -> None:
-    """Print where the model is; exit 130 after Ctrl-C."""
+    """Print where the model is; exit 130 after Ctrl-C or SIGTERM."""
     if report.was_interrupted:
         say(f"interrupted; the best epoch so far is in {report.folder}")
         raise typer.Exit(130)

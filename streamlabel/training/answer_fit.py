@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ def fit_answers(
     held_out: Sequence[Example] = (),
     device: str = "auto",
     chat_template: str | None = None,
+    chat_date: date | None = None,
     on_step: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     card: Callable[[FitReport], str] | None = None,
@@ -86,6 +88,7 @@ def fit_answers(
             serving, is saved.
         device: same as ``model.device``.
         chat_template: Jinja file instead of the model's own; serving needs the same.
+        chat_date: today's date for the chat template; serving needs the same.
         on_step: called after every step with the number of finished steps and the total.
         on_epoch: called after every epoch with its report.
         card: returns the content of README.md.
@@ -99,8 +102,13 @@ def fit_answers(
     chosen = choose_device(device)
     import torch
 
-    chat = load_chat(base.folder, name=base.name, chat_template=chat_template)
-    base.refuse_other_vocabulary(chat.size)
+    chat = load_chat(
+        base.folder,
+        name=base.name,
+        chat_template=chat_template,
+        chat_date=chat_date,
+        vocabulary=base.vocabulary,
+    )
     lessons = Lessons(task, chat, max_tokens=settings.max_tokens, seed=settings.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)

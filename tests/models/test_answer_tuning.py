@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -164,6 +167,25 @@ def test_ctrl_c_before_the_first_epoch_leaves_nothing(tiny_llm: Path, tmp_path: 
             held_out=HELD, device="cpu", on_step=stop,
         )  # fmt: skip
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sigterm_leaves_the_best_epoch(tiny_llm: Path, tmp_path: Path) -> None:
+    """A batch system or a container that ends the command must not lose hours."""
+    (tmp_path / "task.yaml").write_text(json.dumps(task().model_dump(exclude_defaults=True)))
+    rows = [{"text": e.text, "label": e.label} for e in TEACH]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = {"--data": "data.jsonl", "--base": tiny_llm, "--task": "task.yaml", "--out": "m"}
+    command = [sys.executable, "-m", "streamlabel", "train", "llm", "--device", "cpu"]
+    command += ["--epochs", "9999", "--patience", "9999", "--max-tokens", "400"]
+    command += [str(part) for option in given.items() for part in option]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as training:
+        assert training.stderr is not None
+        next(line for line in training.stderr if line.startswith("epoch 1"))
+        training.send_signal(signal.SIGTERM)
+        _, said = training.communicate(timeout=60)
+    assert training.returncode == 130, said
+    assert "interrupted; the best epoch so far is in" in said
+    assert (tmp_path / "m" / "adapter_model.safetensors").is_file()
 
 
 def test_examples_that_do_not_fit_the_task_are_refused(tiny_llm: Path, tmp_path: Path) -> None:

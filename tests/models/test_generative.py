@@ -207,6 +207,29 @@ async def test_a_models_other_memory_is_never_shared(tmp_path: Path) -> None:
     await classifier.close()
 
 
+@pytest.mark.parametrize("by", ["name", "difference"])
+async def test_a_soft_cap_of_attention_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """The implementation that transformers chooses, sdpa, leaves it out without an error."""
+    from testing.tiny_models import build_causal
+
+    if by == "difference":  # whatever a configuration calls it
+        monkeypatch.setattr(CausalModel, "caps_attention", property(lambda _: False))
+    folder = build_causal(tmp_path, kind="Gemma2", attn_logit_softcapping=0.5, head_dim=32)
+    capped = await asyncio.to_thread(load, settings(folder))
+    assert capped.identity.details["attention"].startswith("eager")
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    for text, prediction in zip(TEXTS[:4], await predictions(capped, TEXTS[:4]), strict=True):
+        with torch.inference_mode():
+            logits = model(torch.tensor([whole_row(capped, text)])).logits[0, -1]
+        truth = label_scores(logits.log_softmax(-1), capped)
+        assert prediction.log_scores == pytest.approx(truth.tolist(), abs=CLOSE)
+    await capped.close()
+
+
 async def test_a_repetition_penalty_of_the_checkpoint_changes_nothing(
     tiny_llm: Path, tmp_path: Path, classifier: GenerativeClassifier
 ) -> None:
@@ -279,7 +302,7 @@ async def test_trie_scores_equal_teacher_forcing(
     worst = 0.0
     for text, prediction in zip(texts, await predictions(classifier, texts), strict=True):
         row = whole_row(classifier, text)
-        for answers, ours in zip(reads.answers, prediction.log_scores or (), strict=True):  # type: ignore[attr-defined] # the trie kind
+        for answers, ours in zip(reads.answers, prediction.log_scores or (), strict=True):
             forced = []
             for answer in answers:
                 with torch.inference_mode():

@@ -1,17 +1,21 @@
 """Whatever a text says, the prompt around it stays as it is."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from transformers import AddedToken, AutoTokenizer
 
+from streamlabel.config.model import GenerativeSettings
 from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ConfigError, ModelLoadError
+from streamlabel.models.files.checkpoint import open_checkpoint
 from streamlabel.models.prompts.build_prompt import MARK, Keep, Prompt, build_prompt
-from streamlabel.models.prompts.chat_template import Chat, load_chat
-from testing.tiny_models import CHATML, build_tokenizer
+from streamlabel.models.prompts.chat_template import Chat, load_chat, open_chat
+from testing.tiny_models import CHATML, VOCABULARY, build_causal, build_tokenizer
 
 pytestmark = pytest.mark.model
 
@@ -257,3 +261,84 @@ def test_the_end_of_a_turn_is_read_from_the_template(chats: dict[str, Chat]) -> 
     for chat in chats.values():
         assert chat.end_id is not None
         assert chat.tokens.controls[chat.end_id] == "<|im_end|>"
+
+
+DATED = (
+    "{% if not date_string is defined %}{% if strftime_now is defined %}"
+    "{% set date_string = strftime_now('%d %b %Y') %}{% else %}"
+    "{% set date_string = '26 Jul 2024' %}{% endif %}{% endif %}"
+    "<|im_start|>system\nToday Date: {{ date_string }}<|im_end|>\n" + CHATML
+)
+
+
+def test_a_date_in_the_template_is_pinned_or_refused(tmp_path: Path) -> None:
+    """With the current date, a calibration would be refused the next day."""
+    build_tokenizer(tmp_path, chat_template=DATED)
+    with pytest.raises(ConfigError, match=r"model\.chat_date: .*set a fixed date"):
+        load_chat(tmp_path, name="dated")
+    for day in (date(2026, 7, 26), date(2031, 1, 2)):
+        prompt = prompt_for(load_chat(tmp_path, name="dated", chat_date=day))
+        assert f"Today Date: {day:%d %b %Y}<|im_end|>" in prompt.rendered
+    given = load_chat(tmp_path, name="dated", variables={"date_string": "in May"})
+    assert "Today Date: in May<|im_end|>" in prompt_for(given).rendered
+
+
+def test_variables_reach_the_template_and_none_is_ignored(tmp_path: Path) -> None:
+    build_tokenizer(tmp_path, chat_template="{{ mood | default('') }}" + CHATML)
+    prompt = prompt_for(load_chat(tmp_path, name="moody", variables={"mood": "calm"}))
+    assert prompt.rendered.startswith("calm<|im_start|>")
+    assert prompt.digest() != prompt_for(load_chat(tmp_path, name="moody")).digest()
+    with pytest.raises(ConfigError, match=r"chat_template_kwargs: .* no variable moods"):
+        load_chat(tmp_path, name="moody", variables={"moods": "calm"})
+    with pytest.raises(ConfigError, match=r"chat_date: .*writes no date"):
+        load_chat(tmp_path, name="moody", chat_date=date(2026, 7, 26))
+
+
+@pytest.mark.parametrize("answers", ["one_token", "scores"])
+def test_examples_are_answered_as_the_text_is(
+    chats: dict[str, Chat], answers: Literal["one_token", "scores"]
+) -> None:
+    """With a prefix, the model must not see other answers without it."""
+    labels = [{"name": "ham", "answers": [" No"]}, {"name": "spam", "answers": [" Yes"]}]
+    given = task(answer_prefix="Answer:", labels=labels)
+    rendered = prompt_for(chats["chatml"], given, answers=answers).rendered
+    first = " No<|im_end|>" if answers == "one_token" else '{"ham": 99, "spam": 1}'
+    assert rendered.count("assistant\nAnswer:" + first) == 1
+    assert rendered.count("assistant\nAnswer:") == 2
+    assert rendered.endswith("Answer:")
+
+
+def _with_more_tokens(folder: Path, *more: AddedToken) -> Path:
+    build_causal(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    padding = [f"<|reserved_{n}|>" for n in range(VOCABULARY - len(tokenizer))]
+    tokenizer.add_tokens([AddedToken(token, special=True) for token in padding])
+    tokenizer.add_tokens(list(more))
+    tokenizer.save_pretrained(folder)
+    assert len(tokenizer) > VOCABULARY
+    return folder
+
+
+def _loaded(folder: Path, **changes: object) -> Prompt:
+    settings = GenerativeSettings.model_validate(
+        {"path": str(folder), "device": "cpu", "task": SPAM | changes}
+    )
+    return prompt_for(open_chat(open_checkpoint(settings), settings), settings.task)
+
+
+def test_control_tokens_beyond_the_vocabulary_do_no_harm_while_none_is_used(tmp_path: Path) -> None:
+    folder = _with_more_tokens(tmp_path, AddedToken("<|image|>", special=True))
+    prompt = _loaded(folder)
+    assert max(prompt.encode("<|image|> hello").ids) < VOCABULARY
+
+
+def test_a_prompt_with_a_token_beyond_the_vocabulary_is_refused(tmp_path: Path) -> None:
+    folder = _with_more_tokens(tmp_path, AddedToken("<|image|>", special=True))
+    with pytest.raises(ModelLoadError, match=r"'<\|image\|>', a token of the tokenizer that the"):
+        _loaded(folder, answer_prefix="<|image|>")
+
+
+def test_a_word_beyond_the_vocabulary_is_refused(tmp_path: Path) -> None:
+    folder = _with_more_tokens(tmp_path, AddedToken("moderation", special=False))
+    with pytest.raises(ModelLoadError, match="tokens up to 768 for texts, and the model 768"):
+        _loaded(folder)

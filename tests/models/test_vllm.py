@@ -247,8 +247,13 @@ async def test_an_adapter_equals_the_model_merged_with_it(
 
 
 @pytest.fixture(scope="module")
-def taught(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """An adapter that ``train llm`` makes, and what transformers says with it about DEV."""
+def taught(
+    tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[str], str | None]:
+    """An adapter that ``train llm`` makes, and what transformers says with it about DEV.
+
+    Last, the version of its prompt there.
+    """
     folder = tmp_path_factory.mktemp("taught") / "adapter"
     served: dict[str, Any] = {"path": str(tiny_llm), "task": SPAM, "device": "cpu"}
     once = FitSettings(epochs=2, learning_rate=5e-3, max_tokens=400, label_smoothing=0.0)
@@ -269,7 +274,7 @@ def taught(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
         await classifier.close()
         return [_label(p.probabilities) for p in found if isinstance(p, Prediction)]
 
-    return folder, asyncio.run(said())
+    return folder, asyncio.run(said()), classifier.identity.prompt_version
 
 
 def _label(probabilities: Sequence[float] | None) -> str:
@@ -277,11 +282,12 @@ def _label(probabilities: Sequence[float] | None) -> str:
 
 
 async def test_a_taught_adapter_gives_the_labels_that_it_gives_on_transformers(
-    case: Case, taught: tuple[Path, list[str]]
+    case: Case, taught: tuple[Path, list[str], str | None]
 ) -> None:
     from vllm.lora.request import LoRARequest
 
-    folder, theirs = taught
+    folder, theirs, version = taught
+    assert case.classifier.identity.prompt_version == version
     runtime = _sibling(case.classifier._runtime, LoRARequest("taught", 3, str(folder)))
     rows = [case.row(text) for text in DEV]
     firsts = await runtime.first_tokens(rows, [case.wanted] * len(rows))

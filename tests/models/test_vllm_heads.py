@@ -21,6 +21,7 @@ from streamlabel.models.prompts.chat_template import load_chat
 from streamlabel.models.vllm.classifier import VllmClassifier, load
 from streamlabel.models.vllm.proof import prove_distinct
 from streamlabel.testing import PROMISES, Promise
+from testing.tiny_models import build_causal
 from tests.models.test_vllm import TEXTS, difference
 from tests.models.tiny import LABELS, build_model
 from tests.requirements import missing
@@ -58,8 +59,14 @@ def start(**given: object) -> VllmClassifier:
 
 
 @pytest.fixture(scope="module")
-def head(tiny_llm: Path) -> Iterator[VllmClassifier]:
-    classifier = start(path=str(tiny_llm), mode="head", task=CHINESE, max_tokens=1000)
+def causal_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that scales its logits after the output layer, which a head of rows leaves out."""
+    return build_causal(tmp_path_factory.mktemp("granite"), kind="Granite", logits_scaling=3.0)
+
+
+@pytest.fixture(scope="module")
+def head(causal_folder: Path) -> Iterator[VllmClassifier]:
+    classifier = start(path=str(causal_folder), mode="head", task=CHINESE, max_tokens=1000)
     yield classifier
     asyncio.run(classifier.close())
 
@@ -85,16 +92,17 @@ async def predictions(classifier: Classifier, texts: Sequence[str]) -> list[Pred
 
 
 async def test_a_head_equals_the_label_read_renormalised(
-    head: VllmClassifier, tiny_llm: Path, record_property: Property
+    head: VllmClassifier, causal_folder: Path, record_property: Property
 ) -> None:
     reads = await asyncio.to_thread(
         generative.load,
         GenerativeSettings.model_validate(
-            {"path": str(tiny_llm), "device": "cpu", "task": CHINESE, "max_tokens": 1000}
+            {"path": str(causal_folder), "device": "cpu", "task": CHINESE, "max_tokens": 1000}
         ),
     )
     ours, theirs = await predictions(head, TEXTS), await predictions(reads, TEXTS)
     await reads.close()
+    assert head.identity.prompt_version == reads.identity.prompt_version
     moved = max(
         abs(a - b)
         for one, other in zip(ours, theirs, strict=True)
@@ -102,6 +110,7 @@ async def test_a_head_equals_the_label_read_renormalised(
     )
     record_property("head", moved)
     print("head", moved)  # noqa: T201 a parity figure for the record
+    assert head.identity.details["after_head"] == "applied"
     assert moved <= 1e-5
 
 

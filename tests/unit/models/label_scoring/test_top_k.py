@@ -72,3 +72,28 @@ def test_the_truth_is_never_outside_the_bounds(
     assert least - 1e-6 <= exact <= least + found.unknown + 1e-6
     assert found.answer.off_label_mass >= 1 - sum(masses) - 1e-6
     assert sum(found.answer.probabilities) == pytest.approx(1)
+
+
+@given(
+    st.lists(st.floats(0.001, 10), min_size=4, max_size=10),
+    st.lists(st.floats(0, 1), min_size=2, max_size=2),
+    st.integers(1, 5),
+)
+def test_an_answer_of_several_tokens_stays_within_the_bounds(
+    weights: list[float], rest: list[float], k: int
+) -> None:
+    """Tokens 0 and 1 are answers; 2 and 3 begin longer ones, and may be followed by other words."""
+    total = sum(weights)
+    truth = {token: weight / total for token, weight in enumerate(weights)}
+    top = sorted(truth, key=lambda token: -truth[token])[:k]
+    shown = {token: math.log(truth[token]) for token in top}
+    begun = [[shown[token]] if token in shown else [] for token in (2, 3)]
+    forms = [[0, -1], [1, -2]]  # the longer answers have no token of their own
+    found = bound_answer(shown, forms, top=top[0], begun=begun)
+    if found is None:
+        return
+    masses = [truth[label] + truth[label + 2] * rest[label] for label in (0, 1)]
+    chosen = 0 if shown.get(0, -math.inf) >= shown.get(1, -math.inf) else 1
+    exact = masses[chosen] / sum(masses)
+    least = found.answer.probabilities[chosen]
+    assert least - 1e-6 <= exact <= least + found.unknown + 1e-6

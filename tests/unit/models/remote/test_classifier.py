@@ -17,6 +17,7 @@ from streamlabel.config.model import WorkerSettings
 from streamlabel.errors import ConfigError, InferenceError, ModelLoadError, WorkerGaveUpError
 from streamlabel.models.core.classifier import Classifier, Prediction, PreparedText
 from streamlabel.models.remote.classifier import load
+from streamlabel.models.remote.cutting import Cutter
 from streamlabel.models.remote.prompt import RemotePrompt, answer_forms, without_controls
 from streamlabel.models.worker.worker_classifier import WorkerClassifier
 from tests.endpoint import Behaviour, Endpoint, Reply, chat, first_token
@@ -106,7 +107,6 @@ async def test_labels_are_read_from_the_candidates() -> None:
         (first_token(Oh=0.5, Yes=0.05, Ah=0.04), "Oh"),  # No may have anything up to 0.04
         (first_token(Yes=0.5, Oh=0.3, Ah=0.1), None),
         (first_token(Oh=0.9, Ah=0.05), "Oh"),
-        (first_token(), None),
     ],
 )
 async def test_a_missing_label_is_for_a_person_not_a_guess(reply: Reply, token: str | None) -> None:
@@ -141,6 +141,54 @@ async def test_a_form_counts_as_it_is_spelled() -> None:
     assert isinstance(outcome, Prediction)
     assert outcome.probabilities == pytest.approx((0.22 / 0.73, 0.51 / 0.73))
     assert outcome.off_label_mass == pytest.approx(0.27)
+
+
+def spelled(*tokens: str) -> Reply:
+    """Return an answer of these tokens."""
+    entries = [{"token": token, "logprob": -0.1, "bytes": None} for token in tokens]
+    content = [{**entry, "top_logprobs": [entry]} for entry in entries]
+    return chat("".join(tokens), logprobs={"content": content})
+
+
+SAFETY = {"labels": [{"name": "safe"}, {"name": "unsafe"}]}
+SAFE = first_token(safe=0.55, un=0.44, Oh=0.001)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_refused"),
+    [
+        (["un", "safe"], True),
+        (["un", "sa", "fe", "."], True),
+        (["unsafe"], False),
+        (["unsafe", "."], False),
+        (["I", " cannot"], False),
+    ],
+)
+async def test_an_answer_of_several_tokens_is_found_at_start(
+    answer: list[str], *, is_refused: bool
+) -> None:
+    def behave(request: dict[str, Any]) -> Reply:
+        return spelled(*answer) if len(request["messages"]) == 1 else SAFE
+
+    with Endpoint(behave) as endpoint:
+        if is_refused:
+            with pytest.raises(ModelLoadError, match="answer_with: letters"):
+                await opened(endpoint, task=SAFETY)
+            return
+        await (await opened(endpoint, task=SAFETY)).close()
+
+
+@pytest.mark.parametrize("other", ["un", "u", "unsaf"])
+async def test_the_beginning_of_a_longer_answer_never_makes_another_one_certain(other: str) -> None:
+    """P(safe) = 0.55: the rest may be "unsafe" in two tokens, so 0.998 would be wrong."""
+    reply = first_token(safe=0.55, Oh=0.001, **{other: 0.44})
+    with Endpoint(lambda _: reply) as endpoint:
+        classifier = await opened(endpoint, task=SAFETY)
+        (outcome,) = await ask(classifier, ["hello"])
+        await classifier.close()
+    assert isinstance(outcome, Prediction)
+    assert outcome.probabilities is None
+    assert outcome.review_reasons == ("off_label",)
 
 
 HTML = Reply(b"<html>busy</html>", headers={"content-type": "text/html"})
@@ -211,27 +259,71 @@ def _fails_on(word: str, reply: Reply) -> Behaviour:
     return behave
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [Reply(b"{}", status=400), Reply(b"{}", status=422), Reply(b"{}", status=500), chat(None)],
-)
-async def test_a_text_that_the_endpoint_fails_on_is_an_error_of_its_own(reply: Reply) -> None:
+def _status(status: int, **headers: str) -> Reply:
+    return Reply(b"{}", status=status, headers=headers)
+
+
+TOKEN = {"token": "Yes", "logprob": -0.1, "bytes": None}
+OLD_FORMAT = {"tokens": ["Yes"], "token_logprobs": [-0.1], "top_logprobs": [{"Yes": -0.1}]}
+
+# Every kind of failure: statuses of texts, keys, firewalls, overload and crashes; no reply; a reply
+# that is none.
+FAILURES = {
+    **{str(status): _status(status) for status in (400, 413, 422)},
+    **{str(status): _status(status) for status in (401, 402, 403, 404, 405, 406, 418, 451)},
+    **{str(status): _status(status) for status in (408, 409, 425, 500, 502, 504, 520)},
+    **{str(status): _status(status) for status in (429, 503)},
+    "429 with Retry-After": _status(429, **{"retry-after": "0.05"}),
+    "connection closed": Reply(status=0),
+    "no choices": Reply({"choices": []}),
+    "no log-probabilities": chat("Yes"),
+    "empty log-probabilities": first_token(),
+    "log-probabilities of the older format": chat("Yes", logprobs=OLD_FORMAT),
+    "no candidates": chat("Yes", logprobs={"content": [TOKEN | {"top_logprobs": []}]}),
+    "candidates are null": chat("Yes", logprobs={"content": [TOKEN | {"top_logprobs": None}]}),
+    "HTML": HTML,
+}
+
+
+@pytest.mark.parametrize("reply", FAILURES.values(), ids=FAILURES)
+async def test_a_text_that_alone_fails_in_any_way_is_an_error_of_its_own(reply: Reply) -> None:
     with Endpoint(_fails_on("poison", reply)) as endpoint:
-        classifier = await opened(endpoint, max_tries=3)
+        classifier = await opened(endpoint, max_tries=2, outage_timeout_s=0.2)
         outcomes = await ask(classifier, ["good", "poison", "fine"])
         await classifier.close()
     assert [type(outcome) for outcome in outcomes] == [Prediction, InferenceError, Prediction]
     assert "poison" not in str(outcomes[1])
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
-async def test_an_outage_blames_no_text_and_ends_the_service(status: int) -> None:
+@pytest.mark.parametrize("reply", FAILURES.values(), ids=FAILURES)
+async def test_a_failure_of_every_text_blames_none_and_ends_the_service(reply: Reply) -> None:
     with Endpoint(lambda _: GOOD) as endpoint:
-        classifier = await opened(endpoint, max_tries=2, outage_timeout_s=0.3)
-        endpoint.behave = lambda _: Reply(b"{}", status=status)
-        with pytest.raises(WorkerGaveUpError, match=f"last with status {status}"):
+        classifier = await opened(endpoint, max_tries=2, outage_timeout_s=0.2)
+        endpoint.behave = lambda _: reply
+        with pytest.raises(WorkerGaveUpError, match=r"has failed for|refuses every request"):
             await ask(classifier, ["one", "two"])
         await classifier.close()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_key_that_is_refused_once_costs_no_text(status: int) -> None:
+    with Endpoint(lambda _: GOOD) as endpoint:
+        classifier = await opened(endpoint)
+        endpoint.behave = script(_status(status))
+        (outcome,) = await ask(classifier, ["one"])
+        await classifier.close()
+    assert isinstance(outcome, Prediction)
+
+
+async def test_an_endpoint_that_refuses_at_random_blames_no_text() -> None:
+    """Overloaded: the fixed text passes by luck, the text does not, and then it is the reverse."""
+    turns = itertools.cycle([_status(503), _status(503), GOOD, _status(503), GOOD, GOOD])
+    with Endpoint(lambda _: GOOD) as endpoint:
+        classifier = await opened(endpoint, concurrency=1, outage_timeout_s=0.1, max_tries=1)
+        endpoint.behave = lambda _: next(turns)
+        outcomes = await ask(classifier, [str(number) for number in range(5)])
+        await classifier.close()
+    assert [type(outcome) for outcome in outcomes] == [Prediction] * 5
 
 
 async def test_a_text_that_fails_for_as_long_as_an_outage_is_one_text() -> None:
@@ -265,7 +357,7 @@ async def test_a_key_that_is_refused_ends_the_service_at_once() -> None:
         with pytest.raises(WorkerGaveUpError, match=r"check model\.base_url"):
             await ask(classifier, ["one"])
         await classifier.close()
-    assert len(endpoint.requests) == 2
+    assert len(endpoint.requests) == 3  # at start, the text, the fixed text
 
 
 @pytest.mark.parametrize(
@@ -374,7 +466,8 @@ def prompt(**changes: object) -> RemotePrompt:
     made = RemoteSettings.model_validate(
         {"base_url": "http://x/v1", "model": "m", "task": TASK | changes}
     )
-    return RemotePrompt(made.task, "one_token", max_chars=100)
+    limited = made.model_copy(update={"max_text_chars": 100})
+    return RemotePrompt(made.task, "one_token", cutter=Cutter(limited))
 
 
 def test_an_answer_cannot_be_begun_for_an_endpoint() -> None:

@@ -1,0 +1,92 @@
+"""Classifies a fixed text at start: what does the endpoint support, are its answers usable?"""
+
+from collections.abc import Sequence
+
+import structlog
+
+from streamlabel.config.engines import RemoteSettings
+from streamlabel.errors import InferenceError, ModelError, ModelLoadError
+from streamlabel.models.core.labels import LabelSet
+from streamlabel.models.core.probes import PROBE
+from streamlabel.models.prompts.score_json import answer_limit_tokens, schema
+from streamlabel.models.remote.client import RemoteClient
+from streamlabel.models.remote.prompt import RemotePrompt
+from streamlabel.models.remote.reading import ask_candidates, guide, read_text
+from streamlabel.models.remote.spelling import refuse_several_tokens
+
+__all__ = ["probe"]
+
+logger = structlog.get_logger(__name__)
+
+
+async def probe(
+    client: RemoteClient,
+    settings: RemoteSettings,
+    prompt: RemotePrompt,
+    labels: LabelSet,
+    forms: Sequence[Sequence[str]],
+) -> tuple[bool, dict[str, str]]:
+    """Classify a fixed text; return whether the endpoint accepts a schema, and the results."""
+    try:
+        if settings.method == "one_token":
+            return False, await _probe_candidates(client, prompt, settings, forms)
+        return await _probe_text(client, prompt, settings, labels)
+    except ModelLoadError:
+        raise
+    except ModelError as error:
+        hint = "; if it has no log-probabilities, set model.method: prompted"
+        raise ModelLoadError(
+            f"model.base_url: {error}{hint if settings.method == 'one_token' else ''}"
+        ) from error
+    finally:
+        await client.close()
+
+
+async def _probe_candidates(
+    client: RemoteClient,
+    prompt: RemotePrompt,
+    settings: RemoteSettings,
+    forms: Sequence[Sequence[str]],
+) -> dict[str, str]:
+    found = await ask_candidates(client, prompt, PROBE, top_logprobs=settings.top_logprobs)
+    if isinstance(found, InferenceError):
+        raise ModelLoadError(
+            f"model.method: {found}; if the endpoint has no log-probabilities (top_logprobs ="
+            f" {settings.top_logprobs}), set model.method: prompted"
+        )
+    present = sum(any(form in found.log_probabilities for form in of_label) for of_label in forms)
+    unknown = await refuse_several_tokens(
+        client,
+        forms,
+        seen=list(found.log_probabilities),
+        is_one_token=prompt.cutter.is_one_token,
+        top_logprobs=settings.top_logprobs,
+    )
+    if unknown:
+        logger.warning(
+            "answers_not_found",
+            answers=unknown,
+            advice="they are neither candidates of a built-in text nor repeated by the model, and"
+            " may be several tokens; set model.task.answer_with: letters",
+        )
+    return {
+        "labels_among_candidates": f"{present} of {len(forms)}",
+        "answers_not_found": str(len(unknown)),
+    }
+
+
+async def _probe_text(
+    client: RemoteClient, prompt: RemotePrompt, settings: RemoteSettings, labels: LabelSet
+) -> tuple[bool, dict[str, str]]:
+    messages, limit = prompt.messages(PROBE), answer_limit_tokens(labels.names)
+    if settings.guided_json:
+        answer = await client.ask(
+            messages, read_text, max_tokens=limit, **guide(schema(labels.names))
+        )
+        if not isinstance(answer, InferenceError):
+            return True, {"guided_json": "yes"}
+        logger.warning("guided_json_left_off", reason=str(answer))
+    answer = await client.ask(messages, read_text, max_tokens=limit)
+    if isinstance(answer, InferenceError):
+        raise ModelLoadError(f"model.model: {answer}; check model.model and model.extra_body")
+    return False, {"guided_json": "no"}
