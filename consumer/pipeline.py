@@ -21,10 +21,9 @@ from functools import partial
 import structlog
 
 from streamlabel.config.settings import Settings
-from streamlabel.consumer.batching.deployment_metrics import DeploymentMetrics
+from streamlabel.consumer.batching.canary import Canary
 from streamlabel.consumer.batching.in_flight import InFlight
-from streamlabel.consumer.batching.model_runner import ModelRunner
-from streamlabel.consumer.batching.stage_waits import StageWaits
+from streamlabel.consumer.batching.running_plan import RunningPlan, Watch
 from streamlabel.consumer.core.causes import first_cause
 from streamlabel.consumer.core.ports import Clock, Metrics, RecordSink, RecordSource
 from streamlabel.consumer.core.records import SourceRecord, TopicPartition
@@ -37,7 +36,6 @@ from streamlabel.consumer.delivery.offset_tracker import Release, Slot
 from streamlabel.consumer.delivery.pace import Pace
 from streamlabel.consumer.delivery.partition_delivery import PartitionDelivery
 from streamlabel.consumer.observability.counting import count_outcomes
-from streamlabel.consumer.observability.drift_watch import DriftWatch
 from streamlabel.consumer.output.formats import ValueDecoder
 from streamlabel.consumer.output.outcome import Outcome, Outcomes
 from streamlabel.consumer.output.outcome_builder import OutcomeBuilder
@@ -100,13 +98,11 @@ class Pipeline:
         metrics: Metrics,
         start_timeout_s: float | None = None,
         decoder: ValueDecoder | None = None,
-        drift: Mapping[str, DriftWatch] | None = None,
+        drift: Mapping[str, Watch] | None = None,
     ) -> None:
-        self._drift = drift or {}
         self._start_timeout_s = start_timeout_s
         self._source = source
         self._sink = sink
-        self._plan = plan
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
@@ -119,25 +115,11 @@ class Pipeline:
             max_ratio=settings.guard.max_ratio,
             window_items=settings.guard.window_items,
         )
-        self._max_in_flight = sum(d.classifier.hints.max_in_flight for d in deployments)
         self._wants_work = asyncio.Event()
-        self._runners = {
-            deployment.id: ModelRunner(
-                deployment,
-                settings=settings,
-                on_results=self._take_results,
-                on_step=self._made_progress,
-                wants_work=self._wants_work,
-                clock=clock,
-                metrics=DeploymentMetrics(metrics, deployment.id),
-            )
-            for deployment in deployments
-        }
-        self._waits = {
-            each.id: StageWaits(each, on_results=self._take_results, clock=clock)
-            for each in deployments
-            if each.deadline_s is not None or each.max_waiting_items is not None
-        }
+        self._current = self.prepare(plan, deployments, drift=drift)
+        self._canary: Canary | None = None
+        self._running: dict[RunningPlan, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
         self.in_flight = InFlight(
             max_items=settings.batching.max_in_flight_items,
             max_bytes=settings.batching.max_in_flight_bytes,
@@ -161,7 +143,63 @@ class Pipeline:
 
         Later results are decided by the new policy.
         """
-        self._runners[deployment.id].use(deployment)
+        self._current.runners[deployment.id].use(deployment)
+
+    def watch_drift(self, drift: Mapping[str, Watch]) -> None:
+        """Show the decisions of the present plan to these monitors, by the id of the deployment."""
+        self._current.drift = drift
+
+    def prepare(
+        self,
+        plan: Plan,
+        deployments: Sequence[Deployment],
+        *,
+        drift: Mapping[str, Watch] | None = None,
+    ) -> RunningPlan:
+        """Return another plan, for ``swap`` and ``begin_canary``; arguments as of the pipeline."""
+        return RunningPlan(
+            plan,
+            deployments,
+            settings=self._settings,
+            on_results=self._take_results,
+            on_step=self._made_progress,
+            wants_work=self._wants_work,
+            clock=self._clock,
+            metrics=self._metrics,
+            drift=drift or {},
+        )
+
+    def begin_canary(self, canary: Canary) -> None:
+        """Give a share of the records to another plan."""
+        self._run_plan(canary.running)
+        self._canary = canary
+
+    async def end_canary(self) -> None:
+        """Give no more records to the canary's plan; return when it has none left."""
+        canary, self._canary = self._canary, None
+        if canary is not None:
+            await self._retire(canary.running)
+
+    async def swap(self, running: RunningPlan) -> None:
+        """Give all records from now on to another plan; return when the present one has none left.
+
+        Records that were read before are finished by the plan that began them. Outputs stay in
+        input order, and no batch has records of both.
+        """
+        previous, self._current, self._canary = self._current, running, None
+        self._run_plan(running)
+        await self._retire(previous)
+
+    def _run_plan(self, running: RunningPlan) -> None:
+        if self._group is not None and running not in self._running:
+            self._running[running] = self._group.create_task(running.run())
+
+    async def _retire(self, running: RunningPlan) -> None:
+        running.drain()
+        await running.idle()
+        task = self._running.pop(running, None)
+        if task is not None:
+            task.cancel()
 
     def drain(self) -> None:
         """Read no more records, finish what is in flight, then let ``run`` return."""
@@ -169,8 +207,8 @@ class Pipeline:
             _log.info("drain_started", in_flight=self.in_flight.items)
             self._draining.set()
             self._wants_work.set()
-            for runner in self._runners.values():
-                runner.drain()
+            for running in self._running or (self._current,):
+                running.drain()
 
     async def run(self) -> None:
         """Run until drained.
@@ -188,20 +226,20 @@ class Pipeline:
                     return
                 _log.info(
                     "pipeline_started",
-                    max_in_flight=self._max_in_flight,
+                    max_in_flight=self._current.max_in_flight,
                     longest_batch_s=self._settings.worker.batch_timeout_s,
                 )
                 reader = group.create_task(self._read())
-                running = [group.create_task(runner.run()) for runner in self._runners.values()]
-                running += [group.create_task(waits.run()) for waits in self._waits.values()]
-                running.append(group.create_task(self._commit_regularly()))
+                self._group = group
+                self._run_plan(self._current)
+                committing = group.create_task(self._commit_regularly())
                 await self._draining.wait()
                 deadline_s = self._clock.now_s() + self._settings.delivery.drain_timeout_s
                 await self._finish_in_flight(reader, deadline_s)
                 tried_the_last_commit = True
                 await self._commit_the_last(deadline_s)
                 self.assignment.stop()
-                for task in running:
+                for task in (committing, *self._running.values()):
                     task.cancel()
         except BaseExceptionGroup as errors:
             raise first_cause(errors) from errors
@@ -282,8 +320,8 @@ class Pipeline:
             try:
                 async with asyncio.timeout(_KEEPALIVE_S):
                     await self._decoder.prefetch(records)
-                    for runner in self._runners.values():
-                        await runner.deployment.encoder.prefetch()
+                    for running in self._running:
+                        await running.prefetch()
             except TimeoutError:
                 _log.warning("format_waits", records=len(records))
                 await self._source.poll(max_items=0, timeout_s=0)
@@ -325,34 +363,39 @@ class Pipeline:
                 outcome = self._outcome_builder.dead(record, error)
             delivery.finished(slot, (outcome,))
         else:
+            running = self._current
+            if self._canary is not None and self._canary.takes(text):
+                running = self._canary.running
             job = Job(text, delivery, slot)
-            asks = self._plan.start(text)
+            running.jobs.add(job)
+            asks = running.plan.start(text)
             if asks:
-                self._ask(job, asks)
+                self._ask(running, job, asks)
             else:
-                self._conclude(job, ())
+                self._conclude(running, job, ())
 
-    def _ask(self, job: Job, asks: Sequence[Ask]) -> None:
+    def _ask(self, running: RunningPlan, job: Job, asks: Sequence[Ask]) -> None:
         for ask in asks:
-            waits = self._waits.get(ask.deployment)
+            waits = running.waits.get(ask.deployment)
             if waits is None or waits.takes(job):
-                self._runners[ask.deployment].submit(job)
+                running.runners[ask.deployment].submit(job)
 
-    def _take_results(self, results: Sequence[tuple[Job, Result]]) -> None:
+    def _take_results(self, running: RunningPlan, results: Sequence[tuple[Job, Result]]) -> None:
         """Continue jobs with results of a runner, a batch at a time."""
         for job, result in results:
             deployment = result.deployment.id
-            if waits := self._waits.get(deployment):
+            if waits := running.waits.get(deployment):
                 waits.answered(job)
             if job.delivery.closed or job.is_concluded or deployment in job.results:
                 continue  # late: its partition was revoked, or its deadline has passed
             job.results[deployment] = result
-            step = self._plan.next(job, result)
+            step = running.plan.next(job, result)
             if isinstance(step, Done):
-                self._conclude(job, step.results)
+                self._conclude(running, job, step.results)
             else:
-                self._ask(job, step)
-        watch = self._drift.get(results[0][1].deployment.id)
+                self._ask(running, job, step)
+        running.note_if_idle()
+        watch = running.drift.get(results[0][1].deployment.id)
         if watch is not None:
             watch.saw(
                 (result.decision, len(job.record.text))
@@ -360,12 +403,16 @@ class Pipeline:
                 if isinstance(result, Classified)
             )
 
-    def _conclude(self, job: Job, results: Sequence[Result]) -> None:
+    def _conclude(self, running: RunningPlan, job: Job, results: Sequence[Result]) -> None:
         """Create the outcomes of a record; its partition delivers them in input order."""
         job.is_concluded = True
+        running.jobs.discard(job)
         outcomes = [self._outcome(job, result) for result in results]
         if not outcomes:
             outcomes.append(self._outcome_builder.skipped(job.record.source, "no_task"))
+        if self._canary is not None:
+            took_s = self._clock.now_s() - job.record.source.received_at_s
+            self._canary.saw(running, tuple(outcomes), took_s)
         job.delivery.finished(job.slot, tuple(outcomes))
 
     def _outcome(self, job: Job, result: Result) -> Outcome:
@@ -387,11 +434,9 @@ class Pipeline:
 
         With several models: until that of the slowest can, because the others wait for it.
         """
-        runners = self._runners.values()
-        if any(runner.is_busy for runner in runners):
+        if self._current.is_busy:
             self._wants_work.clear()
-            is_ahead = any(runner.is_ahead for runner in runners)
-            longest_s = _AHEAD_POLL_S if is_ahead else _BUSY_POLL_S
+            longest_s = _AHEAD_POLL_S if self._current.is_ahead else _BUSY_POLL_S
             await wait_all([self._wants_work], longest_s, self._clock)
 
     # Assigned and revoked partitions.
@@ -421,10 +466,8 @@ class Pipeline:
         )
 
     def _on_dropped(self, delivery: PartitionDelivery, items: int, size_bytes: int) -> None:
-        for runner in self._runners.values():
-            runner.forget_unwanted()  # the delivery is closed, so its jobs are no longer needed
-        for waits in self._waits.values():
-            waits.forget_unwanted()
+        for running in self._running:
+            running.forget_unwanted()  # the delivery is closed, so its jobs are no longer needed
         now_s = self._clock.now_s()
         self.in_flight.remove(items, size_bytes, delivery.partition, now_s=now_s)
 

@@ -6,7 +6,7 @@ commits and leaves the group), then the sink, then the worker processes, then HT
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 
 import structlog
@@ -17,14 +17,13 @@ from streamlabel.config.catalog import paths_in
 from streamlabel.config.deployments import all_deployments, metric_labels
 from streamlabel.config.places import refuse_missing
 from streamlabel.config.settings import Settings
-from streamlabel.consumer.batching.deployment_metrics import DeploymentMetrics
 from streamlabel.consumer.core.causes import first_cause
 from streamlabel.consumer.core.ports import RecordSink, RecordSource
-from streamlabel.consumer.core.signals import DrainOnSignal
+from streamlabel.consumer.core.signals import DrainOnSignal, ReloadOnSignal
 from streamlabel.consumer.core.starting import unless_asked, until_reachable
 from streamlabel.consumer.kafka.open_ports import cause_of_outage, open_ports
 from streamlabel.consumer.observability.connection_watch import watch_connections
-from streamlabel.consumer.observability.drift_watch import watch_drift
+from streamlabel.consumer.observability.drift_watch import drift_watches
 from streamlabel.consumer.observability.health import Health
 from streamlabel.consumer.observability.health_server import HealthServer
 from streamlabel.consumer.observability.period_report import report_periods
@@ -33,11 +32,10 @@ from streamlabel.consumer.observability.telemetry import (
     watch_loop_lag,
     watch_processes,
 )
-from streamlabel.consumer.observability.worker_watch import watch_worker
 from streamlabel.consumer.pipeline import Pipeline
-from streamlabel.consumer.plans.deployment import Deployment
 from streamlabel.consumer.plans.opening import deploy_all, plan_for, read_calibrations
 from streamlabel.consumer.state_gauges import observe
+from streamlabel.consumer.swapping import Swapper
 from streamlabel.consumer.workers import Workers
 from streamlabel.errors import DeadLetterGuardError
 from streamlabel.models.core.system_clock import SystemClock
@@ -53,6 +51,7 @@ async def run(
     start_timeout_s: float | None = None,
     stop: asyncio.Event | None = None,
     configure_worker: Callable[[], None] | None = None,
+    reload: Callable[[], Settings] | None = None,
 ) -> None:
     """Run until a signal (or ``stop``) starts the drain.
 
@@ -61,26 +60,40 @@ async def run(
         start_timeout_s: how long to wait for a broker at start; None: for ever.
         stop: drains when set; for callers that handle signals. None: SIGTERM and SIGINT do.
         configure_worker: called first in the worker process (logging); must be picklable.
+        reload: reads the settings again at SIGHUP; models and routing are then swapped. None:
+            SIGHUP is not handled.
 
     Raises:
         StreamlabelError: why the service could not start or had to stop; see its ``exit_code``.
     """
     asked = stop or asyncio.Event()
-    with nullcontext() if stop is not None else DrainOnSignal(asked.set):
-        await _Service(settings, asked, start_timeout_s).run(configure_worker)
+    wanted: asyncio.Queue[Settings] = asyncio.Queue()
+    with ExitStack() as stack:
+        if stop is None:
+            stack.enter_context(DrainOnSignal(asked.set))
+        if reload is not None:
+            stack.enter_context(ReloadOnSignal(reload, wanted.put_nowait))
+        service = _Service(settings, asked, start_timeout_s, configure_worker, wanted)
+        await service.run()
     _log.info("service_stopped")
 
 
 class _Service:
     def __init__(
-        self, settings: Settings, asked: asyncio.Event, start_timeout_s: float | None
+        self,
+        settings: Settings,
+        asked: asyncio.Event,
+        start_timeout_s: float | None,
+        configure_worker: Callable[[], None] | None,
+        wanted: asyncio.Queue[Settings],
     ) -> None:
+        self._configure_worker = configure_worker
+        self._wanted = wanted
         self._settings = settings
         self._asked = asked
         self._start_timeout_s = start_timeout_s
         self._clock = SystemClock()
         self._registry = CollectorRegistry()
-        self._models = all_deployments(settings)
         self._metrics = PrometheusMetrics(
             self._registry,
             build={"version": __version__},
@@ -90,7 +103,7 @@ class _Service:
             live_after_s=settings.http.live_after_s, broker_grace_s=settings.http.broker_grace_s
         )
 
-    async def run(self, configure_worker: Callable[[], None] | None) -> None:
+    async def run(self) -> None:
         source, sink = open_ports(self._settings, self._clock)
         watching = watch_connections(
             (source, sink),
@@ -103,33 +116,24 @@ class _Service:
             async with asyncio.TaskGroup() as group:
                 # before anything else, so that an outage during the start is visible, too
                 watcher = group.create_task(watching)
-                await self._run(source, sink, configure_worker)
+                await self._run(source, sink)
                 watcher.cancel()
         except BaseExceptionGroup as errors:
             raise first_cause(errors) from errors
 
-    async def _run(
-        self,
-        source: RecordSource,
-        sink: RecordSink,
-        configure_worker: Callable[[], None] | None,
-    ) -> None:
+    async def _run(self, source: RecordSource, sink: RecordSink) -> None:
         settings, clock, registry = self._settings, self._clock, self._registry
+        metrics = self._metrics
         await asyncio.to_thread(refuse_missing, paths_in(settings))
         calibrations = await asyncio.to_thread(read_calibrations, settings)
-        workers = Workers(
-            settings,
-            configure_worker=configure_worker,
-            metrics=self._metrics,
-            on_change=lambda is_up: self._health.worker_changed(up=is_up),
-        )
+        workers = self._workers = self._open_workers(settings)
         async with AsyncExitStack() as stack:
             if settings.http.enabled:
-                pids = {each.id: partial(workers.pid, each.id) for each in self._models}
+                pids = {each.id: partial(self._pid, each.id) for each in all_deployments(settings)}
                 await asyncio.to_thread(watch_processes, registry, workers=pids)
                 server = HealthServer(self._health, registry, clock, settings=settings.http)
                 await stack.enter_async_context(server)
-            stack.push_async_callback(workers.close)
+            stack.push_async_callback(self._close_workers)
             stack.push_async_callback(sink.stop)
             if await unless_asked(self._asked, self._start(sink, workers)) is None:
                 self._health.drain_started()
@@ -140,18 +144,6 @@ class _Service:
                 limit_bytes=sink.limit_bytes,
                 calibrations=calibrations,
             )
-            pipeline: Pipeline  # created below; the watches tighten its thresholds
-            drift = {}
-            for each in deployments:
-                watch = await asyncio.to_thread(
-                    watch_drift,
-                    calibrations[each.id],
-                    settings.drift,
-                    metrics=DeploymentMetrics(self._metrics, each.id),
-                    tighten=partial(_tighten, lambda: pipeline, each),
-                )
-                if watch is not None:
-                    drift[each.id] = watch
             pipeline = Pipeline(
                 source=source,
                 sink=sink,
@@ -159,11 +151,29 @@ class _Service:
                 deployments=deployments,
                 settings=settings,
                 clock=clock,
-                metrics=self._metrics,
+                metrics=metrics,
                 start_timeout_s=self._start_timeout_s,
-                drift=drift,
             )
-            await self._serve(pipeline, workers, source)
+            pipeline.watch_drift(
+                await asyncio.to_thread(
+                    drift_watches, calibrations, settings.drift, deployments, metrics, pipeline.use
+                )
+            )
+            await self._serve(pipeline, source, sink)
+
+    async def _close_workers(self) -> None:
+        await self._workers.close()
+
+    def _pid(self, model: str) -> int | None:
+        return self._workers.pid(model)
+
+    def _open_workers(self, settings: Settings) -> Workers:
+        return Workers(
+            settings,
+            configure_worker=self._configure_worker,
+            metrics=self._metrics,
+            on_change=lambda is_up: self._health.worker_changed(up=is_up),
+        )
 
     async def _start(self, sink: RecordSink, workers: Workers) -> bool:
         """Connect and load the models concurrently; both must succeed."""
@@ -182,51 +192,29 @@ class _Service:
 
     async def _load(self, workers: Workers) -> None:
         """Load the models and report them at once, whether brokers answer or not."""
-        loaded = await workers.load()
+        await workers.load()
         self._health.model_loaded()
-        models = [each.identity for each in loaded.values()]
-        self._metrics.describe_build(
-            {
-                "version": __version__,
-                "model": ",".join(model.name for model in models),
-                "device": ",".join(dict.fromkeys(model.device for model in models)),
-            }
-        )
+        self._use_workers(workers)
 
-    async def _serve(self, pipeline: Pipeline, workers: Workers, source: RecordSource) -> None:
+    async def _serve(self, pipeline: Pipeline, source: RecordSource, sink: RecordSink) -> None:
+        clock, metrics = self._clock, self._metrics
         try:
             async with asyncio.TaskGroup() as group:
-                watchers = [
-                    group.create_task(self._drain_when_asked(pipeline)),
-                    group.create_task(
-                        observe(
-                            pipeline,
-                            source,
-                            health=self._health,
-                            metrics=self._metrics,
-                            clock=self._clock,
-                        )
+                self._workers.watch(group, self._clock)
+                watching = (
+                    self._drain_when_asked(pipeline),
+                    self._swapper(pipeline, sink, group).run(self._wanted),
+                    observe(pipeline, source, health=self._health, metrics=metrics, clock=clock),
+                    report_periods(
+                        self._registry, period_s=self._settings.logging.period_s, clock=clock
                     ),
-                    *(
-                        group.create_task(
-                            watch_worker(each, clock=self._clock, seen=partial(workers.seen, name))
-                        )
-                        for name, each in workers.classifiers.items()
-                    ),
-                    group.create_task(
-                        report_periods(
-                            self._registry,
-                            period_s=self._settings.logging.period_s,
-                            clock=self._clock,
-                        )
-                    ),
-                    group.create_task(
-                        watch_loop_lag(self._clock, self._metrics, seen=self._health.loop_lagged)
-                    ),
-                ]
+                    watch_loop_lag(clock, metrics, seen=self._health.loop_lagged),
+                )
+                watchers = [group.create_task(each) for each in watching]
                 await pipeline.run()
                 for watcher in watchers:
                     watcher.cancel()
+                self._workers.unwatch()
         except BaseExceptionGroup as errors:
             cause = first_cause(errors)
             if isinstance(cause, DeadLetterGuardError):
@@ -240,6 +228,18 @@ class _Service:
         self._health.drain_started()
         pipeline.drain()
 
+    def _swapper(self, pipeline: Pipeline, sink: RecordSink, group: asyncio.TaskGroup) -> Swapper:
+        return Swapper(
+            self._settings,
+            self._workers,
+            pipeline,
+            limit_bytes=sink.limit_bytes,
+            open_workers=self._open_workers,
+            on_swapped=self._use_workers,
+            watch=lambda workers: workers.watch(group, self._clock),
+            metrics=self._metrics,
+        )
 
-def _tighten(pipeline: Callable[[], Pipeline], deployment: Deployment, step: float) -> None:
-    pipeline().use(deployment.tightened(step))
+    def _use_workers(self, workers: Workers) -> None:
+        self._workers = workers
+        self._metrics.describe_build({"version": __version__, **workers.described()})

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Never
 
 import structlog
 
 from streamlabel.config.deployments import DeploymentSettings, all_deployments
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.batching.full_batch import prove_memory
-from streamlabel.consumer.core.ports import Metrics
+from streamlabel.consumer.core.ports import Clock, Metrics
+from streamlabel.consumer.observability.worker_watch import watch_worker
 from streamlabel.errors import StreamlabelError
 from streamlabel.models.worker.worker_classifier import WorkerClassifier
 
@@ -47,9 +50,23 @@ class Workers:
         self._metrics = metrics
         self._on_change = on_change
         self._up: dict[str, bool] = {}
+        self._watching: list[asyncio.Task[Never]] = []
+
+    def watch(self, group: asyncio.TaskGroup, clock: Clock) -> None:
+        """Check from now on whether the processes answer, until they are closed."""
+        self._watching += [
+            group.create_task(watch_worker(each, clock=clock, seen=partial(self.seen, name)))
+            for name, each in self.classifiers.items()
+        ]
+
+    def unwatch(self) -> None:
+        """Check no longer."""
+        for task in self._watching:
+            task.cancel()
 
     async def close(self) -> None:
         """End the processes."""
+        self.unwatch()
         await asyncio.gather(*(each.close() for each in self.classifiers.values()))
 
     async def load(self) -> Mapping[str, WorkerClassifier]:
@@ -88,6 +105,14 @@ class Workers:
         self.classifiers[model.id] = classifier  # so that it is ended whatever follows
         await prove_memory(classifier, model.settings.batching)
         self.seen(model.id, up=classifier.is_up)
+
+    def described(self) -> dict[str, str]:
+        """Return names and devices of the models, for ``streamlabel_build_info``."""
+        models = [each.identity for each in self.classifiers.values()]
+        return {
+            "model": ",".join(model.name for model in models),
+            "device": ",".join(dict.fromkeys(model.device for model in models)),
+        }
 
     def pid(self, model: str) -> int | None:
         """Return the process id of a worker; None while there is none."""

@@ -17,6 +17,7 @@ StreamlabelError
 │   ├── OutputRefusedError      the broker refuses these outputs and would refuse them again
 │   ├── PartlyDeliveredError    some outputs are acknowledged, the others must be sent again
 │   └── PartitionLostError      exactly once: drop the partition's work, then restart the partition
+├── DeploymentRefusedError      a swap of models failed before the swap: the old ones stay
 ├── DeadLetterGuardError        too many dead letters indicate a systematic fault: stop
 └── DrainTimeoutError           the drain deadline passed; nothing unfinished was committed
 
@@ -31,6 +32,7 @@ __all__ = [
     "ConfigError",
     "DeadLetterGuardError",
     "DecodeError",
+    "DeploymentRefusedError",
     "DeviceLostError",
     "DeviceMemoryError",
     "DrainTimeoutError",
@@ -210,6 +212,12 @@ class PartitionLostError(BrokerError):
         self.topic = topic
         self.partition = partition
         self.reason = reason
+
+
+class DeploymentRefusedError(StreamlabelError):
+    """Other models cannot take the place of the present ones, which keep working."""
+
+    exit_code = 2
 
 
 class DeadLetterGuardError(StreamlabelError):

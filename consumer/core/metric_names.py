@@ -22,6 +22,7 @@ CounterName = Literal[
     "delivery_retries",
     "discarded",
     "repeats",
+    "swaps",
 ]
 HistogramName = Literal[
     "batch_items",
@@ -94,6 +95,12 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "Records with the result of an identical text, which was not classified again.",
         "Divided by records_consumed: the hit rate. If it is low, see repeats.max_items.",
         ("deployment",),
+    ),
+    "swaps": Metric(
+        "counter",
+        "Swaps of models by outcome: swapped, refused.",
+        "If one was refused, see the log: the earlier models keep working.",
+        ("outcome",),
     ),
     "skipped": Metric(
         "counter",

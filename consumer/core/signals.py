@@ -1,4 +1,4 @@
-"""Signals: the first one starts a drain, the second one exits at once.
+"""Signals: SIGTERM and SIGINT start a drain, a second one exits at once; SIGHUP reloads settings.
 
 ``signal.signal`` and not ``loop.add_signal_handler``: the second signal must work when the event
 loop is stuck. Handlers run in the main thread between two bytecodes; the drain is only
@@ -15,7 +15,10 @@ from typing import Any, Final, NoReturn, Self
 
 import structlog
 
-__all__ = ["SIGNALS", "DrainOnSignal"]
+from streamlabel.config.settings import Settings
+from streamlabel.errors import ConfigError
+
+__all__ = ["SIGNALS", "DrainOnSignal", "ReloadOnSignal"]
 
 log = structlog.get_logger(__name__)
 
@@ -86,3 +89,46 @@ class DrainOnSignal:
                 self._before_leaving()
         finally:
             os._exit(128 + signum)
+
+
+class ReloadOnSignal:
+    """While entered, SIGHUP reads the settings again; on exit it is ignored again.
+
+    Enter it in the main thread, inside the running event loop.
+
+    Args:
+        read: returns the settings; called in a thread.
+        use: called with them, in the event loop. Settings that are invalid are logged and not used.
+    """
+
+    def __init__(self, read: Callable[[], Settings], use: Callable[[Settings], None]) -> None:
+        self._read = read
+        self._use = use
+        self._reading: set[asyncio.Task[None]] = set()
+
+    def __enter__(self) -> Self:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._caught)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+        for task in self._reading:
+            task.cancel()
+
+    def _caught(self) -> None:
+        task = asyncio.ensure_future(self._reload())
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
+
+    async def _reload(self) -> None:
+        try:
+            settings = await asyncio.to_thread(self._read)
+        except ConfigError as error:
+            log.error("reload_failed", why=str(error))
+        else:
+            self._use(settings)

@@ -1,16 +1,19 @@
 """Passes the results of the drift monitor to metrics, log and thresholds."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import structlog
 
 from streamlabel.config.settings import DriftSettings
+from streamlabel.consumer.batching.deployment_metrics import DeploymentMetrics
 from streamlabel.consumer.core.ports import Metrics
+from streamlabel.consumer.plans.deployment import Deployment
 from streamlabel.consumer.routing.decision import Decision
 from streamlabel.consumer.routing.drift import DriftMonitor, Shift
 from streamlabel.models.calibration.calibration_file import CalibrationFile
 
-__all__ = ["DriftWatch", "watch_drift"]
+__all__ = ["DriftWatch", "drift_watches", "watch_drift"]
 
 _log = structlog.get_logger(__name__)
 
@@ -79,3 +82,40 @@ def watch_drift(
         metrics=metrics,
         on_drift=(lambda: tighten(step)) if step else None,
     )
+
+
+def drift_watches(
+    calibrations: Mapping[str, CalibrationFile | None],
+    settings: DriftSettings,
+    deployments: Sequence[Deployment],
+    metrics: Metrics,
+    use: Callable[[Deployment], None],
+) -> dict[str, DriftWatch]:
+    """Return the drift watch of each deployment that has a calibration; they tighten thresholds.
+
+    Blocks for as long as importing scipy takes.
+
+    Args:
+        calibrations: by the id of the deployment.
+        settings: of drift detection.
+        deployments: of the service.
+        metrics: gets effects and p-values.
+        use: replaces a deployment by one with stricter thresholds.
+
+    Raises:
+        ConfigError: scipy is missing.
+    """
+    found = {
+        each.id: watch_drift(
+            calibrations[each.id],
+            settings,
+            metrics=DeploymentMetrics(metrics, each.id),
+            tighten=partial(_tighten, use, each),
+        )
+        for each in deployments
+    }
+    return {name: watch for name, watch in found.items() if watch is not None}
+
+
+def _tighten(use: Callable[[Deployment], None], deployment: Deployment, step: float) -> None:
+    use(deployment.tightened(step))

@@ -44,6 +44,7 @@ class MessageEncoder:
     Args:
         calibration_id: of the calibration behind the confidences, if there is one.
         task: its name, if the stream has several.
+        deployment_id: of all models of the service.
         top: the number of most probable labels to write probabilities of; None: all.
     """
 
@@ -54,6 +55,7 @@ class MessageEncoder:
         model: ModelIdentity,
         calibration_id: str | None = None,
         task: str | None = None,
+        deployment_id: str | None = None,
         top: int | None = None,
     ) -> None:
         self._top = None if top is None or top >= len(labels) else top
@@ -68,6 +70,7 @@ class MessageEncoder:
             "digest": model.digest,
             "prompt_version": model.prompt_version,
             "calibration_id": calibration_id,
+            "deployment_id": deployment_id,
         }
         # by thresholds, as written
         self._models: dict[tuple[str | None, str | None], orjson.Fragment] = {}

@@ -169,7 +169,12 @@ def _shape(outbound: Outbound) -> tuple[bytes | None, bytes | None, list[str]]:
 
 
 def encoder_for(
-    settings: Settings, classifier: Classifier, policy: RoutingPolicy, *, task: str | None = None
+    settings: Settings,
+    classifier: Classifier,
+    policy: RoutingPolicy,
+    *,
+    task: str | None = None,
+    deployment_id: str | None = None,
 ) -> MessageEncoder:
     """Return the encoder for results of a model that are routed by ``policy``."""
     kept = settings.output.probabilities
@@ -178,5 +183,6 @@ def encoder_for(
         model=classifier.identity,
         calibration_id=policy.calibration_id,
         task=task,
+        deployment_id=deployment_id,
         top=None if kept == "all" else kept,
     )

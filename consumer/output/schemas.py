@@ -43,6 +43,10 @@ class ModelPart(_Part):
     prompt_version: str | None = Field(description="LLM: version of prompt and label tokens.")
     calibration_id: str | None = Field(description="Id of the calibration of the confidences.")
     threshold_set_id: str | None = Field(description="Id of the thresholds for the routes.")
+    deployment_id: str | None = Field(
+        None,
+        description="Id of all models, prompts and thresholds that the service had at that time.",
+    )
     threshold_change: ThresholdChange | None = Field(
         None,
         description="How the thresholds differ from those that the calibration chose: tightened, or"

@@ -61,6 +61,7 @@ def deploy(
     *,
     limit_bytes: Callable[[str], int],
     calibration: CalibrationFile | None = None,
+    deployment_id: str | None = None,
 ) -> Deployment:
     """Return the deployment of a model.
 
@@ -69,6 +70,7 @@ def deploy(
         classifier: the model, loaded.
         limit_bytes: largest output that a topic accepts.
         calibration: as ``read_calibration`` returned it for the same settings.
+        deployment_id: of all models of the service, for the outputs.
 
     Raises:
         ConfigError: the routing does not match the model's labels, the calibration does not match
@@ -80,7 +82,9 @@ def deploy(
     policy = policy_for(classifier, settings, calibration)
     if stage is not None and stage.labels:
         policy = replace(policy, labels=_renamed(policy.labels, stage.labels, model.path))
-    encoder = encoder_for(settings, classifier, policy, task=model.task)
+    encoder = encoder_for(
+        settings, classifier, policy, task=model.task, deployment_id=deployment_id
+    )
     sizes = output_sizes(
         encoder, policy.labels, settings.output, is_calibrated=calibration is not None
     )

@@ -7,6 +7,7 @@ from streamlabel.config.settings import Settings
 from streamlabel.consumer.plans.cascade import Cascade, refuse_other_labels
 from streamlabel.consumer.plans.condition import Condition
 from streamlabel.consumer.plans.deployment import Deployment, deploy
+from streamlabel.consumer.plans.deployment_id import deployment_id
 from streamlabel.consumer.plans.plan import Plan, Single, TaskPlan
 from streamlabel.consumer.plans.several_tasks import SeveralTasks, TaskOfPlan
 from streamlabel.consumer.routing.calibrated_router import read_calibration
@@ -44,12 +45,15 @@ def deploy_all(
     Raises:
         ConfigError: as for ``deploy``.
     """
+    calibration_ids = {name: each.id for name, each in calibrations.items() if each is not None}
+    name = deployment_id(settings, classifiers, calibration_ids)
     return [
         deploy(
             each,
             classifiers[each.id],
             limit_bytes=limit_bytes,
             calibration=calibrations.get(each.id),
+            deployment_id=name,
         )
         for each in all_deployments(settings)
     ]

@@ -1,10 +1,13 @@
 """``streamlabel run``: the service."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streamlabel.commands.options import ConfigFile, Overrides, load_settings
+
+if TYPE_CHECKING:
+    from streamlabel.config.settings import Settings
 
 __all__ = ["run"]
 
@@ -27,6 +30,8 @@ def run(
     """Run the service: read texts, classify them, write labels, review records and dead letters.
 
     SIGTERM or SIGINT drains: records in flight are finished first. A second signal exits at once.
+    SIGHUP reads the configuration again and swaps models and routing without losing a record; a
+    configuration that cannot work is reported, and the present one stays.
 
     \b
     Exit codes:
@@ -44,9 +49,13 @@ def run(
     """  # noqa: D301 \b keeps the lines as they are
     import asyncio
     import os
+    import sys
     from functools import partial
 
-    settings = load_settings(config, overrides).settings
+    def reload() -> "Settings":
+        return load_settings(config, overrides).settings
+
+    settings = reload()
 
     from streamlabel import __version__
     from streamlabel.consumer import service
@@ -60,6 +69,8 @@ def run(
             settings,
             start_timeout_s=start_timeout_s,
             configure_worker=partial(configure, static={"process": "worker"}),
+            # of a terminal, SIGHUP says that it was closed
+            reload=None if sys.stdin.isatty() else reload,
         )
     )
 

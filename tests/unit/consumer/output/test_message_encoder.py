@@ -110,6 +110,7 @@ def test_a_label_says_what_was_decided_by_whom_and_about_which_record() -> None:
             "digest": "abc",
             "prompt_version": None,
             "calibration_id": "c1",
+            "deployment_id": None,
             "threshold_set_id": "t1",
         },
         "source": {

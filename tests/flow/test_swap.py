@@ -1,0 +1,394 @@
+"""Another plan takes the place of the present one while records flow: none is lost or mixed up."""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pytest
+
+from streamlabel.config.settings import Settings
+from streamlabel.consumer.batching.canary import Canary, CanaryLimits
+from streamlabel.consumer.batching.running_plan import RunningPlan
+from streamlabel.consumer.core.records import TopicPartition
+from streamlabel.consumer.plans.opening import deploy_all, plan_for
+from streamlabel.consumer.swapping import Swapper
+from streamlabel.consumer.workers import Workers
+from streamlabel.errors import DeploymentRefusedError, InferenceError
+from streamlabel.models.core.classifier import ModelIdentity, Prediction
+from tests.doubles import settle
+from tests.flow.rig import Rig, ScriptedClassifier, rig
+
+FAKE = {"backend": "fake"}
+
+
+@dataclass
+class Named(ScriptedClassifier):
+    """A model that says which one it is."""
+
+    name: str = "a"
+    yes: float = 0.9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.identity = ModelIdentity(self.name, "fake", "cpu", "float32", self.name * 8)
+
+    async def classify(self, prepared: Any) -> Any:  # noqa: ANN401 as in the class above
+        """Answer with the confidence of this model."""
+        self.batches.append([str(item.payload) for item in prepared])
+        await self.open.wait()
+        if any("bad" in str(item.payload) and self.name == "bad" for item in prepared):
+            raise InferenceError("this model cannot")
+        return [Prediction((1 - self.yes, self.yes)) for _ in prepared]
+
+
+def prepared(r: Rig, *models: Named, settings: Mapping[str, Any] | None = None) -> RunningPlan:
+    wanted = Settings.model_validate(settings or {"model": FAKE, "routing": {"threshold": 0.5}})
+    deployments = deploy_all(
+        wanted,
+        dict(zip(_ids(wanted), models, strict=True)),
+        limit_bytes=r.sink.limit_bytes,
+        calibrations={},
+    )
+    return r.pipeline.prepare(plan_for(wanted, deployments), deployments)
+
+
+def _ids(settings: Settings) -> list[str]:
+    return list(settings.tasks) or ["model"]
+
+
+def answers(r: Rig, topic: str = "labels") -> list[tuple[int, str]]:
+    """Offset and model of each output, in the order of the topic."""
+    messages = [orjson.loads(each.value or b"") for each in r.broker.written(topic)]
+    return [(each["source"]["offset"], each["model"]["name"]) for each in messages]
+
+
+@pytest.mark.parametrize("transactional", [False, True])
+async def test_records_read_before_a_swap_are_finished_by_the_plan_that_began_them(
+    transactional: bool,
+) -> None:
+    async with rig(classifier=Named(), transactional=transactional) as r:
+        r.classifier.open.clear()
+        await r.send("one", "two")
+        after = Named(name="b")
+        swapping = asyncio.create_task(r.pipeline.swap(prepared(r, after)))
+        await settle()
+        await r.send("three")
+        assert after.batches == [["three"]], "the new plan does not wait for the old one"
+        assert answers(r) == [], "outputs stay in input order"
+        assert not swapping.done()
+        r.classifier.open.set()
+        await r.clock.advance(1)
+        await swapping
+        assert answers(r) == [(0, "a"), (1, "a"), (2, "b")]
+        await r.send("four")
+        await r.drain()
+    assert answers(r)[-1] == (3, "b")
+    assert len(r.classifier.batches) == 1
+    assert r.committed() == 4
+
+
+async def test_every_output_says_which_deployment_decided() -> None:
+    async with rig(classifier=Named()) as r:
+        await r.pipeline.swap(prepared(r, Named(name="b")))
+        await r.send("one")
+        await r.pipeline.swap(prepared(r, Named(name="c")))
+        await r.send("two")
+        await r.drain()
+    messages = [orjson.loads(each.value or b"") for each in r.broker.written("labels")]
+    first, second = (each["model"]["deployment_id"] for each in messages)
+    assert first != second
+    assert len(first) == 12
+
+
+async def test_a_swap_empties_the_memory_of_repeats() -> None:
+    repeats = {"repeats": {"max_items": 100}}
+    async with rig(classifier=Named(), settings=repeats) as r:
+        await r.send("same", "same")
+        after = Named(name="b")
+        await r.pipeline.swap(prepared(r, after))
+        await r.send("same")
+        await r.drain()
+    assert after.batches == [["same"]]
+    assert answers(r)[-1] == (2, "b")
+
+
+async def test_from_one_task_to_two_and_back() -> None:
+    two = {"tasks": {"x": {"model": FAKE}, "y": {"model": FAKE}}}
+    async with rig(classifier=Named()) as r:
+        await r.send("one")
+        await r.pipeline.swap(prepared(r, Named(name="x"), Named(name="y"), settings=two))
+        await r.send("two")
+        await r.pipeline.swap(prepared(r, Named(name="z")))
+        await r.send("three")
+        await r.drain()
+    assert answers(r) == [(0, "a"), (1, "x"), (1, "y"), (2, "z")]
+
+
+async def test_a_revoked_partition_does_not_hold_up_a_swap() -> None:
+    settings = {"delivery": {"revoke_timeout_s": 0.1}}
+    async with rig(classifier=Named(), partitions=2, settings=settings) as r:
+        r.classifier.open.clear()
+        await r.send("gone", partition=1)
+        swapping = asyncio.create_task(r.pipeline.swap(prepared(r, Named(name="b"))))
+        await settle()
+        revoke = asyncio.create_task(r.source.revoke([TopicPartition("texts", 1)]))
+        await r.clock.advance(1)
+        await revoke
+        await asyncio.wait_for(swapping, 5)
+        await r.send("stays")
+        await r.drain()
+    assert answers(r) == [(0, "b")]
+
+
+async def test_a_drain_during_a_swap_finishes_both_plans() -> None:
+    async with rig(classifier=Named()) as r:
+        r.classifier.open.clear()
+        await r.send("one")
+        after = Named(name="b")
+        swapping = asyncio.create_task(r.pipeline.swap(prepared(r, after)))
+        await settle()
+        after.open.clear()
+        await r.send("two")
+        r.pipeline.drain()
+        await r.clock.advance(1)
+        r.classifier.open.set()
+        after.open.set()
+        await r.drain()
+        await swapping
+    assert answers(r) == [(0, "a"), (1, "b")]
+    assert r.committed() == 2
+
+
+@pytest.mark.parametrize("transactional", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+async def test_swaps_at_random_moments_lose_and_double_nothing(
+    seed: int, transactional: bool
+) -> None:
+    chance = random.Random(seed)
+    names = "bcdefghij"
+    async with rig(
+        classifier=Named(), partitions=2, transactional=transactional,
+        settings={"batching": {"max_in_flight_items": 6}},
+    ) as r:  # fmt: skip
+        models, swapping = [r.classifier], None
+        for _ in range(40):
+            action = chance.random()
+            if action < 0.6:
+                await r.send(f"t{chance.random()}", partition=chance.randrange(2))
+            elif action < 0.8:
+                gate = chance.choice(models).open
+                gate.clear() if gate.is_set() else gate.set()
+            elif (swapping is None or swapping.done()) and len(models) <= len(names):
+                models.append(Named(name=names[len(models) - 1]))
+                plan = prepared(r, models[-1])  # type: ignore[arg-type]  # it is Named
+                swapping = asyncio.create_task(r.pipeline.swap(plan))
+            await r.clock.advance(chance.choice([0.1, 0.5]))
+        for model in models:
+            model.open.set()
+        await r.clock.advance(5)
+        await r.drain()
+        r.check_no_commit_passes_an_undelivered_record()
+    for partition in range(2):
+        sent = len(r.broker.logs[TopicPartition("texts", partition)])
+        assert r.sources("labels", partition) == list(range(sent))
+    asked = [text for model in models for batch in model.batches for text in batch]
+    assert len(asked) == len(set(asked)), "no record was given to two models"
+
+
+# ---- canary
+
+
+def limits(**changes: float) -> CanaryLimits:
+    values: dict[str, Any] = {"share": 0.3, "records": 20, **changes}
+    return CanaryLimits(**values)
+
+
+async def canary(r: Rig, model: Named, **changes: float) -> Canary:
+    made = Canary(prepared(r, model), limits(**changes), name="x")
+    r.pipeline.begin_canary(made)
+    for n in range(150):
+        await r.send(f"bad {n}")
+    return made
+
+
+async def test_a_canary_gets_its_share_and_is_not_worse() -> None:
+    async with rig(classifier=Named()) as r:
+        model = Named(name="b")
+        made = await canary(r, model)
+        assert made.has_enough.is_set()
+        assert made.worse() is None
+        share = sum(map(len, model.batches)) / 150
+        assert 0.15 < share < 0.45
+        await r.pipeline.end_canary()
+        await r.send("after")
+        await r.drain()
+    assert answers(r)[-1] == (150, "a")
+    assert [offset for offset, _ in answers(r)] == list(range(151))
+
+
+async def test_records_with_a_key_stay_with_one_plan() -> None:
+    async with rig(classifier=Named()) as r:
+        r.pipeline.begin_canary(Canary(prepared(r, Named(name="b")), limits(share=0.5), name="x"))
+        for n in range(60):
+            value = orjson.dumps({"text": f"t{n}", "id": f"id{n}"})
+            r.broker.append("texts", value, partition=0, key=b"key%d" % (n % 10))
+        await settle()
+        await r.drain()
+    by_key: dict[int, set[str]] = {}
+    for offset, model in answers(r):
+        by_key.setdefault(offset % 10, set()).add(model)
+    assert all(len(models) == 1 for models in by_key.values())
+    assert {model for models in by_key.values() for model in models} == {"a", "b"}
+
+
+async def test_a_canary_with_dead_letters_or_other_labels_is_worse() -> None:
+    async with rig(classifier=Named()) as r:
+        made = await canary(r, Named(name="bad"))
+        await r.clock.advance(60)
+        assert "became dead letters" in (made.worse() or "")
+        await r.drain()
+    async with rig(classifier=Named()) as r:
+        made = await canary(r, Named(name="b", yes=0.05))
+        assert "its labels differ by 1.00" in (made.worse() or "")
+        await r.drain()
+
+
+# ---- the whole procedure, with worker processes
+
+
+class Bench:
+    """A swapper on a rig, whose present model is scripted; the new ones are real processes."""
+
+    def __init__(self, r: Rig) -> None:
+        self.r = r
+        self.opened: list[Workers] = []
+        settings = Settings.model_validate({"model": FAKE})
+        self.present = Workers(settings, configure_worker=None)
+        self.swapper = Swapper(
+            settings,
+            self.present,
+            r.pipeline,
+            limit_bytes=r.sink.limit_bytes,
+            open_workers=self._open,
+            on_swapped=lambda _: None,
+            watch=lambda _: None,
+            metrics=r.metrics,
+        )
+
+    def _open(self, settings: Settings) -> Workers:
+        self.opened.append(Workers(settings, configure_worker=None))
+        return self.opened[-1]
+
+    def pids(self) -> list[int | None]:
+        """Processes that are there."""
+        return [each.pid for workers in self.opened for each in workers.classifiers.values()]
+
+    async def swap(self, settings: Mapping[str, Any], **options: Any) -> None:  # noqa: ANN401
+        """Swap to these settings."""
+        await self.swapper.swap(Settings.model_validate(settings), **options)
+
+    async def close(self) -> None:
+        """End what was opened."""
+        for workers in self.opened:
+            await workers.close()
+
+
+async def test_a_swap_loads_a_process_and_ends_the_one_before() -> None:
+    async with rig(classifier=Named()) as r:
+        bench = Bench(r)
+        await r.send("one")
+        await bench.swap({"model": {**FAKE, "labels": ["p", "q"]}})
+        first = bench.pids()[0]
+        await r.send("two")
+        await bench.swap({"model": {**FAKE, "labels": ["v", "w"]}})
+        await r.send("three")
+        assert first not in bench.pids(), "the process of the first swap has ended"
+        await r.drain()
+        await bench.close()
+    messages = [
+        orjson.loads(each.value or b"")
+        for topic in ("labels", "review")
+        for each in r.broker.written(topic)
+    ]
+    found = {each["source"]["offset"]: set(each["probabilities"]) for each in messages}
+    assert found == {0: {"no", "yes"}, 1: {"p", "q"}, 2: {"v", "w"}}
+    assert r.metrics.total("swaps", outcome="swapped") == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "why"),
+    [
+        ({"model": FAKE, "input": {"topic": "else"}}, {}, "input: a swap changes only model"),
+        (
+            {"tasks": {"a": {"model": FAKE, "output": {"labels_topic": "new"}}}},
+            {},
+            "new: a swap cannot add output topics",
+        ),
+        ({"model": {"backend": "encoder", "path": "/missing"}}, {}, "/missing"),
+        ({"model": FAKE, "routing": {"thresholds": {"zzz": 0.5}}}, {}, "zzz: unknown label"),
+        ({"model": FAKE}, {"digests": {"model": "beef"}}, "the digest of the model is"),
+        ({"model": FAKE}, {"digests": {"other": "beef"}}, "other, which is no model"),
+        ({"model": {**FAKE, "fail_on": "Hello"}}, {}, "the model fails on a fixed text"),
+        (
+            {
+                "cascade": [
+                    {"name": "x", "model": FAKE},
+                    {"name": "y", "model": {**FAKE, "labels": ["u", "v"]}},
+                ]
+            },
+            {},
+            r"cascade\[0\].labels",
+        ),
+    ],
+)
+async def test_what_cannot_work_is_refused_and_the_present_model_stays(
+    settings: dict[str, Any], options: dict[str, Any], why: str
+) -> None:
+    async with rig(classifier=Named()) as r:
+        bench = Bench(r)
+        with pytest.raises(DeploymentRefusedError, match=why):
+            await bench.swap(settings, **options)
+        await r.send("one")
+        await r.drain()
+    assert answers(r) == [(0, "a")]
+    assert r.metrics.total("swaps", outcome="refused") == 1
+    assert r.metrics.total("swaps", outcome="swapped") == 0
+
+
+async def test_a_worse_canary_is_refused_and_its_process_ends() -> None:
+    async with rig(classifier=Named()) as r:
+        bench = Bench(r)
+        wanted = {"model": {**FAKE, "labels": ["p", "q"]}}
+        trial = limits(share=0.5, records=10)
+        swapping = asyncio.create_task(bench.swap(wanted, canary=trial))
+        while not swapping.done():
+            await r.send(*(f"t{r.broker.logs and n}" for n in range(5)))
+            await asyncio.sleep(0.05)
+        with pytest.raises(DeploymentRefusedError, match="the canary is worse: its labels differ"):
+            await swapping
+        before = len(answers(r))
+        await r.send("after")
+        await r.drain()
+    assert answers(r)[-1][1] == "a"
+    assert before > 0
+    total = len(r.broker.logs[TopicPartition("texts", 0)])
+    written = {
+        outbound.position.offset for t in ("labels", "review") for outbound in r.broker.written(t)
+    }
+    assert written == set(range(total))
+
+
+async def test_a_swap_that_is_cancelled_leaves_the_present_model() -> None:
+    async with rig(classifier=Named()) as r:
+        bench = Bench(r)
+        swapping = asyncio.create_task(bench.swap({"model": {**FAKE, "labels": ["p", "q"]}}))
+        await asyncio.sleep(0.2)
+        swapping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await swapping
+        await r.send("one")
+        await r.drain()
+    assert answers(r) == [(0, "a")]
