@@ -1,7 +1,6 @@
 """Creates the parts of the service, and starts and stops them in order.
 
-Start: HTTP, then model and broker concurrently, then the group. Stop: drain the pipeline (which
-commits and leaves the group), then the sink, then the worker process, then HTTP.
+Start: HTTP, then model and broker, then the group. Stop: drain, then sink, worker and HTTP.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ from streamlabel.consumer.core.causes import first_cause
 from streamlabel.consumer.core.ports import RecordSink, RecordSource
 from streamlabel.consumer.core.signals import DrainOnSignal
 from streamlabel.consumer.core.starting import unless_asked, until_reachable
-from streamlabel.consumer.kafka.open_ports import cause_of_outage, open_ports
+from streamlabel.consumer.kafka.open_ports import Ports, cause_of_outage, open_ports
 from streamlabel.consumer.observability.connection_watch import watch_connections
 from streamlabel.consumer.observability.drift_watch import watch_drift
 from streamlabel.consumer.observability.health import Health
@@ -53,6 +52,7 @@ async def run(
     start_timeout_s: float | None = None,
     stop: asyncio.Event | None = None,
     configure_worker: Callable[[], None] | None = None,
+    ports: Ports | None = None,
 ) -> None:
     """Run until a signal (or ``stop``) starts the drain.
 
@@ -61,13 +61,14 @@ async def run(
         start_timeout_s: how long to wait for a broker at start; None: for ever.
         stop: drains when set; for callers that handle signals. None: SIGTERM and SIGINT do.
         configure_worker: called first in the worker process (logging); must be picklable.
+        ports: source and sink, not started yet; None: those of the settings.
 
     Raises:
         StreamlabelError: why the service could not start or had to stop; see its ``exit_code``.
     """
     asked = stop or asyncio.Event()
     with nullcontext() if stop is not None else DrainOnSignal(asked.set):
-        await _Service(settings, asked, start_timeout_s).run(configure_worker)
+        await _Service(settings, asked, start_timeout_s).run(configure_worker, ports)
     _log.info("service_stopped")
 
 
@@ -86,8 +87,8 @@ class _Service:
             live_after_s=settings.http.live_after_s, broker_grace_s=settings.http.broker_grace_s
         )
 
-    async def run(self, configure_worker: Callable[[], None] | None) -> None:
-        source, sink = open_ports(self._settings, self._clock)
+    async def run(self, configure_worker: Callable[[], None] | None, ports: Ports | None) -> None:
+        source, sink = ports or open_ports(self._settings, self._clock)
         watching = watch_connections(
             (source, sink),
             clock=self._clock,
