@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 from confluent_kafka import Producer
+from typer.testing import CliRunner
 
+from streamlabel.__main__ import app
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.bounded_run import Summary, run_range
 from streamlabel.consumer.core.records import TopicPartition
@@ -178,6 +180,11 @@ def test_a_run_that_is_killed_continues_to_the_same_end(
     assert summary["read"] == 240 - before
     assert summary["labels"] == 240 - before
     assert kafka.committed(f"{world.texts}-backfill", world.texts) is None
+    sides = [world.labels, world.labels]
+    compared = CliRunner().invoke(app, ["compare", *sides, "-c", str(config), "--json"])
+    assert compared.exit_code == 0, compared.output
+    found = json.loads(compared.stdout)
+    assert (found["records"], found["agreement"]) == (240, 1.0)
 
 
 @BOTH
