@@ -1,7 +1,6 @@
 """Creates the parts of the service, and starts and stops them in order.
 
-Start: HTTP, then models and broker concurrently, then the group. Stop: drain the pipeline (which
-commits and leaves the group), then the sink, then the worker processes, then HTTP.
+Start: HTTP, then models and broker, then the group. Stop: drain, then sink, workers and HTTP.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ from streamlabel.consumer.core.causes import first_cause
 from streamlabel.consumer.core.ports import RecordSink, RecordSource
 from streamlabel.consumer.core.signals import DrainOnSignal, ReloadOnSignal
 from streamlabel.consumer.core.starting import unless_asked, until_reachable
-from streamlabel.consumer.kafka.open_ports import cause_of_outage, open_ports
+from streamlabel.consumer.kafka.open_ports import Ports, cause_of_outage, open_ports
 from streamlabel.consumer.observability.connection_watch import watch_connections
 from streamlabel.consumer.observability.drift_watch import drift_watches
 from streamlabel.consumer.observability.health import Health
@@ -52,6 +51,7 @@ async def run(
     stop: asyncio.Event | None = None,
     configure_worker: Callable[[], None] | None = None,
     reload: Callable[[], Settings] | None = None,
+    ports: Ports | None = None,
 ) -> None:
     """Run until a signal (or ``stop``) starts the drain.
 
@@ -62,6 +62,7 @@ async def run(
         configure_worker: called first in the worker process (logging); must be picklable.
         reload: reads the settings again at SIGHUP; models and routing are then swapped. None:
             SIGHUP is not handled.
+        ports: source and sink, not started yet; None: those of the settings.
 
     Raises:
         StreamlabelError: why the service could not start or had to stop; see its ``exit_code``.
@@ -74,7 +75,7 @@ async def run(
         if reload is not None:
             stack.enter_context(ReloadOnSignal(reload, wanted.put_nowait))
         service = _Service(settings, asked, start_timeout_s, configure_worker, wanted)
-        await service.run()
+        await service.run(ports)
     _log.info("service_stopped")
 
 
@@ -103,8 +104,8 @@ class _Service:
             live_after_s=settings.http.live_after_s, broker_grace_s=settings.http.broker_grace_s
         )
 
-    async def run(self) -> None:
-        source, sink = open_ports(self._settings, self._clock)
+    async def run(self, ports: Ports | None) -> None:
+        source, sink = ports or open_ports(self._settings, self._clock)
         watching = watch_connections(
             (source, sink),
             clock=self._clock,

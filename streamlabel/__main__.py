@@ -5,6 +5,7 @@ import typer
 from streamlabel.commands.calibrate import calibrate
 from streamlabel.commands.check import check
 from streamlabel.commands.classify import classify
+from streamlabel.commands.compare import compare
 from streamlabel.commands.config import show_schema, show_settings
 from streamlabel.commands.demo import demo
 from streamlabel.commands.dlq_list import list_dead_letters
@@ -55,6 +56,7 @@ app.add_typer(train_app, name="train")
 app.command()(evaluate)
 app.command()(calibrate)
 app.command()(thresholds)
+app.command()(compare)
 app.command()(demo)
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(config_app, name="config")

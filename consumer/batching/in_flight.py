@@ -7,7 +7,7 @@ in flight. They must not take all the room, or no other partition would be read.
 import asyncio
 import math
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -106,17 +106,23 @@ class InFlight:
             most: records of one read.
             now_s: the time.
         """
-        stuck = [each for each in self._shares if self._is_stuck(each, finished, now_s)]
+        stuck = {each for each in self._shares if self._is_stuck(each, finished, now_s)}
+        taken = _Share(now_s)  # by stuck partitions, together
+        for each in stuck:
+            taken.items += self._shares[each].items
+            taken.size_bytes += self._shares[each].size_bytes
+        # Small refills cost a fetch request each, so the reader waits until an eighth is free.
+        refill_items = max(1, (self._max_items - taken.items) // 8)
         items = self.room_items
-        if items < (1 if self.has_room.is_set() else self._refill_items(stuck)):
+        if items < (1 if self.has_room.is_set() else refill_items):
             return Reading(0)
         self.has_room.set()
         if len(finished) < 2:
             return Reading(min(items, most))
-        items = min(items, most, self._left_items(_Share(now_s), stuck))
+        items = min(items, most, self._left_items(_Share(now_s), taken, is_stuck=False))
         held: set[TopicPartition] = set()
         for partition, share in self._shares.items():
-            left = self._left_items(share, [each for each in stuck if each != partition])
+            left = self._left_items(share, taken, is_stuck=partition in stuck)
             if left > 0:
                 items = min(items, left)
             elif partition in stuck:
@@ -139,19 +145,18 @@ class InFlight:
         is_finished = 2 * finished.get(partition, 0) > share.items
         return is_finished and now_s - share.moved_s >= _STUCK_S
 
-    def _refill_items(self, stuck: Collection[TopicPartition]) -> int:
-        """Return how much must be free before reading continues.
+    def _left_items(self, share: _Share, taken: _Share, *, is_stuck: bool) -> int:
+        """Return how many more records a partition may have beside stuck ones; 0: none.
 
-        Small refills cost a fetch request each, so the reader waits until an eighth is free.
+        Args:
+            share: what it has.
+            taken: what all stuck partitions have.
+            is_stuck: whether it is one of them.
         """
-        return max(1, (self._max_items - sum(self._shares[each].items for each in stuck)) // 8)
-
-    def _left_items(self, share: _Share, stuck: Collection[TopicPartition]) -> int:
-        """Return how many more records a partition may have beside ``stuck`` ones; 0: none."""
-        others = [self._shares[each] for each in stuck]
-        if share.size_bytes > _MOST * (self._max_bytes - sum(each.size_bytes for each in others)):
+        own_items, own_bytes = (share.items, share.size_bytes) if is_stuck else (0, 0)
+        if share.size_bytes > _MOST * (self._max_bytes - taken.size_bytes + own_bytes):
             return 0
-        most_items = _MOST * (self._max_items - sum(each.items for each in others))
+        most_items = _MOST * (self._max_items - taken.items + own_items)
         return max(0, math.ceil(most_items) - share.items)
 
     def add(self, items: int, size_bytes: int, partition: TopicPartition, *, now_s: float) -> None:
@@ -183,7 +188,7 @@ class InFlight:
             self._shares.pop(partition, None)
         self.items -= items
         self.size_bytes -= size_bytes
-        if self._waits_for_any or self.room_items >= self._refill_items(()):
+        if self._waits_for_any or self.room_items >= max(1, self._max_items // 8):
             self._waits_for_any = False
             self.has_room.set()
         if self.items == 0:

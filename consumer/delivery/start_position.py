@@ -12,6 +12,7 @@ id, so the offsets that we store contain the id. Offsets of another id are out o
 from collections.abc import Mapping
 from typing import Literal
 
+from streamlabel.consumer.delivery.time_range import Mark
 from streamlabel.models.core.values import value
 
 __all__ = ["At", "Edge", "First", "Policy", "Side", "Stop", "Stored", "Wait", "beginning"]
@@ -21,10 +22,16 @@ Side = Literal["earliest", "latest"]
 
 @value
 class Stored:
-    """The group's stored offset of a partition; ``topic_id`` is empty if none was stored."""
+    """The group's stored offset of a partition.
+
+    Attributes:
+        topic_id: empty if none was stored.
+        mark: the topic id, and the range of a bounded run.
+    """
 
     next_offset: int
     topic_id: str = ""
+    mark: Mark = Mark("")
 
 
 @value

@@ -32,6 +32,7 @@ class FetchState:
         self._admitted: dict[KafkaPartition, int] = {}  # where the next poll begins
         self._positions: dict[KafkaPartition, int] = {}  # next offset to return; ready ones
         self._first: dict[KafkaPartition, int] = {}  # where reading began
+        self._ends: dict[KafkaPartition, int] = {}  # of a bounded run: where reading ends
 
     def own(self, partition: KafkaPartition) -> None:
         """Add an assigned partition, not ready yet."""
@@ -43,6 +44,7 @@ class FetchState:
         self.shut(partition)
         self._owned.discard(partition)
         self._first.pop(partition, None)
+        self._ends.pop(partition, None)
 
     def shut(self, partition: KafkaPartition) -> None:
         """Return no more records of it until it is admitted again."""
@@ -66,6 +68,20 @@ class FetchState:
     def epoch(self, partition: KafkaPartition) -> int:
         """The present epoch; an admission is valid only if it has not changed at the end."""
         return self._epochs.get(partition, 0)
+
+    def end_at(self, partition: KafkaPartition, offset: int) -> None:
+        """Return no records of an owned partition from ``offset`` on, until it is disowned."""
+        if partition in self._owned:
+            self._ends[partition] = offset
+
+    def has_ended(self, partition: KafkaPartition) -> bool:
+        """Whether a ready partition was read up to its end; never without an end."""
+        end = self._ends.get(partition)
+        return end is not None and self._positions.get(partition, -1) >= end
+
+    def end(self, partition: KafkaPartition) -> int | None:
+        """Where reading ends; None: nowhere."""
+        return self._ends.get(partition)
 
     def admit(self, partition: KafkaPartition, epoch: int, offset: int) -> None:
         """Let the next poll begin at ``offset``, unless the epoch has passed."""
@@ -98,18 +114,28 @@ class FetchState:
         position = self._positions.get(partition)
         if position is None or asked.get(partition) != self._epochs[partition] or not records:
             return ()
-        self._positions[partition] = max(position, records[-1].offset + 1)
-        if records[0].offset >= position:
+        self._advance_to(partition, records[-1].offset + 1)
+        end = self._ends.get(partition)
+        if records[0].offset >= position and (end is None or records[-1].offset < end):
             return records
-        return [record for record in records if record.offset >= position]
+        return [
+            record
+            for record in records
+            if record.offset >= position and (end is None or record.offset < end)
+        ]
 
     def advance(
         self, partition: KafkaPartition, asked: Mapping[KafkaPartition, int], position: int
     ) -> None:
         """Advance past offsets that hold no records (transaction markers, compaction)."""
-        current = self._positions.get(partition)
-        if current is not None and asked.get(partition) == self._epochs[partition]:
-            self._positions[partition] = max(current, position)
+        if partition in self._positions and asked.get(partition) == self._epochs[partition]:
+            self._advance_to(partition, position)
+
+    def _advance_to(self, partition: KafkaPartition, position: int) -> None:
+        """Advance, at most to the end: a commit there says that the range is complete."""
+        end = self._ends.get(partition)
+        reached = position if end is None else min(position, end)
+        self._positions[partition] = max(self._positions[partition], reached)
 
     def positions(self) -> dict[KafkaPartition, int]:
         """Next offset to return, of ready partitions."""

@@ -16,6 +16,7 @@ from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from streamlabel.consumer.delivery.start_position import Side, Stored
+from streamlabel.consumer.delivery.time_range import Mark
 from streamlabel.consumer.kafka.aiokafka_internals.group import (
     ask_coordinator,
     client_of,
@@ -67,19 +68,22 @@ class GroupOffsets:
         if len(answers) < len(wanted):
             raise kafka_errors.UnknownTopicOrPartitionError(self.topic)
         return {
-            number: Stored(int(offset), metadata or "")
+            number: Stored(int(offset), (mark := Mark.of(metadata or "")).topic_id, mark)
             for number, offset, metadata, _ in answers
             if offset != _NO_OFFSET
         }
 
-    async def store(self, offsets: Mapping[int, int], topic_id: str) -> None:
-        """Store offsets in one request: all or none, also of partitions of other members."""
+    async def store(self, offsets: Mapping[int, int], metadata: str) -> None:
+        """Store offsets in one request: all or none, also of partitions of other members.
+
+        ``metadata`` is the topic id, or a mark.
+        """
         coordinator = coordinator_of(self._consumer)
         await coordinator.ensure_coordinator_known()
         await store_for_others(
             coordinator,
             {
-                KafkaPartition(self.topic, number): OffsetAndMetadata(offset, topic_id)
+                KafkaPartition(self.topic, number): OffsetAndMetadata(offset, metadata)
                 for number, offset in offsets.items()
             },
         )
@@ -94,11 +98,23 @@ class GroupOffsets:
 
     async def end(self, partition: int) -> int:
         """Return the end of a partition, open transactions included."""
+        return await self._look(partition, _END)
+
+    async def at(self, partition: int, time_ms: int) -> int:
+        """Return the first offset with this time stamp or a later one; without one, the end.
+
+        Records of open transactions count: they may become readable. aiokafka's
+        ``offsets_for_times`` leaves them out, and with them committed records behind them.
+        """
+        found = await self._look(partition, time_ms)
+        return await self.end(partition) if found == _NO_OFFSET else found
+
+    async def _look(self, partition: int, time_ms: int) -> int:
         client = client_of(self._consumer)
         leader = client.cluster.leader_for_partition(KafkaPartition(self.topic, partition))
         if leader is None or leader == -1:
             raise kafka_errors.LeaderNotAvailableError(self.topic)
-        request = OffsetRequest(-1, _READ_UNCOMMITTED, [(self.topic, [(partition, _END)])])
+        request = OffsetRequest(-1, _READ_UNCOMMITTED, [(self.topic, [(partition, time_ms)])])
         response = await client.send(leader, request)
         [(_, [(_, code, *answer)])] = response.topics
         if code:

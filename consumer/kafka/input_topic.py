@@ -6,8 +6,10 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition
 
 from streamlabel.config.kafka import InputSettings, KafkaSettings
+from streamlabel.consumer.delivery.time_range import TimeRange
 from streamlabel.consumer.kafka.aiokafka_internals.group import client_of
 from streamlabel.consumer.kafka.group_offsets import GroupOffsets
+from streamlabel.consumer.kafka.range_offsets import RangeOffsets
 from streamlabel.consumer.kafka.start_offsets import StartOffsets
 from streamlabel.consumer.kafka.topic_watch import TopicWatch
 
@@ -21,10 +23,12 @@ class InputTopic:
         consumer: started.
         name: of the topic.
         on_another: called with the name each time that the topic is found to be recreated.
+        time_range: of a bounded run.
 
     Attributes:
         watch: tells the topic's id.
         start: tells where its partitions begin.
+        range: of a bounded run: tells where they begin and end.
     """
 
     def __init__(
@@ -35,6 +39,7 @@ class InputTopic:
         kafka: KafkaSettings,
         source: InputSettings,
         on_another: Callable[[str], None],
+        time_range: TimeRange | None = None,
     ) -> None:
         self.watch = TopicWatch(
             client_of(consumer),
@@ -42,11 +47,13 @@ class InputTopic:
             every_s=kafka.metadata_max_age_ms / 1000,
             on_another=lambda: on_another(name),
         )
-        self.start = StartOffsets(
-            GroupOffsets(consumer, group=kafka.group_id, topic=name),
-            source,
-            self.watch.identity,
-            group=kafka.group_id,
+        offsets = GroupOffsets(consumer, group=kafka.group_id, topic=name)
+        identity = self.watch.identity
+        self.start = StartOffsets(offsets, source, identity, group=kafka.group_id)
+        self.range = (
+            None
+            if time_range is None
+            else RangeOffsets(offsets, time_range, identity, group=kafka.group_id)
         )
         self._ids: dict[int, str] = {}  # as they were when reading began
 
@@ -58,13 +65,16 @@ class InputTopic:
             KafkaError: no answer, or the topic is missing.
         """
         topic_id = await self.watch.ask()
-        offset = await self.start.first_offset(partition)
+        offset = await (self.range or self.start).first_offset(partition)
         self._ids[partition.partition] = topic_id
         return offset
 
-    def id_of(self, partition: int) -> str:
-        """Return the id of the topic that the partition's records belong to, "" if not known.
+    def metadata(self, partition: int) -> str:
+        """Return what to store with the offsets of a partition.
 
-        To be stored with offsets, which are not valid for another topic of the same name.
+        The id of the topic that its records belong to, "" if not known: offsets are not valid for
+        another topic of the same name. In a bounded run also the range.
         """
+        if self.range is not None and partition in self._ids:
+            return self.range.mark(partition).metadata
         return self._ids.get(partition, "")

@@ -6,22 +6,35 @@ Only this room uses aiokafka; the rest of the service uses this module.
 from streamlabel.config.kafka import KafkaSettings
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.core.ports import Clock, RecordSink, RecordSource
+from streamlabel.consumer.delivery.time_range import TimeRange
 from streamlabel.consumer.kafka.diagnosis import diagnose
 from streamlabel.consumer.kafka.sink import KafkaSink
 from streamlabel.consumer.kafka.source import KafkaSource
 from streamlabel.consumer.kafka.transactional_sink import TransactionalSink
 from streamlabel.errors import StreamlabelError
 
-__all__ = ["KafkaSink", "KafkaSource", "TransactionalSink", "cause_of_outage", "open_ports"]
+__all__ = [
+    "KafkaSink",
+    "KafkaSource",
+    "Ports",
+    "TransactionalSink",
+    "cause_of_outage",
+    "open_ports",
+]
+
+Ports = tuple[RecordSource, RecordSink]
 
 
-def open_ports(settings: Settings, clock: Clock) -> tuple[RecordSource, RecordSink]:
-    """Return the source and the sink of a service, not started yet."""
+def open_ports(
+    settings: Settings, clock: Clock, *, time_range: TimeRange | None = None
+) -> tuple[KafkaSource, RecordSink]:
+    """Return the source and the sink of a service, or of a bounded run, not started yet."""
     source = KafkaSource(
         settings.kafka,
         settings.input,
         clock,
         revoke_timeout_s=settings.delivery.revoke_timeout_s,
+        time_range=time_range,
     )
     topics = settings.output_topics
     if settings.delivery.guarantee == "exactly_once":
@@ -29,7 +42,7 @@ def open_ports(settings: Settings, clock: Clock) -> tuple[RecordSource, RecordSi
             settings.kafka,
             topics,
             transaction_timeout_ms=settings.delivery.transaction_timeout_ms,
-            topic_id=source.topic_id,
+            metadata=source.metadata,
         )
     return source, KafkaSink(settings.kafka, topics, may_send=source.lease.is_held)
 

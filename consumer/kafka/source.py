@@ -24,6 +24,7 @@ from aiokafka import errors as kafka_errors
 from streamlabel.config.kafka import InputSettings, KafkaSettings
 from streamlabel.consumer.core.ports import AssignmentListener, BrokerRole, Clock, HeldBack
 from streamlabel.consumer.core.records import Position, SourceRecord, TopicPartition
+from streamlabel.consumer.delivery.time_range import TimeRange
 from streamlabel.consumer.kafka.aiokafka_internals.group import (
     coordinator_of,
     fetcher_has_ended,
@@ -41,6 +42,7 @@ from streamlabel.consumer.kafka.group_membership import Membership
 from streamlabel.consumer.kafka.input_topic import InputTopic
 from streamlabel.consumer.kafka.lease import Lease
 from streamlabel.consumer.kafka.links import Links
+from streamlabel.consumer.kafka.range_offsets import ReadCount
 from streamlabel.consumer.kafka.reaching import reaching
 from streamlabel.consumer.kafka.record_batch_parser import read_undecodable
 from streamlabel.consumer.kafka.start_offsets import recreated
@@ -63,18 +65,27 @@ class KafkaSource:
 
     Args:
         revoke_timeout_s: time limit of ``listener.revoked``; the broker waits 10 s longer.
+        time_range: of a bounded run: no record outside of it is returned.
 
     Attributes:
         lease: until when our membership is certain; a sink may check it before sending.
     """
 
     def __init__(
-        self, kafka: KafkaSettings, source: InputSettings, clock: Clock, *, revoke_timeout_s: float
+        self,
+        kafka: KafkaSettings,
+        source: InputSettings,
+        clock: Clock,
+        *,
+        revoke_timeout_s: float,
+        time_range: TimeRange | None = None,
     ) -> None:
         self._kafka = kafka
         self._source = source
         self._clock = clock
         self._revoke_timeout_s = revoke_timeout_s
+        self._time_range = time_range
+        self._read = ReadCount()
         self.lease = Lease(kafka)
         self._fetch_state = FetchState()
         self._stopped = asyncio.Event()
@@ -101,6 +112,7 @@ class KafkaSource:
                 kafka=self._kafka,
                 source=self._source,
                 on_another=self._on_another_topic,
+                time_range=self._time_range,
             )
             for name in self._source.weights
         }
@@ -118,7 +130,27 @@ class KafkaSource:
         self._watching = [loop.create_task(each.watch.run()) for each in self._topics.values()]
 
     async def _first_offset(self, partition: KafkaPartition) -> int:
-        return await self._topics[partition.topic].first_offset(partition)
+        topic = self._topics[partition.topic]
+        offset = await topic.first_offset(partition)
+        if topic.range is not None:
+            self._fetch_state.end_at(partition, topic.range.mark(partition.partition).end)
+        return offset
+
+    async def is_complete(self) -> bool:
+        """Return whether the group has stored the end of every partition of a bounded run.
+
+        Then everything before is delivered, by whichever member.
+
+        Raises:
+            BrokerError: no answer.
+        """
+        if not self._topics or not all(map(self._fetch_state.has_ended, self._fetch_state.owned())):
+            return False
+        with mapped("asking for the offsets of the group"):
+            for topic in self._topics.values():
+                if topic.range is None or not await topic.range.is_complete():
+                    return False
+        return True
 
     def _replaced(self) -> BrokerError | None:
         """Return an error if another process uses our ``kafka.group_instance_id``."""
@@ -136,13 +168,14 @@ class KafkaSource:
         else:
             request_rejoin(self._running)
 
-    def topic_id(self, partition: TopicPartition) -> str:
-        """Return the id of the topic that the partition's records belong to, "" if not known.
+    def read_items(self) -> Mapping[TopicPartition, int]:
+        """Return how many records of each partition were read, in a bounded run."""
+        return self._read.items()
 
-        To be stored with offsets, which are not valid for another topic of the same name.
-        """
+    def metadata(self, partition: TopicPartition) -> str:
+        """Return what to store with the offsets of a partition: see ``InputTopic.metadata``."""
         topic = self._topics.get(partition.topic)
-        return "" if topic is None else topic.id_of(partition.partition)
+        return "" if topic is None else topic.metadata(partition.partition)
 
     async def _new_consumer(self) -> AIOKafkaConsumer:
         assignor = sticky_assignor()
@@ -175,6 +208,8 @@ class KafkaSource:
             wait_s = min(_SLICE_S, max(0.0, deadline_s - self._clock.now_s()))
             records = await self._fetch(max_items, wait_s, held)
             if records or max_items == 0 or self._clock.now_s() >= deadline_s:
+                if self._time_range is not None:
+                    self._read.read(records)
                 return records
         return []
 
@@ -186,7 +221,7 @@ class KafkaSource:
     async def commit(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         """Store next offsets; never one below that with which the partition was admitted."""
         offsets = {
-            KafkaPartition(*partition): (next_offset, self.topic_id(partition))
+            KafkaPartition(*partition): (next_offset, self.metadata(partition))
             for partition, next_offset in next_offsets.items()
             if self._fetch_state.may_commit(KafkaPartition(*partition), next_offset)
         }
@@ -230,6 +265,7 @@ class KafkaSource:
         for partition, position in self._assigned(self._fetch_state.positions()).items():
             end = self._running.last_stable_offset(partition)
             if end is not None:
+                end = min(end, self._fetch_state.end(partition) or end)
                 lags[TopicPartition(*partition)] = max(0, end - position)
         return lags
 
@@ -297,6 +333,9 @@ class KafkaSource:
 
     def _seek_admitted(self) -> None:
         self._seek(dict(self._fetch_state.take_admitted()))
+        # aiokafka would go on to fetch what nobody wants
+        ended = filter(self._fetch_state.has_ended, self._fetch_state.ready())
+        self._pause([*ended])
 
     async def _fetch(
         self, max_items: int, wait_s: float, held: Container[TopicPartition]
@@ -306,7 +345,7 @@ class KafkaSource:
         fetch = (
             self._fair_fetch.fetch(
                 self._running,
-                [each for each in ready if TopicPartition(*each) not in held],
+                [each for each in ready if self._is_wanted(each, held)],
                 always=nothing,
                 max_items=max_items,
                 timeout_ms=int(wait_s * 1000),
@@ -347,6 +386,10 @@ class KafkaSource:
         for partition, position in reached.items():
             self._fetch_state.advance(partition, ready, position)
         return records
+
+    def _is_wanted(self, partition: KafkaPartition, held: Container[TopicPartition]) -> bool:
+        is_held = TopicPartition(*partition) in held
+        return not is_held and not self._fetch_state.has_ended(partition)
 
     async def _begin_again(self, error: kafka_errors.OffsetOutOfRangeError) -> None:
         for partition, offset in error.args[0].items():

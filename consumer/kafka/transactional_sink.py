@@ -62,7 +62,7 @@ class TransactionalSink:
         topics: all topics that outputs are for.
         transaction_timeout_ms: the broker aborts transactions that take longer, at its next check.
             A delivery has the same time limit.
-        topic_id: returns the id of an input partition's topic, which is stored with its offsets.
+        metadata: returns what is stored with the offsets of an input partition.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class TransactionalSink:
         topics: Sequence[str],
         *,
         transaction_timeout_ms: int,
-        topic_id: Callable[[TopicPartition], str] = lambda _: "",
+        metadata: Callable[[TopicPartition], str] = lambda _: "",
     ) -> None:
         self._kafka = kafka
         self._names = tuple(topics)
-        self._topic_id = topic_id
+        self._metadata = metadata
         self._transaction_timeout_ms = transaction_timeout_ms
         self._timeout_s = transaction_timeout_ms / 1000
         self._limits = SizeLimits(kafka, {})
@@ -201,7 +201,7 @@ class TransactionalSink:
                 return Refused(indexes, result)  # later batches follow a gap in the sequence
             if isinstance(result, BaseException):
                 raise result
-        offsets = {KafkaPartition(*partition): (next_offset, self._topic_id(partition))}
+        offsets = {KafkaPartition(*partition): (next_offset, self._metadata(partition))}
         await producer.send_offsets_to_transaction(offsets, self._kafka.group_id)
         await producer.commit_transaction()
         return None

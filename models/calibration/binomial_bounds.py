@@ -1,6 +1,6 @@
-"""Exact bounds of an error rate from a count of errors, and the number of labels they require."""
+"""Exact inference from counts: bounds of an error rate, labels they require, paired differences."""
 
-__all__ = ["labels_needed", "lower_bound", "upper_bound", "wilson_interval"]
+__all__ = ["labels_needed", "lower_bound", "mcnemar_p", "upper_bound", "wilson_interval"]
 
 # Upper end of the search; no realistic target error requires more labels.
 _MOST_LABELS = 10_000_000
@@ -40,6 +40,21 @@ def wilson_interval(hits: int, items: int, *, confidence: float = 0.95) -> tuple
         return 0.0, 1.0
     found = binomtest(hits, items).proportion_ci(confidence, method="wilson")
     return float(found.low), float(found.high)
+
+
+def mcnemar_p(first: int, second: int) -> float:
+    """Return the two-sided exact p-value of McNemar's test.
+
+    The probability of a split at least as uneven, if each discordant record falls to either side
+    with probability 1/2. 1.0 without discordant records.
+
+    Source: McNemar 1947; the exact form is a binomial test of the discordant records.
+    """
+    from scipy.stats import binomtest
+
+    if first + second == 0:
+        return 1.0
+    return float(binomtest(first, first + second).pvalue)
 
 
 def labels_needed(target: float, *, confidence: float, errors: int = 0) -> int:

@@ -48,11 +48,13 @@ def thresholds(
       streamlabel thresholds --from outputs.jsonl --set spam=0.95 --set ham=0.8 --truth dev.jsonl
     """  # noqa: D301 \b keeps the lines as they are
     from streamlabel.extras import require
+    from streamlabel.quality.labelled import true_labels
     from streamlabel.quality.recorded import dry_run
 
     if truth is not None:
         require("thresholds --truth", "scipy", extra="evaluate")
-    found = dry_run(recorded, _parsed(settings), _truth(truth))
+    known = {} if truth is None else true_labels(truth)
+    found = dry_run(recorded, _parsed(settings), known)
     typer.echo(
         f"review {found.review_before:.1%} -> {found.review_after:.1%} of {found.texts:,} texts"
     )
@@ -92,17 +94,4 @@ def _parsed(settings: list[str]) -> dict[str, float]:
                 f"--set {setting}: write LABEL=THRESHOLD or THRESHOLD, above 0 and at most 1"
             )
         found[name or "*"] = threshold
-    return found
-
-
-def _truth(path: Path | None) -> dict[str, tuple[str, ...]]:
-    from streamlabel.errors import ConfigError
-    from streamlabel.quality.labelled import read_labelled
-
-    if path is None:
-        return {}
-    texts = read_labelled(path, several=True)
-    found = {text.id: text.labels for text in texts if text.id is not None}
-    if not found:
-        raise ConfigError(f"{path}: has no ids; add the field id, which matches texts with outputs")
     return found

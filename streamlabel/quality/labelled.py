@@ -20,6 +20,7 @@ __all__ = [
     "read_labelled",
     "refuse_overlap",
     "refuse_single_class",
+    "true_labels",
     "unseen",
 ]
 
@@ -84,6 +85,20 @@ def read_labelled(
             f"{path}: has no labelled text; write one object with text and label per line"
         )
     return texts
+
+
+def true_labels(path: Path) -> dict[str, tuple[str, ...]]:
+    """Return the labels of a file by id; texts without an id are left out.
+
+    Raises:
+        ConfigError: as ``read_labelled``, or there is no id.
+    """
+    found = {
+        text.id: text.labels for text in read_labelled(path, several=True) if text.id is not None
+    }
+    if not found:
+        raise ConfigError(f"{path}: has no ids; add the field id, which matches texts with outputs")
+    return found
 
 
 def labels_in(texts: Sequence[LabelledText]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from streamlabel.errors import BrokerError, ModelError
 
 COMMANDS = [
     "run", "check", "classify", "produce", "tail", "train encoder", "train llm", "evaluate",
-    "calibrate", "thresholds", "demo", "dlq list", "dlq replay", "config show",
+    "calibrate", "thresholds", "compare", "demo", "dlq list", "dlq replay", "config show",
     "config schema", "version", "init",
 ]  # fmt: skip
 

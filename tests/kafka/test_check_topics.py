@@ -46,6 +46,20 @@ def test_topics_with_default_settings_refuse_nothing(kafka: Cluster) -> None:
     assert not found["replicas"]["warnings"]
 
 
+def test_each_of_several_input_topics_has_to_exist(kafka: Cluster) -> None:
+    topics = made(kafka)
+    options = ["--set", f"kafka.bootstrap_servers={kafka.bootstrap}", "--set", "model.backend=fake"]
+    inputs = json.dumps([{"name": topics["texts"]}, {"name": "imported", "weight": 2}])
+    options += ["--set", f"input.topics={inputs}"]
+    for setting, name in (("labels", "labels"), ("review", "review"), ("dead_letter", "dead")):
+        options += ["--set", f"output.{setting}_topic={topics[name]}"]
+    result = CliRunner().invoke(app, ["check", "--json", *options])
+    assert result.exit_code == 2, result.output
+    [found] = [each for each in json.loads(result.stdout)["checks"] if each["name"] == "topics"]
+    assert "topic(s) imported do not exist" in found["failure"]
+    assert topics["texts"] in found["detail"]
+
+
 @pytest.mark.parametrize(
     ("setting", "code"),
     [

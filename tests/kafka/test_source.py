@@ -9,7 +9,7 @@ import pytest
 
 from streamlabel.config.kafka import InputSettings, KafkaSettings
 from streamlabel.consumer.core.ports import AssignmentListener
-from streamlabel.consumer.core.records import SourceRecord, TopicPartition
+from streamlabel.consumer.core.records import Position, SourceRecord, TopicPartition
 from streamlabel.consumer.kafka.open_ports import KafkaSource
 from streamlabel.errors import BrokerError, ConfigError
 from streamlabel.models.core.system_clock import SystemClock
@@ -400,3 +400,47 @@ async def test_stopping_with_the_broker_down_is_bounded(own_kafka: LocalCluster)
         began_s = time.monotonic()
         await source.stop()
         assert time.monotonic() - began_s < 15
+
+
+# ---- several topics
+
+
+async def test_an_undecodable_record_of_one_topic_costs_no_record_of_the_other(
+    kafka: Cluster,
+) -> None:
+    first, second = kafka.topic("texts"), kafka.topic("texts", partitions=2)
+    group = settings(kafka, first)
+    topics = [{"name": first, "weight": 5}, {"name": second}]
+    bad = batch([b"before", b"bad", b"after"], bad=1)
+    for partition in (0, 1):
+        kafka.produce(second, [b"%d" % n for n in range(5)], partition=partition)
+    kafka.produce(first, [b"%d" % n for n in range(5)])
+    await produce_bytes(kafka.bootstrap, second, bad, partition=1)
+    kafka.produce(first, [b"%d" % n for n in range(5, 10)])
+    source = KafkaSource(
+        group, InputSettings.model_validate({"topics": topics}), SystemClock(), revoke_timeout_s=5
+    )
+    await source.start(RecordingListener())
+    try:
+        records = await read(source, 23)
+        places = sorted(record.position for record in records)
+        assert places == sorted(
+            [Position(first, 0, n) for n in range(10)]
+            + [Position(second, 0, n) for n in range(5)]
+            + [Position(second, 1, n) for n in range(8)]
+        )
+        [undecodable] = [record for record in records if record.undecodable]
+        assert undecodable.position == (second, 1, 6)
+        ends = {
+            TopicPartition(first, 0): 10,
+            TopicPartition(second, 0): 5,
+            TopicPartition(second, 1): 8,
+        }
+        assert source.positions() == ends
+        assert source.lag() == dict.fromkeys(ends, 0)
+        await source.commit(ends)
+        for (topic, partition), offset in ends.items():
+            stored = await in_thread(kafka.committed, group.group_id, topic, partition)
+            assert stored == offset
+    finally:
+        await source.stop()

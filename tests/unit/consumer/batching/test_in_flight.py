@@ -1,5 +1,6 @@
 """The bound on memory."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -201,3 +202,17 @@ def test_the_limit_holds_and_reading_goes_on_when_all_is_delivered(
         if items:
             counter.remove(items, 0, partition, now_s=now_s)
     assert counter.next_reading(dict.fromkeys(there, 0), most=10, now_s=now_s).max_items > 0
+
+
+def test_a_thousand_stuck_partitions_do_not_block_the_event_loop() -> None:
+    """As in an outage of the brokers, when every partition waits: each is looked at once."""
+    counter = InFlight(max_items=4096, max_bytes=10**9)
+    finished = {TopicPartition("texts", number): 2 for number in range(1000)}
+    for partition in finished:
+        counter.add(2, 10, partition, now_s=0)
+    durations_s = []
+    for _ in range(5):
+        began_s = time.perf_counter()
+        assert counter.next_reading(finished, most=500, now_s=10).max_items > 0
+        durations_s.append(time.perf_counter() - began_s)
+    assert min(durations_s) < 0.05  # 0.001; in pairs it was 0.2 and more

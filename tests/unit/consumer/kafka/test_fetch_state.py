@@ -41,6 +41,43 @@ def test_an_owned_partition_is_not_ready_before_it_is_admitted_and_taken() -> No
     assert fetch_state.take_admitted() == []
 
 
+@given(
+    end=st.integers(0, 40),
+    first=st.integers(0, 40),
+    offsets=st.sets(st.integers(0, 60)),
+    sizes=st.lists(st.integers(1, 9), max_size=20),
+    last=st.integers(0, 60),
+)
+def test_a_range_ends_exactly_at_its_end_whatever_offsets_hold_no_record(
+    end: int, first: int, offsets: set[int], sizes: list[int], last: int
+) -> None:
+    """Compaction and transactions leave gaps: before the end, and across it."""
+    end = max(first, end)
+    fetch_state = FetchState()
+    fetch_state.own(P)
+    fetch_state.end_at(P, end)
+    fetch_state.admit(P, fetch_state.epoch(P), first)
+    fetch_state.take_admitted()
+    waiting = [Read(offset) for offset in sorted(offsets) if offset >= first]
+    seen: list[int] = []
+    for size in [*sizes, 61]:
+        chunk, waiting = waiting[:size], waiting[size:]
+        seen += [each.offset for each in fetch_state.accept(P, fetch_state.ready(), chunk)]
+    assert seen == [offset for offset in sorted(offsets) if first <= offset < end]
+    fetch_state.advance(P, fetch_state.ready(), max(end, last))
+    assert fetch_state.has_ended(P)
+    assert fetch_state.positions() == {P: end}
+    fetch_state.disown(P)
+    assert not fetch_state.has_ended(P)
+    assert fetch_state.end(P) is None
+
+
+def test_a_partition_without_an_end_never_ends() -> None:
+    fetch_state = opened(5)
+    fetch_state.advance(P, fetch_state.ready(), 10**12)
+    assert not fetch_state.has_ended(P)
+
+
 def test_an_admission_that_outlived_its_epoch_changes_nothing() -> None:
     fetch_state = FetchState()
     fetch_state.own(P)
