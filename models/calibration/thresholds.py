@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlabel.models.calibration.binomial_bounds import upper_bound
+from streamlabel.models.calibration.binomial_bounds import upper_bound, wilson_interval
 
 __all__ = ["NEVER", "Choices", "Group", "Promise", "allow", "weigh_costs"]
 
@@ -99,11 +99,25 @@ class Promise:
         return self.accepted > 0
 
     def __str__(self) -> str:
-        """Return the review rate and the error bound in one line."""
-        return (
-            f"review {self.review_share:.1%} of traffic; accepted error <= {self.bound:.1%}"
-            f" ({self.confidence:.0%}), {self.labels:,} labels"
-        ).replace("%", " %")
+        """Return review and error in one line: guaranteed for a target error, else measured.
+
+        The words differ, because the numbers do: a budget or costs choose thresholds whatever the
+        errors are.
+        """
+        if self.target is not None:
+            line = (
+                f"review {self.review_share:.1%} of traffic; accepted error <= {self.bound:.1%}"
+                f" ({self.confidence:.0%}), {self.labels:,} labels"
+            )
+        else:
+            low, high = wilson_interval(self.errors, self.accepted)
+            share = self.errors / self.accepted if self.accepted else 0.0
+            line = (
+                f"review {self.review_share:.1%} of the {self.labels:,} labelled texts;"
+                f" {self.errors:,} of {self.accepted:,} accepted labels were wrong: {share:.1%}"
+                f" measured ({low:.1%} to {high:.1%}), nothing is guaranteed"
+            )
+        return line.replace("%", " %")
 
 
 def weigh_costs(

@@ -52,7 +52,8 @@ def test_evaluate_writes_a_page_that_needs_nothing_else_and_every_number(folder:
 def test_a_calibration_goes_from_data_to_routes(folder: Path) -> None:
     done = run("calibrate", *MODEL, "--data", "dev.jsonl", "--max-review", "0.25", "-o", "c.yaml")
     assert done.exit_code == 0, done.output
-    assert "review 25.0 % of traffic; accepted error <= 5" in done.stdout
+    assert "review 25.0 % of the 400 labelled texts; " in done.stdout
+    assert "of 300 accepted labels were wrong: " in done.stdout
     file = CalibrationFile.read(folder / "c.yaml")
     assert file.thresholds is not None
     assert file.reference is not None
