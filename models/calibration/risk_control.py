@@ -20,7 +20,13 @@ __all__ = ["control_risk", "what_is_missing"]
 _ENOUGH = 8
 
 
-def control_risk(choices: Choices, *, target: float, confidence: float = 0.95) -> Promise:
+def control_risk(
+    choices: Choices,
+    *,
+    target: float,
+    confidence: float = 0.95,
+    floors: Sequence[float] | None = None,
+) -> Promise:
     """Return the loosest thresholds whose accepted error is proven to be at most ``target``.
 
     Labels with enough texts are proven on their own, the others as one pool; ``1 - confidence``
@@ -31,13 +37,19 @@ def control_risk(choices: Choices, *, target: float, confidence: float = 0.95) -
         choices: labelled texts, drawn like the traffic.
         target: largest share of errors among accepted texts, in (0, 1).
         confidence: probability that the target holds, in (0, 1).
+        floors: shape (K,): no threshold is below that of its label. All tests that pass hold at the
+            same time, so a stricter one of them may be taken; None: there are no floors.
 
     Source: Learn then Test, Angelopoulos et al. 2021; Clopper-Pearson bounds; selective
     classification, Geifman & El-Yaniv 2017.
     """
     members = _groups(choices, target=target, confidence=confidence)
     level = 1 - (1 - confidence) / len(members)
-    groups = [_proven(choices, group, target=target, level=level) for group in members]
+    lowest = [0.0 if floors is None else max(floors[i] for i in group) for group in members]
+    groups = [
+        _proven(choices, group, target=target, level=level, floor=floor)
+        for group, floor in zip(members, lowest, strict=True)
+    ]
     thresholds = [NEVER] * len(choices.names)
     for indexes, group in zip(members, groups, strict=True):
         for index in indexes:
@@ -97,7 +109,9 @@ def _groups(choices: Choices, *, target: float, confidence: float) -> list[tuple
     return [everything]
 
 
-def _proven(choices: Choices, members: Sequence[int], *, target: float, level: float) -> Group:
+def _proven(
+    choices: Choices, members: Sequence[int], *, target: float, level: float, floor: float
+) -> Group:
     from scipy.special import bdtr
 
     inside = choices.is_open & np.isin(choices.label, members)
@@ -113,6 +127,7 @@ def _proven(choices: Choices, members: Sequence[int], *, target: float, level: f
         return bool(bdtr(wrong[accepted - 1], accepted, target) <= alpha)
 
     found = passed_tests(plan_sequences(len(confidence), target=target, alpha=1 - level), passes)
+    found = [test for test in found if confidence[test.count - 1] >= floor]
     if not found:
         return Group(names, NEVER, 0, 0, 1.0)
     last = found[-1]

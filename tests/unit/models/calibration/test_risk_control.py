@@ -141,7 +141,7 @@ def test_item_7_a_budget_and_costs_never_claim_in_the_words_of_a_target_error() 
     for found in (allow(sample, max_review=0.2), weigh_costs(sample, review=1.0, errors=costs)):
         said = str(found)
         assert "measured" in said
-        assert "nothing is guaranteed" in said
+        assert "not guaranteed" in said
         assert "accepted error" not in said
         assert "<=" not in said
 
