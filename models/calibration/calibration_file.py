@@ -19,7 +19,9 @@ from streamlabel.models.calibration.calibration_sections import (
     Conformal,
     Evidence,
     FittedOn,
+    LabelOutcome,
     Mapped,
+    MissedLimit,
     PrecisionUsed,
     PredictionSets,
     ProvenUnder,
@@ -35,7 +37,7 @@ __all__ = ["CalibrationFile"]
 _ID_DIGITS = 16
 
 # Sections that version 1 of the file does not have: its id is a digest without them.
-_SINCE_V2 = {"settings", "precision", "prediction_sets"}
+_SINCE_V2 = {"settings", "precision", "prediction_sets", "by_label", "missed"}
 
 
 class CalibrationFile(Section):
@@ -54,6 +56,8 @@ class CalibrationFile(Section):
     precision: PrecisionUsed | None = None
     mapping: Mapped
     thresholds: Thresholds | None = None
+    by_label: dict[str, LabelOutcome] = Field(default_factory=dict)
+    missed: dict[str, MissedLimit] = Field(default_factory=dict)
     conformal: Conformal | None = None
     prediction_sets: PredictionSets | None = None
     reference: Reference | None = None

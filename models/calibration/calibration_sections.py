@@ -13,7 +13,9 @@ __all__ = [
     "Evidence",
     "Fact",
     "FittedOn",
+    "LabelOutcome",
     "Mapped",
+    "MissedLimit",
     "PrecisionUsed",
     "PredictionSets",
     "ProvenUnder",
@@ -127,3 +129,23 @@ class PrecisionUsed(Section):
         None,
         description="Largest difference of a probability from that in float32; null: not known.",
     )
+
+
+class LabelOutcome(Section):
+    """What the thresholds did to the labelled texts of one label; counts, not guarantees."""
+
+    texts: int = Field(ge=0, description="With this true label.")
+    predicted: int = Field(ge=0, description="Texts that the model gave this label.")
+    accepted: int = Field(ge=0, description="Of those predicted, without review.")
+    wrong: int = Field(ge=0, description="Of those accepted, with another true label.")
+    missed: int = Field(ge=0, description="With this true label, accepted without it.")
+
+
+class MissedLimit(Section):
+    """A guarantee that few texts of a label are accepted without it."""
+
+    target: Probability
+    confidence: Probability
+    floor: float = Field(ge=0, description="Minimum confidence of labels that would miss it.")
+    texts: int = Field(ge=0)
+    missed: int = Field(ge=0, description="Of these texts, at the floor.")

@@ -8,46 +8,48 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from streamlabel.models.calibration.binomial_bounds import labels_needed, upper_bound
+from streamlabel.models.calibration.sequence_plan import passed_tests, plan_sequences
 from streamlabel.models.calibration.thresholds import NEVER, Choices, Group, Promise
 
 __all__ = ["control_risk", "what_is_missing"]
 
-# Factor by which the number of texts grows from one test to the next: small enough for a fine
-# choice of coverage, and large enough that there are few early tests on few texts, in which a
-# single error would end the sequence.
-_STEP = 1.04
 # A class (or a pool) gets its own threshold if it has this many times the fewest texts that could
 # pass; with fewer, the wider exact bounds cost more than a separate threshold gains.
 _ENOUGH = 8
-# Test sequences of a group, if each has this many times the fewest texts: the strictest tests use
-# few texts, and a single error in them must not send everything to review.
-_STARTS = 3
-_ENOUGH_TO_START = 4
 
 
-def control_risk(choices: Choices, *, target: float, confidence: float = 0.95) -> Promise:
+def control_risk(
+    choices: Choices,
+    *,
+    target: float,
+    confidence: float = 0.95,
+    floors: Sequence[float] | None = None,
+) -> Promise:
     """Return the loosest thresholds whose accepted error is proven to be at most ``target``.
 
     Labels with enough texts are proven on their own, the others as one pool; ``1 - confidence``
-    is shared out among these groups. Within a group, thresholds are tested from strict to loose
-    until a test fails, at steps that depend on the number of texts alone: the probability that any
-    test passes wrongly is that of a single test. Up to three such sequences, from different starts,
-    share the level of the group.
+    is shared out among these groups. Within a group, thresholds are tested from strict to loose,
+    as ``sequence_plan`` says; the loosest one that passes counts.
 
     Args:
         choices: labelled texts, drawn like the traffic.
         target: largest share of errors among accepted texts, in (0, 1).
         confidence: probability that the target holds, in (0, 1).
+        floors: shape (K,): no threshold is below that of its label. All tests that pass hold at the
+            same time, so a stricter one of them may be taken; None: there are no floors.
 
-    Source: fixed-sequence testing as in Learn then Test, Angelopoulos et al. 2021; Clopper-Pearson
-    bounds; selective classification, Geifman & El-Yaniv 2017.
+    Source: Learn then Test, Angelopoulos et al. 2021; Clopper-Pearson bounds; selective
+    classification, Geifman & El-Yaniv 2017.
     """
     members = _groups(choices, target=target, confidence=confidence)
     level = 1 - (1 - confidence) / len(members)
-    groups = [_proven(choices, group, target=target, level=level) for group in members]
+    lowest = [0.0 if floors is None else max(floors[i] for i in group) for group in members]
+    groups = [
+        _proven(choices, group, target=target, level=level, floor=floor)
+        for group, floor in zip(members, lowest, strict=True)
+    ]
     thresholds = [NEVER] * len(choices.names)
     for indexes, group in zip(members, groups, strict=True):
         for index in indexes:
@@ -107,57 +109,32 @@ def _groups(choices: Choices, *, target: float, confidence: float) -> list[tuple
     return [everything]
 
 
-def _proven(choices: Choices, members: Sequence[int], *, target: float, level: float) -> Group:
+def _proven(
+    choices: Choices, members: Sequence[int], *, target: float, level: float, floor: float
+) -> Group:
+    from scipy.special import bdtr
+
     inside = choices.is_open & np.isin(choices.label, members)
     order = np.argsort(-choices.confidence[inside], kind="stable")
     confidence = choices.confidence[inside][order]
     wrong = np.cumsum(choices.is_wrong[inside][order])
     names = tuple(choices.names[index] for index in members)
-    starts, tested = _tests(len(confidence), target=target, level=level)
-    if not len(tested):
-        return Group(names, NEVER, 0, 0, 1.0)
-    each = 1 - (1 - level) / len(starts)
     # equal confidences are accepted together
-    accepted = np.searchsorted(-confidence, -confidence[tested - 1], side="right")
-    passes = wrong[accepted - 1] <= _allowed(accepted, target=target, level=each)
-    last = max(_last_passed(passes, start) for start in starts)
-    if last < 0:
+    ends = np.searchsorted(-confidence, -confidence, side="right")
+
+    def passes(count: int, alpha: float) -> bool:
+        accepted = int(ends[count - 1])
+        return bool(bdtr(wrong[accepted - 1], accepted, target) <= alpha)
+
+    found = passed_tests(plan_sequences(len(confidence), target=target, alpha=1 - level), passes)
+    found = [test for test in found if confidence[test.count - 1] >= floor]
+    if not found:
         return Group(names, NEVER, 0, 0, 1.0)
-    count, errors = int(accepted[last]), int(wrong[accepted[last] - 1])
-    bound = upper_bound(errors, count, confidence=each)
+    last = found[-1]
+    count = int(ends[last.count - 1])
+    errors = int(wrong[count - 1])
+    bound = upper_bound(errors, count, confidence=1 - last.level)
     return Group(names, float(confidence[count - 1]), count, errors, bound)
-
-
-def _last_passed(passes: NDArray[np.bool_], start: int) -> int:
-    """Return the index before the first failure from ``start`` on; -1 if that is the start."""
-    failed = np.flatnonzero(~passes[start:])
-    end = start + int(failed[0]) if len(failed) else len(passes)
-    return end - 1 if end > start else -1
-
-
-def _tests(items: int, *, target: float, level: float) -> tuple[list[int], NDArray[np.int64]]:
-    """Return where sequences start, and the number of most confident texts in each test."""
-    starts = 1
-    while starts < _STARTS and items >= _ENOUGH_TO_START * _needed(
-        target, 1 - (1 - level) / (starts + 1)
-    ):
-        starts += 1
-    first = _needed(target, 1 - (1 - level) / starts)
-    if items < first:
-        return [], np.empty(0, dtype=np.int64)
-    count = max(2, int(np.log(items / first) / np.log(_STEP)) + 1)
-    tested = np.unique(np.round(np.geomspace(first, items, count)).astype(np.int64))
-    from_counts = [first + (items - first) * i // starts for i in range(starts)]
-    return np.searchsorted(tested, from_counts).tolist(), tested
-
-
-def _allowed(accepted: NDArray[np.int64], *, target: float, level: float) -> NDArray[np.int64]:
-    """Return the largest number of errors with which each test still passes, vectorised."""
-    from scipy.stats import binom
-
-    most = binom.ppf(1 - level, accepted, target)
-    most -= binom.cdf(most, accepted, target) > 1 - level
-    return np.asarray(most, dtype=np.int64)
 
 
 @lru_cache(maxsize=256)

@@ -9,15 +9,24 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlabel.models.calibration.binomial_bounds import upper_bound
+from streamlabel.models.calibration.binomial_bounds import upper_bound, wilson_interval
 
-__all__ = ["NEVER", "Choices", "Group", "Promise", "allow", "weigh_costs"]
+__all__ = [
+    "LEAST_THRESHOLD",
+    "NEVER",
+    "Choices",
+    "Group",
+    "Promise",
+    "allow",
+    "report",
+    "weigh_costs",
+]
 
 # Above every confidence: such a label always goes to review.
 NEVER = float("inf")
 
 # Lowest threshold: used where review costs more than errors, so that everything is accepted.
-_LEAST_THRESHOLD = 1e-6
+LEAST_THRESHOLD = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,9 @@ class Choices:
         is_wrong: shape (N,).
         is_open: shape (N,): no other reason sends the text to review.
         names: of the K labels, each of which gets a threshold.
+        judged_whole: a record has one confidence for all its labels (multi_label).
+        decided: shape (N, K), the model's decisions; None: missed labels are not asked for.
+        truth: shape (N, K); None with ``decided``.
     """
 
     label: NDArray[np.int64]
@@ -39,6 +51,8 @@ class Choices:
     is_open: NDArray[np.bool_]
     names: tuple[str, ...]
     judged_whole: bool = False
+    decided: NDArray[np.bool_] | None = None
+    truth: NDArray[np.bool_] | None = None
 
     def accepted(self, thresholds: Sequence[float]) -> NDArray[np.bool_]:
         """Return which texts (N,) are accepted with these thresholds."""
@@ -99,11 +113,25 @@ class Promise:
         return self.accepted > 0
 
     def __str__(self) -> str:
-        """Return the review rate and the error bound in one line."""
-        return (
-            f"review {self.review_share:.1%} of traffic; accepted error <= {self.bound:.1%}"
-            f" ({self.confidence:.0%}), {self.labels:,} labels"
-        ).replace("%", " %")
+        """Return review and error in one line: guaranteed for a target error, else measured.
+
+        The words differ, because the numbers do: a budget or costs choose thresholds whatever the
+        errors are.
+        """
+        if self.target is not None:
+            line = (
+                f"review {self.review_share:.1%} of traffic; accepted error <= {self.bound:.1%}"
+                f" ({self.confidence:.0%}), {self.labels:,} labels"
+            )
+        else:
+            low, high = wilson_interval(self.errors, self.accepted)
+            share = self.errors / self.accepted if self.accepted else 0.0
+            line = (
+                f"review {self.review_share:.1%} of the {self.labels:,} labelled texts;"
+                f" {self.errors:,} of {self.accepted:,} accepted labels were wrong: {share:.1%}"
+                f" measured ({low:.1%} to {high:.1%}), not guaranteed"
+            )
+        return line.replace("%", " %")
 
 
 def weigh_costs(
@@ -119,10 +147,10 @@ def weigh_costs(
 
     Source: Chow 1970.
     """
-    by_label = [max(_LEAST_THRESHOLD, 1 - review / errors[name]) for name in choices.names]
+    by_label = [max(LEAST_THRESHOLD, 1 - review / errors[name]) for name in choices.names]
     if choices.judged_whole:  # the record's confidence is that of its least certain label
         by_label = [max(by_label)] * len(by_label)
-    return _reported(choices, by_label, confidence)
+    return report(choices, by_label, confidence)
 
 
 def allow(choices: Choices, *, max_review: float, confidence: float = 0.95) -> Promise:
@@ -140,11 +168,12 @@ def allow(choices: Choices, *, max_review: float, confidence: float = 0.95) -> P
             f" no threshold brings review down to {max_review:.1%}"
         )
     ranked = np.sort(choices.confidence[choices.is_open])
-    threshold = max(_LEAST_THRESHOLD, float(ranked[most - forced])) if len(ranked) else NEVER
-    return _reported(choices, [threshold] * len(choices.names), confidence)
+    threshold = max(LEAST_THRESHOLD, float(ranked[most - forced])) if len(ranked) else NEVER
+    return report(choices, [threshold] * len(choices.names), confidence)
 
 
-def _reported(choices: Choices, thresholds: Sequence[float], confidence: float) -> Promise:
+def report(choices: Choices, thresholds: Sequence[float], confidence: float) -> Promise:
+    """Return the results of thresholds (K,) that were chosen without a target error."""
     accepted = choices.accepted(thresholds)
     errors, count = int((choices.is_wrong & accepted).sum()), int(accepted.sum())
     bound = upper_bound(errors, count, confidence=confidence)

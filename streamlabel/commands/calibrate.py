@@ -66,6 +66,15 @@ def calibrate(
             show_default=False,
         ),
     ] = None,
+    missed: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=SHARE",
+            help="Maximum share of the texts with this true label that is accepted under another"
+            " label, for example hate=0.05. May be repeated; alone, or with --target-error.",
+            show_default=False,
+        ),
+    ] = None,
     skip_trained: Annotated[
         bool,
         typer.Option(
@@ -98,6 +107,11 @@ def calibrate(
     _refuse_no_share(target_error=target_error, confidence=confidence, max_review=max_review)
     if costs is not None and (target_error is not None or max_review is not None):
         raise ConfigError("--costs excludes --target-error and --max-review; remove those")
+    if missed and (costs is not None or (max_review is not None and target_error is None)):
+        raise ConfigError(
+            "--missed goes alone or with --target-error; remove --costs, --max-review"
+        )
+    limits = _missed(missed or [])
     if not out.parent.is_dir():
         raise ConfigError(f"{out}: there is no folder {out.parent}")
     settings = load_model_settings(config, overrides, deployment)
@@ -109,12 +123,33 @@ def calibrate(
         confidence=confidence,
         max_review=max_review,
         costs=None if costs is None else read_costs(costs, answers.labels.names),
+        missed=limits,
     )
+    if unknown := sorted(set(limits) - set(answers.labels.names)):
+        raise ConfigError(
+            f"--missed: {', '.join(unknown)}: unknown label; the labels are {answers.labels.listed}"
+        )
     file = calibrating.calibrate(answers, wish, settings)
     file.write(out)
     _show(file, wish)
     _say_limits(file, settings.routing)
     say(f"written to {out}; set routing.calibration to it")
+
+
+def _missed(settings: list[str]) -> dict[str, float]:
+    from streamlabel.errors import ConfigError
+
+    found: dict[str, float] = {}
+    for setting in settings:
+        name, _, value = setting.rpartition("=")
+        try:
+            share = float(value)
+        except ValueError:
+            share = -1.0
+        if not name or not 0 < share < 1:
+            raise ConfigError(f"--missed {setting}: write LABEL=SHARE, for example hate=0.05")
+        found[name] = share
+    return found
 
 
 def _refuse_no_share(**shares: float | None) -> None:
@@ -144,6 +179,8 @@ def _say_limits(file: "CalibrationFile", routing: "RoutingSettings") -> None:
 
 
 def _show(file: "CalibrationFile", wish: "Wish") -> None:
+    from streamlabel.quality.label_lines import label_lines
+
     mapping, evidence = file.mapping, file.evidence
     typer.echo(
         f"{mapping.method}"
@@ -160,5 +197,12 @@ def _show(file: "CalibrationFile", wish: "Wish") -> None:
     for name, threshold in file.thresholds.by_label.items():
         shown = "always review" if threshold is None else f"{threshold:.4f}"
         typer.echo(f"  {name}: {shown}")
+    for line in label_lines(file.by_label):
+        typer.echo(line)
+    for label, limit in file.missed.items():
+        typer.echo(
+            f"missed {label} <= {limit.target:.1%} ({limit.confidence:.0%}): at most this share of"
+            f" its texts is accepted under another label; {limit.texts:,} texts".replace("%", " %")
+        )
     for pool in file.thresholds.pooled:
         typer.echo(f"one common threshold for {', '.join(pool)}: too few texts for separate ones")

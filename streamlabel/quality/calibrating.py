@@ -18,13 +18,22 @@ from streamlabel.models.calibration.calibration_fit import Fitted, calibrated, f
 from streamlabel.models.calibration.calibration_sections import (
     Evidence,
     FittedOn,
+    LabelOutcome,
     Mapped,
+    MissedLimit,
     PrecisionUsed,
     PredictionSets,
     Reference,
 )
+from streamlabel.models.calibration.outcomes import MissedTarget, count_by_label
 from streamlabel.models.calibration.prediction_sets import fit_limits
-from streamlabel.quality.choosing import Wish, choices_of, choose_thresholds, thresholds_section
+from streamlabel.quality.choosing import (
+    Wish,
+    choices_of,
+    choose_thresholds,
+    missed_targets,
+    thresholds_section,
+)
 from streamlabel.quality.evaluation import Scored
 from streamlabel.quality.labelled import LabelledText
 from streamlabel.quality.scoring import Answers
@@ -76,12 +85,16 @@ def calibrate(answers: Answers, wish: Wish, settings: Settings) -> CalibrationFi
     # thresholds of the settings act beside those of the file, see routing.threshold
     routing = settings.routing.model_copy(update={"thresholds": {}, "threshold": None})
     policy = routing_policy(answers.labels, routing, calibration=file)
-    promise = choose_thresholds(choices_of(answers, scored, policy), wish)
+    choices = choices_of(answers, scored, policy)
+    promise = choose_thresholds(choices, wish)
     thresholds = None if promise is None else thresholds_section(promise, wish, answers.labels)
     file = file.model_copy(update={"thresholds": thresholds})
     if thresholds is None:  # then those of the settings decide what is reviewed
         routing = settings.routing
     reviewed = ~answers.is_accepted(routing_policy(answers.labels, routing, calibration=file))
+    if thresholds is not None:
+        missed = {m.label: _missed_limit(m) for m in missed_targets(choices, wish)}
+        file = file.model_copy(update={"by_label": by_label(scored, ~reviewed), "missed": missed})
     sets = _prediction_sets(scored, reviewed, miss_rate=round(1 - wish.confidence, 6))
     return file.model_copy(update={"prediction_sets": sets}).with_id()
 
@@ -120,6 +133,32 @@ def _mapped(answers: Answers, fitted: Fitted) -> Mapped:
         slopes=dict(zip(names, found.slopes, strict=True)) if found.slopes else {},
         offsets=dict(zip(names, found.offsets, strict=True)) if found.offsets else {},
         notes=list(fitted.notes),
+    )
+
+
+def by_label(scored: Scored, accepted: NDArray[np.bool_]) -> dict[str, LabelOutcome]:
+    """Return what happened to the texts of each label."""
+    names = scored.labels.names
+    counts = count_by_label(scored.decided, scored.truth, accepted, names)
+    return {
+        each.label: LabelOutcome(
+            texts=each.texts,
+            predicted=each.predicted,
+            accepted=each.accepted,
+            wrong=each.wrong,
+            missed=each.missed,
+        )
+        for each in counts
+    }
+
+
+def _missed_limit(found: MissedTarget) -> MissedLimit:
+    return MissedLimit(
+        target=found.target,
+        confidence=found.confidence,
+        floor=found.floor,
+        texts=found.texts,
+        missed=found.missed,
     )
 
 

@@ -1,21 +1,39 @@
 """Chooses thresholds by a target error, a review budget or costs, on labelled texts."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamlabel.consumer.routing.router import RoutingPolicy
 from streamlabel.errors import ConfigError
+from streamlabel.models.calibration.binomial_bounds import labels_needed
 from streamlabel.models.calibration.calibration_sections import Thresholds
+from streamlabel.models.calibration.outcomes import MissedTarget, missed_floor
 from streamlabel.models.calibration.risk_control import control_risk, what_is_missing
-from streamlabel.models.calibration.thresholds import NEVER, Choices, Promise, allow, weigh_costs
+from streamlabel.models.calibration.thresholds import (
+    LEAST_THRESHOLD,
+    NEVER,
+    Choices,
+    Promise,
+    allow,
+    report,
+    weigh_costs,
+)
 from streamlabel.models.core.labels import LabelSet
 from streamlabel.quality.evaluation import Scored
 from streamlabel.quality.scoring import Answers
 
-__all__ = ["Costs", "Wish", "choices_of", "choose_thresholds", "thresholds_section"]
+__all__ = [
+    "Costs",
+    "Wish",
+    "choices_of",
+    "choose_thresholds",
+    "missed_targets",
+    "thresholds_section",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,41 +53,93 @@ class Wish:
         confidence: of the target error and of bounds.
         max_review: maximum fraction of texts for review.
         costs: see ``Costs``.
+        missed: label -> maximum share of its texts that is accepted without it.
     """
 
     target_error: float | None = None
     confidence: float = 0.95
     max_review: float | None = None
     costs: Costs | None = None
+    missed: Mapping[str, float] = field(default_factory=dict)
 
 
 def choose_thresholds(choices: Choices, wish: Wish) -> Promise | None:
     """Return the thresholds that meet the criteria.
 
     Raises:
-        ConfigError: there are too few labels for the target error, or it needs more review than
-            allowed.
+        ConfigError: there are too few labels for the target error, or for a limit of missed texts,
+            or they need more review than allowed.
     """
     confidence = wish.confidence
+    floors = _floors(choices, missed_targets(choices, wish))
     if wish.costs is not None:
         return weigh_costs(
             choices, review=wish.costs.review, errors=wish.costs.errors, confidence=confidence
         )
     if wish.target_error is not None:
-        promise = control_risk(choices, target=wish.target_error, confidence=confidence)
-        if not promise.is_kept:
-            raise ConfigError(
-                what_is_missing(choices, target=wish.target_error, confidence=confidence)
-            )
-        if wish.max_review is not None and promise.review_share > wish.max_review:
-            raise ConfigError(
-                f"{promise}: more review than {wish.max_review:.1%}. With that limit alone:"
-                f" {_allowed(choices, wish.max_review, confidence)}"
-            )
-        return promise
+        return _proven(choices, wish, wish.target_error, floors)
     if wish.max_review is not None:
         return _allowed(choices, wish.max_review, confidence)
+    if wish.missed:  # the error of accepted labels is measured only
+        return report(choices, [max(floor, LEAST_THRESHOLD) for floor in floors], confidence)
     return None
+
+
+def _proven(choices: Choices, wish: Wish, target: float, floors: Sequence[float]) -> Promise:
+    confidence = wish.confidence
+    promise = control_risk(choices, target=target, confidence=confidence, floors=floors)
+    if not promise.is_kept and any(floors):
+        raise ConfigError(
+            "with these limits of --missed no threshold holds the target error, too: allow more"
+            " missed texts, label more texts, or ask for less"
+        )
+    if not promise.is_kept:
+        raise ConfigError(what_is_missing(choices, target=target, confidence=confidence))
+    if wish.max_review is not None and promise.review_share > wish.max_review:
+        raise ConfigError(
+            f"{promise}: more review than {wish.max_review:.1%}. With that limit alone:"
+            f" {_allowed(choices, wish.max_review, confidence)}"
+        )
+    return promise
+
+
+def missed_targets(choices: Choices, wish: Wish) -> list[MissedTarget]:
+    """Return the floors that each limit of missed texts needs.
+
+    Raises:
+        ConfigError: there are too few texts of a label to prove its limit.
+    """
+    found = []
+    for label, target in wish.missed.items():
+        if choices.decided is None or choices.truth is None:
+            raise ValueError("missed labels need decisions and truth. This is a bug.")
+        index = choices.names.index(label)
+        truth = choices.truth[:, index]
+        would_miss = truth & ~choices.decided[:, index] & choices.is_open
+        limit = missed_floor(
+            choices.confidence,
+            would_miss,
+            label=label,
+            texts=int(truth.sum()),
+            target=target,
+            level=wish.confidence,
+        )
+        if limit is None:
+            needed = labels_needed(target, confidence=wish.confidence)
+            raise ConfigError(
+                f"--missed {label}={target:g}: takes {needed:,} labelled texts of {label}, of which"
+                f" none is missed; there are {int(truth.sum()):,}. Label more, or allow more"
+            )
+        found.append(limit)
+    return found
+
+
+def _floors(choices: Choices, missed: Sequence[MissedTarget]) -> list[float]:
+    """Return the lowest threshold of each label, (K,): a text is missed under another label."""
+    return [
+        max((m.floor for m in missed if choices.judged_whole or m.label != name), default=0.0)
+        for name in choices.names
+    ]
 
 
 def choices_of(answers: Answers, scored: Scored, policy: RoutingPolicy) -> Choices:
@@ -86,7 +156,13 @@ def choices_of(answers: Answers, scored: Scored, policy: RoutingPolicy) -> Choic
         is_open=np.append(answers.is_open(policy), np.zeros(lost, dtype=bool)),
         names=answers.labels.names,
         judged_whole=scored.is_multi,
+        decided=_with_lost(scored.decided, lost),
+        truth=_with_lost(scored.truth, lost),
     )
+
+
+def _with_lost(rows: NDArray[np.bool_], lost: int) -> NDArray[np.bool_]:
+    return np.vstack([rows, np.zeros((lost, rows.shape[1]), dtype=bool)])
 
 
 def _allowed(choices: Choices, max_review: float, confidence: float) -> Promise:
@@ -101,7 +177,7 @@ def thresholds_section(promise: Promise, wish: Wish, labels: LabelSet) -> Thresh
     chosen_by: Literal["promise", "budget", "costs"] = "budget"
     if wish.costs is not None:
         chosen_by = "costs"
-    elif wish.target_error is not None:
+    elif wish.target_error is not None or wish.missed:
         chosen_by = "promise"
     named = zip(labels.names, promise.thresholds, strict=True)
     return Thresholds(

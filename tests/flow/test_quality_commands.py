@@ -52,7 +52,8 @@ def test_evaluate_writes_a_page_that_needs_nothing_else_and_every_number(folder:
 def test_a_calibration_goes_from_data_to_routes(folder: Path) -> None:
     done = run("calibrate", *MODEL, "--data", "dev.jsonl", "--max-review", "0.25", "-o", "c.yaml")
     assert done.exit_code == 0, done.output
-    assert "review 25.0 % of traffic; accepted error <= 5" in done.stdout
+    assert "review 25.0 % of the 400 labelled texts; " in done.stdout
+    assert "of 300 accepted labels were wrong: " in done.stdout
     file = CalibrationFile.read(folder / "c.yaml")
     assert file.thresholds is not None
     assert file.reference is not None
@@ -188,3 +189,48 @@ def test_item_4_the_same_rows_four_times_prove_no_more_than_once(folder: Path) -
     assert "copies.jsonl: 1,200 of 1,600 texts repeat another one and are left out" in done.stderr
     assert (folder / "once.yaml").read_text() == (folder / "copies.yaml").read_text()
     assert once.stdout == done.stdout
+
+
+def test_item_6_calibrate_shows_by_label_what_is_accepted_wrong_and_missed(folder: Path) -> None:
+    done = run("calibrate", *MODEL, "--data", "dev.jsonl", "--max-review", "0.5")
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    table = [line for line in lines if line.startswith(("label ", "ham ", "spam "))]
+    assert "wrong of accepted" in table[0]
+    file = CalibrationFile.read(folder / "calibration.yaml")
+    assert list(file.by_label) == ["ham", "spam"]
+    ham, spam = file.by_label.values()
+    assert ham.texts + spam.texts == ham.predicted + spam.predicted == 400
+    assert 200 <= ham.accepted + spam.accepted <= 203  # equal confidences are accepted together
+    assert (ham.wrong, spam.wrong) == (spam.missed, ham.missed)
+    assert f"ham: {ham.missed} of {ham.texts} texts are accepted under another label" in done.stdout
+    assert f"{100 * ham.wrong / ham.accepted:.1f} % (" in table[1]
+
+
+def test_item_6_a_limit_of_missed_texts_is_stored_and_holds_on_the_data(folder: Path) -> None:
+    done = run("calibrate", *MODEL, "--data", "dev.jsonl", "--missed", "spam=0.2")
+    assert done.exit_code == 0, done.output
+    assert "missed spam <= 20.0 % (95 %): at most this share of its texts" in done.stdout
+    file = CalibrationFile.read(folder / "calibration.yaml")
+    assert file.missed["spam"].target == 0.2
+    assert file.thresholds is not None
+    assert file.limits["ham"] == file.missed["spam"].floor > file.limits["spam"]
+    assert file.by_label["spam"].missed == file.missed["spam"].missed < 0.2 * 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--missed", "spam"), "--missed spam: write LABEL=SHARE"),
+        (("--missed", "egg=0.1"), "--missed: egg: unknown label; the labels are ham, spam"),
+        (("--missed", "spam=0.001"), "takes 2,995 labelled texts of spam"),
+        (("--missed", "spam=0.1", "--max-review", "0.1"), "--missed goes alone or with"),
+    ],
+)
+def test_item_6_a_limit_that_cannot_be_proven_is_refused(
+    folder: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    done = run("calibrate", *MODEL, "--data", "dev.jsonl", *arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert not (folder / "calibration.yaml").exists()

@@ -133,6 +133,19 @@ def test_a_budget_is_used_up_and_never_passed() -> None:
     assert tied.review_share <= 0.1
 
 
+def test_item_7_a_budget_and_costs_never_claim_in_the_words_of_a_target_error() -> None:
+    sample, _ = drawn(2000, 3)
+    promised = str(control_risk(sample, target=0.05))
+    assert "accepted error <= 5.0 % (95 %)" in promised
+    costs = dict.fromkeys(NAMES, 10.0)
+    for found in (allow(sample, max_review=0.2), weigh_costs(sample, review=1.0, errors=costs)):
+        said = str(found)
+        assert "measured" in said
+        assert "not guaranteed" in said
+        assert "accepted error" not in said
+        assert "<=" not in said
+
+
 def test_a_budget_that_other_reasons_already_pass_is_refused() -> None:
     sample = choices([0.9] * 10, [])
     closed = Choices(

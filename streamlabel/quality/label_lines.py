@@ -1,0 +1,54 @@
+"""What thresholds do to each label, as lines for a terminal and cells for the page."""
+
+from collections.abc import Iterable, Mapping
+
+from streamlabel.consumer.observability.terminal_format import printable
+from streamlabel.models.calibration.calibration_sections import LabelOutcome
+from streamlabel.models.calibration.outcomes import share_of
+
+__all__ = ["COLUMNS", "label_cells", "label_lines", "warnings_of"]
+
+COLUMNS = ("label", "texts", "predicted", "accepted", "wrong of accepted", "missed of texts")
+
+# A label of which a larger share is accepted under another one is named; so is any label that is
+# always reviewed.
+_MANY_MISSED = 0.1
+
+
+def label_cells(outcomes: Mapping[str, LabelOutcome]) -> Iterable[tuple[str, ...]]:
+    """Yield a row for each label, with 95 % intervals."""
+    for label, found in outcomes.items():
+        yield (
+            printable(label),
+            f"{found.texts:,}",
+            f"{found.predicted:,}",
+            share_of(found.accepted, found.predicted),
+            share_of(found.wrong, found.accepted),
+            share_of(found.missed, found.texts),
+        )
+
+
+def label_lines(outcomes: Mapping[str, LabelOutcome]) -> list[str]:
+    """Return an aligned table, and a line for each label that one number for all would hide."""
+    rows = [COLUMNS, *label_cells(outcomes)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    table = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return [*table, *warnings_of(outcomes)] if outcomes else []
+
+
+def warnings_of(outcomes: Mapping[str, LabelOutcome]) -> list[str]:
+    """Return sentences about labels that are always reviewed, or often missed."""
+    found = []
+    for label, each in outcomes.items():
+        name = printable(label)
+        if each.predicted and not each.accepted:
+            found.append(f"{name}: every text with this prediction goes to review")
+        if each.missed > _MANY_MISSED * each.texts:
+            found.append(
+                f"{name}: {each.missed:,} of {each.texts:,} texts are accepted under another label;"
+                f" --missed {name}=SHARE limits that"
+            )
+    return found
