@@ -113,14 +113,21 @@ class VllmRuntime:
         rows: Sequence[Sequence[int]],
         *,
         max_tokens: int,
-        json_schema: dict[str, Any] | None,
+        pattern: str | None,
+        end_ids: Sequence[int],
     ) -> list[list[int]]:
         """Return the tokens that the model generates after each row, greedily.
+
+        Args:
+            rows: token ids, at least one each.
+            max_tokens: of the text.
+            pattern: regular expression that the whole text matches; None: anything.
+            end_ids: tokens after which it ends; they are left out.
 
         Raises:
             InferenceError, WorkerError: as ``first_tokens``.
         """
-        return await self._all([self._write(row, max_tokens, json_schema) for row in rows])
+        return await self._all([self._write(row, max_tokens, pattern, end_ids) for row in rows])
 
     def call(self, work: Any) -> Any:  # noqa: ANN401 a coroutine and its result
         """Run a coroutine of this object and block; used while loading."""
@@ -195,21 +202,23 @@ class VllmRuntime:
         return [float(number) for number in output.outputs.data.reshape(-1)]
 
     async def _write(
-        self, row: Sequence[int], max_tokens: int, json_schema: dict[str, Any] | None
+        self, row: Sequence[int], max_tokens: int, pattern: str | None, end_ids: Sequence[int]
     ) -> list[int]:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
-        guide = StructuredOutputsParams(json=json_schema) if json_schema is not None else None
+        guide = StructuredOutputsParams(regex=pattern) if pattern is not None else None
         params = SamplingParams(
             max_tokens=max_tokens,
             temperature=0.0,
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
             structured_outputs=guide,
+            stop_token_ids=list(end_ids),  # a guide allows these and the tokenizer's own only
         )
         output = await self._request(self.engine.generate, row, params, None)
-        return [int(token) for token in output.outputs[0].token_ids]
+        tokens = [int(token) for token in output.outputs[0].token_ids]
+        return tokens[:-1] if tokens and tokens[-1] in end_ids else tokens
 
     async def _request(
         self,
