@@ -90,11 +90,12 @@ async def _classify(settings: "Settings", file: str, out: str) -> "Progress":
     from pathlib import Path
 
     from streamlabel.commands.files import count_lines, open_input, open_output
-    from streamlabel.commands.terminal import progress, quiet_logs
+    from streamlabel.commands.terminal import progress, quiet_logs, say
     from streamlabel.config.catalog import paths_in
     from streamlabel.config.places import refuse_missing
     from streamlabel.consumer.files.sink import FileSink
     from streamlabel.consumer.files.text_files import format_of
+    from streamlabel.models.worker.load_wait import what_loads
     from streamlabel.models.worker.worker_classifier import WorkerClassifier
     from streamlabel.tools.offline import classify_records, open_records
 
@@ -105,7 +106,12 @@ async def _classify(settings: "Settings", file: str, out: str) -> "Progress":
     with open_input(file) as stream, open_output(out) as target:
         records, decoding = open_records(stream, file_format, settings)
         classifier = await WorkerClassifier.start(
-            settings.model, settings.worker, configure_logging=configure
+            settings.model,
+            settings.worker,
+            configure_logging=configure,
+            on_wait=lambda waited_s: say(
+                f"loading {what_loads(settings.model)}: {waited_s:.0f} s so far"
+            ),
         )
         try:
             with progress(Path(file).name, total=count_lines(file)) as update:

