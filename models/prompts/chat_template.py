@@ -12,7 +12,7 @@ from streamlabel.config.chat import ChatSettings
 from streamlabel.errors import ConfigError, ModelLoadError
 from streamlabel.models.files.checkpoint import Checkpoint
 from streamlabel.models.files.transformers_errors import one_line, unusable
-from streamlabel.models.prompts.build_prompt import MARK, Message, RenderTemplate
+from streamlabel.models.prompts.build_prompt import MARK, RenderTemplate
 from streamlabel.models.prompts.prompt_tokens import PromptTokenizer
 
 __all__ = ["Chat", "load_chat", "open_chat"]
@@ -98,19 +98,29 @@ def load_chat(
 
     given = {"enable_thinking": False, **variables, "strftime_now": today}
 
-    def render(messages: Sequence[Message], add_generation_prompt: bool) -> str:
+    def render(
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool,
+        *,
+        source: str | None = None,
+        **more: object,
+    ) -> str:
         try:
             return str(
                 tokenizer.apply_chat_template(
                     list(messages),
-                    chat_template=template,
+                    chat_template=template if source is None else source,
                     tokenize=False,  # transformers 5 returns a BatchEncoding otherwise
                     add_generation_prompt=add_generation_prompt,
                     **given,
+                    **more,
                 )
             )
-        except (TemplateError, TypeError) as error:
-            raise ValueError(f"the chat template says: {error}") from error
+        # a template may also divide by zero, or look for what is not there
+        except (TemplateError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
+            line = getattr(error, "lineno", None)
+            where = f" in line {line}" if line else ""
+            raise ValueError(f"the template says{where}: {error}") from error
 
     tokens = PromptTokenizer(spec, vocabulary=vocabulary)
     ends = (_end_of_turn(tokens, render), tokenizer.eos_token_id)
