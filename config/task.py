@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from streamlabel.config import yaml_file
-from streamlabel.config.places import Place
+from streamlabel.config.places import FileName, Place
 from streamlabel.config.section import Section
 
 __all__ = [
@@ -61,6 +61,18 @@ class TaskSettings(Section):
 
     name: Name = Field(
         "task", description="Name of the task, shown in logs and by `streamlabel check`."
+    )
+    prompt: Literal["chat", "verbatim"] = Field(
+        "chat",
+        description="How the prompt is made. chat: instruction, classes and text as a chat, by the"
+        " model's chat template; verbatim: prompt_file, or the model's own chat template with the"
+        " text as the user's turn, and nothing else: for guard models.",
+    )
+    prompt_file: FileName | None = Field(
+        None,
+        description="prompt verbatim: Jinja file of the whole prompt, in which {{ text }} stands"
+        " once. It is used to its last byte, a final line break included. Control tokens of the"
+        " file are control tokens, those of a text never.",
     )
     language: Literal["en", "zh"] = Field(
         "en", description="Language of the built-in sentences of the prompt."
@@ -132,6 +144,21 @@ class TaskSettings(Section):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _fits_its_prompt(self) -> Self:
+        if self.prompt == "chat":
+            return self
+        idle = [name for name in ("instruction", "examples") if getattr(self, name)]
+        idle += ["labels.definition"] if any(label.definition for label in self.labels) else []
+        if self.delimiters is not None and "delimiters" in self.model_fields_set:
+            idle.append("delimiters")
+        if idle:
+            raise ValueError(
+                f"{idle[0]}: a verbatim prompt contains nothing but its file, so this would have no"
+                " effect; write it into the file, or remove it"
+            )
+        return self
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the labels, in order."""
@@ -155,7 +182,11 @@ def _read(value: Any) -> Any:  # noqa: ANN401 whatever was given
             f"task file {path} does not exist; relative paths start at the folder of the"
             " configuration file, or at the working directory for environment variables and flags"
         )
-    return yaml_file.read(path).tree
+    tree = yaml_file.read(path).tree
+    prompt = tree.get("prompt_file")
+    if isinstance(prompt, str):  # relative to the file that names it
+        tree = tree | {"prompt_file": str(path.parent / Path(prompt).expanduser())}
+    return tree
 
 
 def task_name(model: object) -> str | None:

@@ -13,6 +13,7 @@ from streamlabel.consumer.batching.full_batch import prove_memory
 from streamlabel.consumer.core.ports import Clock, Metrics
 from streamlabel.consumer.observability.worker_watch import watch_worker
 from streamlabel.errors import StreamlabelError
+from streamlabel.models.worker.load_wait import what_loads
 from streamlabel.models.worker.worker_classifier import WorkerClassifier
 
 __all__ = ["Workers"]
@@ -30,6 +31,8 @@ class Workers:
         configure_worker: called first in each process (logging); must be picklable.
         metrics: gets which workers are up, and counts their restarts; None for commands.
         on_change: called when a worker is lost or is back: whether all are up.
+        on_wait: called from time to time while a model loads: what loads, and for how many seconds.
+            None: it is logged.
 
     Attributes:
         classifiers: the loaded models, by the id of the deployment.
@@ -42,6 +45,7 @@ class Workers:
         configure_worker: Callable[[], None] | None,
         metrics: Metrics | None = None,
         on_change: Callable[[bool], None] = lambda _: None,
+        on_wait: Callable[[str, float], None] | None = None,
     ) -> None:
         self.classifiers: dict[str, WorkerClassifier] = {}
         self._settings = settings
@@ -49,8 +53,14 @@ class Workers:
         self._configure = configure_worker
         self._metrics = metrics
         self._on_change = on_change
+        self._on_wait = on_wait
         self._up: dict[str, bool] = {}
         self._watching: list[asyncio.Task[Never]] = []
+
+    def _wait_of(self, model: DeploymentSettings) -> Callable[[float], None] | None:
+        if self._on_wait is None:
+            return None
+        return partial(self._on_wait, what_loads(model.settings.model))
 
     def watch(self, group: asyncio.TaskGroup, clock: Clock) -> None:
         """Check from now on whether the processes answer, until they are closed."""
@@ -98,6 +108,7 @@ class Workers:
             model.settings.model,
             model.settings.worker,
             configure_logging=self._configure,
+            on_wait=self._wait_of(model),
             # at once: the next check of ``watch_worker`` may be two seconds later
             on_loss=lambda _why: self.seen(model.id, up=False),
             on_restart=lambda why: self._restarted(model.id, why),

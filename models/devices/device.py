@@ -190,9 +190,12 @@ def library_versions(*names: str) -> dict[str, str]:
     return found
 
 
-def fastest_precision() -> Literal["float32", "bfloat16"]:
-    """Return bfloat16 where this processor computes in it, else float32."""
+def fastest_precision(kind: str = "cpu") -> Literal["float32", "bfloat16"]:
+    """Return bfloat16 where this kind of device computes in it, else float32."""
     import torch
+
+    if kind != "cpu":
+        return "bfloat16"
 
     found = torch.cpu.get_capabilities()
     return "bfloat16" if found.get("avx512_bf16") or found.get("amx_bf16") else "float32"

@@ -91,9 +91,10 @@ def generate(
 ) -> list[str]:
     """Return the text that the model generates for each prompt; blocks."""
     rows = [np.frombuffer(prompt.payload, dtype=np.int32) for prompt in prompts]
-    end_ids = [] if loaded.chat.end_id is None else [loaded.chat.end_id]
     with device_errors(loaded.device):
-        written = loaded.model.generate(rows, max_new_tokens=max_tokens, end_ids=end_ids)
+        written = loaded.model.generate(
+            rows, max_new_tokens=max_tokens, end_ids=loaded.chat.end_ids
+        )
     return [loaded.chat.tokens.decode(ids) for ids in written]
 
 

@@ -1,12 +1,14 @@
 """Builds the prompt of a task with the model's chat template."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ConfigError, ModelLoadError
 from streamlabel.models.prompts.phrases import AnswerKind, render_phrases
 from streamlabel.models.prompts.prompt_shape import MARK, EncodedText, Keep, Prompt
 from streamlabel.models.prompts.prompt_tokens import PromptTokenizer
+from streamlabel.models.prompts.verbatim import render_verbatim
 
 __all__ = [
     "MARK",
@@ -19,8 +21,28 @@ __all__ = [
 ]
 
 Message = dict[str, str]
-# messages, add_generation_prompt -> rendered chat; raises ValueError if the template refuses them
-RenderTemplate = Callable[[Sequence[Message], bool], str]
+
+
+class RenderTemplate(Protocol):
+    """Renders a chat."""
+
+    def __call__(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool,
+        *,
+        source: str | None = None,
+        **variables: object,
+    ) -> str:
+        """Return the rendered chat; raise ValueError if the template refuses it.
+
+        Args:
+            messages: the turns.
+            add_generation_prompt: the model's turn begins at the end.
+            source: Jinja source in place of the model's chat template.
+            variables: further ones.
+        """
+        ...
 
 
 def build_prompt(
@@ -49,6 +71,19 @@ def build_prompt(
         ModelLoadError: the template does not render the messages as given, or starts a reasoning
             section.
     """
+    if task.prompt == "verbatim":
+        return _verbatim(
+            task,
+            answers=answers,
+            render=render,
+            tokenizer=tokenizer,
+            max_tokens=max_tokens,
+            keep=keep,
+        )
+    if task.prompt_file is not None:
+        raise ConfigError(
+            "model.task.prompt_file: only prompt: verbatim has one; set that, or remove it"
+        )
     wording = render_phrases(task, answers)
     last = wording.before + MARK + wording.after + (f"\n\n{note}" if note else "")
     for words in (wording.system, last, *(part for pair in wording.examples for part in pair)):
@@ -67,6 +102,31 @@ def build_prompt(
         delimiters=task.delimiters,
         max_tokens=max_tokens,
         keep=keep,
+    )
+
+
+def _verbatim(
+    task: TaskSettings,
+    *,
+    answers: AnswerKind,
+    render: RenderTemplate,
+    tokenizer: PromptTokenizer,
+    max_tokens: int,
+    keep: Keep,
+) -> Prompt:
+    if answers == "scores":
+        raise ConfigError(
+            "model.task.prompt: verbatim is for one-token answers; prompted scores ask again after"
+            " a faulty answer, in words of their own: set prompt: chat, or another back end"
+        )
+    found = render_verbatim(task, render)
+    return Prompt(
+        _refuse_thinking(found.rendered) + task.answer_prefix,
+        tokenizer=tokenizer,
+        delimiters=None,
+        max_tokens=max_tokens,
+        keep=keep,
+        strips=found.strips,
     )
 
 

@@ -12,7 +12,7 @@ from streamlabel.config.chat import ChatSettings
 from streamlabel.errors import ConfigError, ModelLoadError
 from streamlabel.models.files.checkpoint import Checkpoint
 from streamlabel.models.files.transformers_errors import one_line, unusable
-from streamlabel.models.prompts.build_prompt import MARK, Message, RenderTemplate
+from streamlabel.models.prompts.build_prompt import MARK, RenderTemplate
 from streamlabel.models.prompts.prompt_tokens import PromptTokenizer
 
 __all__ = ["Chat", "load_chat", "open_chat"]
@@ -28,6 +28,8 @@ class Chat:
         template: its source.
         pad_id: padding token; masked, so its value does not affect results.
         end_id: token that ends the model's turn; None if the template has none.
+        end_ids: all tokens after which a model may stop: that one, and the tokenizer's own, which
+            is another one in many checkpoints.
         size: all tokens of texts are below this number.
     """
 
@@ -36,6 +38,7 @@ class Chat:
     template: str
     pad_id: int
     end_id: int | None
+    end_ids: tuple[int, ...]
     size: int
 
 
@@ -95,27 +98,38 @@ def load_chat(
 
     given = {"enable_thinking": False, **variables, "strftime_now": today}
 
-    def render(messages: Sequence[Message], add_generation_prompt: bool) -> str:
+    def render(
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool,
+        *,
+        source: str | None = None,
+        **more: object,
+    ) -> str:
         try:
             return str(
                 tokenizer.apply_chat_template(
                     list(messages),
-                    chat_template=template,
+                    chat_template=template if source is None else source,
                     tokenize=False,  # transformers 5 returns a BatchEncoding otherwise
                     add_generation_prompt=add_generation_prompt,
                     **given,
+                    **more,
                 )
             )
-        except (TemplateError, TypeError) as error:
-            raise ValueError(f"the chat template says: {error}") from error
+        # a template may also divide by zero, or look for what is not there
+        except (TemplateError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
+            line = getattr(error, "lineno", None)
+            where = f" in line {line}" if line else ""
+            raise ValueError(f"the template says{where}: {error}") from error
 
     tokens = PromptTokenizer(spec, vocabulary=vocabulary)
-    end_id = _end_of_turn(tokens, render)
-    ends = [end_id, tokenizer.eos_token_id]
-    known = [token for token in (*ends, tokenizer.pad_token_id) if token and tokens.knows(token)]
-    fallback = next((token for token in ends if token in known), None)
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id in known else fallback or 0
-    return Chat(tokens, render, template, int(pad_id), fallback, tokens.size)
+    ends = (_end_of_turn(tokens, render), tokenizer.eos_token_id)
+    end_ids = tuple(dict.fromkeys(id_ for id_ in ends if id_ is not None and tokens.knows(id_)))
+    end_id = next(iter(end_ids), None)
+    pad_id = tokenizer.pad_token_id
+    if pad_id is None or not tokens.knows(pad_id):
+        pad_id = end_id or 0
+    return Chat(tokens, render, template, int(pad_id), end_id, end_ids, tokens.size)
 
 
 def _refuse_idle(template: str, variables: Mapping[str, Any], chat_date: date | None) -> None:

@@ -100,6 +100,8 @@ def second_try(task: TaskSettings, fault: Fault) -> str:
 
 def render_phrases(task: TaskSettings, answers: AnswerKind) -> Phrases:
     """Return the sentences for ``task``; the text is last, so that prompts share the rest."""
+    if task.prompt == "verbatim":
+        return Phrases("", (), "", "")
     say = _SENTENCES[task.language]
     parts = [
         task.instruction.strip() or say["instruction"],

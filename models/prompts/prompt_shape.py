@@ -52,6 +52,9 @@ class EncodedText:
 class Prompt:
     """The prompt of one task for one model.
 
+    Args:
+        strips: white space around a text is removed, as the template does.
+
     Attributes:
         prefix_ids: before the piece that contains the text; ends with a control token.
         suffix_ids: after that piece, up to the model's answer; starts with a control token.
@@ -68,8 +71,10 @@ class Prompt:
         delimiters: DelimiterSettings | None,
         max_tokens: int,
         keep: Keep,
+        strips: bool = False,
     ) -> None:
         self.rendered = rendered
+        self._strips = strips
         self.max_tokens = max_tokens
         self._tokenizer = tokenizer
         self._delimiters = delimiters
@@ -97,7 +102,7 @@ class Prompt:
     def encode(self, text: str) -> EncodedText:
         """Return the prompt for ``text``; if it does not fit, only the text is truncated."""
         text, was_cut = self._shorten(without_surrogates(text))
-        text = escape_delimiters(text, self._delimiters)
+        text = self._as_written(text)
         written = self._left + text + self._right
         piece = self._tokenizer.plain(written)
         end = len(self._left) + len(text)
@@ -107,6 +112,10 @@ class Prompt:
         whole = (*self.prefix_ids, *piece.ids, *self.suffix_ids)
         is_shared = whole[: len(self.shared_ids)] == self.shared_ids
         return EncodedText(whole, was_cut, is_shared, self._look(piece, written, end))
+
+    def _as_written(self, text: str) -> str:
+        """Return the text as the template would write it."""
+        return escape_delimiters(text.strip() if self._strips else text, self._delimiters)
 
     def _look(self, piece: Tokens, written: str, text_end: int) -> Seen:
         """Return how much of the text its tokens represent; the first may begin before the text."""
@@ -150,7 +159,7 @@ class Prompt:
             )
         for probe in PROBES:
             apart = self.encode(probe)
-            text = escape_delimiters(probe, self._delimiters)
+            text = self._as_written(probe)
             joint = self._tokenizer.trusted(self.rendered.replace(MARK, text)).ids
             if apart.ids != joint and not apart.truncated:
                 raise ModelLoadError(

@@ -23,11 +23,12 @@ Several faults: the first one in the order of ``Fault``.
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Fault", "Scores", "answer_limit_tokens", "parse", "schema"]
+__all__ = ["Fault", "Scores", "answer_limit_tokens", "parse", "pattern", "schema"]
 
 Fault = Literal[
     "not_json",
@@ -115,6 +116,22 @@ def schema(names: Sequence[str]) -> dict[str, Any]:
         "required": list(names),
         "additionalProperties": False,
     }
+
+
+def pattern(names: Sequence[str]) -> str:
+    """Return a regular expression of an answer in the form that the prompt shows.
+
+    A schema lets an engine write white space without end between the parts of an object, until the
+    answer is cut off. This allows none but the one space that the form has.
+    """
+    score = "(100|[1-9][0-9]?)"
+    parts = [_literal(json.dumps(name, ensure_ascii=False)) + f": {score}" for name in names]
+    return r"\{" + ", ".join(parts) + r"\}"
+
+
+def _literal(text: str) -> str:
+    """Escape what has a meaning in every dialect of regular expressions, and nothing else."""
+    return re.sub(r"([\\^$.|?*+()\[\]{}/-])", r"\\\1", text)
 
 
 def answer_limit_tokens(names: Sequence[str]) -> int:

@@ -52,11 +52,19 @@ class RemotePrompt:
                 "model.task.answer_prefix: an endpoint does not accept the beginning of the answer;"
                 " remove it"
             )
+        if task.prompt_file is not None:
+            raise ConfigError(
+                "model.task.prompt_file: an endpoint renders the prompt itself, with its model's"
+                " own template; remove it: prompt: verbatim alone sends the text and nothing else"
+            )
         self._task = task
+        self._delimiters = None if task.prompt == "verbatim" else task.delimiters
         self._answers: AnswerKind = answers
         self._wording = render_phrases(task, answers)
         self.cutter = cutter
-        self._before: list[Message] = [{"role": "system", "content": self._wording.system}]
+        self._before: list[Message] = []
+        if self._wording.system:
+            self._before.append({"role": "system", "content": self._wording.system})
         for question, answer in self._wording.examples:
             self._before += [
                 {"role": "user", "content": question},
@@ -82,7 +90,7 @@ class RemotePrompt:
             text: from ``cut``.
             fault: the fault of the first answer, for a second try.
         """
-        safe = without_controls(escape_delimiters(text, self._task.delimiters))
+        safe = without_controls(escape_delimiters(text, self._delimiters))
         note = f"\n\n{second_try(self._task, fault)}" if fault else ""
         content = self._wording.before + safe + self._wording.after + note
         return [*self._before, {"role": "user", "content": content}]

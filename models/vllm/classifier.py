@@ -101,7 +101,7 @@ def load(settings: VllmSettings) -> Classifier:
         row = prompt.encode(PROBE).ids
 
         async def write_one() -> list[float]:
-            await engine.runtime.write([row], max_tokens=1, json_schema=None)
+            await engine.runtime.write([row], max_tokens=1, pattern=None, end_ids=())
             return [0.0]  # text may differ by rounding; only a missing answer fails
 
         _watch(engine, settings, write_one, (0.0,))

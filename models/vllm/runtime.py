@@ -35,7 +35,7 @@ class CacheCount:
     @property
     def ratio(self) -> float:
         """Fraction of prompt tokens from the prefix cache, in [0, 1]."""
-        return self.cached_tokens / self.prompt_tokens if self.prompt_tokens else 0.0
+        return self.cached_tokens / max(1, self.prompt_tokens)
 
 
 class VllmRuntime:
@@ -113,14 +113,21 @@ class VllmRuntime:
         rows: Sequence[Sequence[int]],
         *,
         max_tokens: int,
-        json_schema: dict[str, Any] | None,
+        pattern: str | None,
+        end_ids: Sequence[int],
     ) -> list[list[int]]:
         """Return the tokens that the model generates after each row, greedily.
+
+        Args:
+            rows: token ids, at least one each.
+            max_tokens: of the text.
+            pattern: of the whole text; None: anything.
+            end_ids: tokens that end it, besides the tokenizer's own; left out.
 
         Raises:
             InferenceError, WorkerError: as ``first_tokens``.
         """
-        return await self._all([self._write(row, max_tokens, json_schema) for row in rows])
+        return await self._all([self._write(row, max_tokens, pattern, end_ids) for row in rows])
 
     def call(self, work: Any) -> Any:  # noqa: ANN401 a coroutine and its result
         """Run a coroutine of this object and block; used while loading."""
@@ -168,17 +175,8 @@ class VllmRuntime:
     async def _first_token(
         self, row: Sequence[int], wanted: Sequence[int], timeout_s: float | None
     ) -> FirstToken:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
         read = {"logprob_token_ids": list(wanted)} if self._reads_by_id else {"logprobs": TOP_K}
-        params = SamplingParams(
-            max_tokens=1,
-            temperature=0.0,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-            **read,
-        )
+        params = _greedy(max_tokens=1, **read)
         output = await self._request(self.engine.generate, row, params, timeout_s)
         (top_id,) = output.outputs[0].token_ids
         numbers = {
@@ -195,21 +193,15 @@ class VllmRuntime:
         return [float(number) for number in output.outputs.data.reshape(-1)]
 
     async def _write(
-        self, row: Sequence[int], max_tokens: int, json_schema: dict[str, Any] | None
+        self, row: Sequence[int], max_tokens: int, pattern: str | None, end_ids: Sequence[int]
     ) -> list[int]:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+        from vllm.sampling_params import StructuredOutputsParams
 
-        guide = StructuredOutputsParams(json=json_schema) if json_schema is not None else None
-        params = SamplingParams(
-            max_tokens=max_tokens,
-            temperature=0.0,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-            structured_outputs=guide,
-        )
+        guide = StructuredOutputsParams(regex=pattern) if pattern is not None else None
+        params = _greedy(max_tokens=max_tokens, structured_outputs=guide, stop_token_ids=[*end_ids])
         output = await self._request(self.engine.generate, row, params, None)
-        return [int(token) for token in output.outputs[0].token_ids]
+        tokens = [int(token) for token in output.outputs[0].token_ids]
+        return tokens[:-1] if tokens and tokens[-1] in end_ids else tokens
 
     async def _request(
         self,
@@ -240,6 +232,14 @@ class VllmRuntime:
         self.cache.prompt_tokens += len(row)
         self.cache.cached_tokens += int(getattr(output, "num_cached_tokens", 0) or 0)
         return output
+
+
+def _greedy(**given: Any) -> Any:  # noqa: ANN401 vLLM's
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    given["output_kind"] = RequestOutputKind.FINAL_ONLY
+    return SamplingParams(temperature=0.0, detokenize=False, **given)
 
 
 async def _last(outputs: AsyncIterator[Any]) -> Any:  # noqa: ANN401 vLLM's

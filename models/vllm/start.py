@@ -16,6 +16,8 @@ from streamlabel.models.devices.torch_import import autoload
 from streamlabel.models.files.checkpoint import Checkpoint
 from streamlabel.models.vllm.platform import Capabilities, find_capabilities, limits
 from streamlabel.models.vllm.runtime import TOP_K, VllmRuntime
+from streamlabel.models.vllm.start_failure import Start, explain
+from streamlabel.models.vllm.stderr_tail import StderrTail
 
 __all__ = ["Engine", "Plan", "dtype_of", "prepare_environment", "start_engine"]
 
@@ -120,14 +122,16 @@ def start_engine(settings: VllmSettings, checkpoint: Checkpoint, plan: Plan) -> 
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    try:
-        engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
-    # vLLM raises these for every problem, from a wrong file to too little memory.
-    except (RuntimeError, ValueError, OSError, ImportError) as error:
-        raise ModelLoadError(
-            f"model.path: vLLM {capabilities.version} cannot start {checkpoint.name}:"
-            f" {first_line(error)}; see its log lines"
-        ) from error
+    start = Start(
+        checkpoint.weights().size_bytes, arguments["kv_cache_memory_bytes"], _free_bytes()
+    )
+    with StderrTail() as stderr:
+        try:
+            engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        # vLLM raises these for every problem, from a wrong file to too little memory.
+        except (RuntimeError, ValueError, OSError, ImportError) as error:
+            why = explain(first_line(error), stderr.last_words(), start)
+            raise ModelLoadError(f"{why} (vLLM {capabilities.version})") from error
     runtime = VllmRuntime(
         engine,
         reads_by_id=capabilities.label_ids,
@@ -150,6 +154,12 @@ def start_engine(settings: VllmSettings, checkpoint: Checkpoint, plan: Plan) -> 
         | {"mode": settings.mode, "runner": _runner(engine.vllm_config)}
         | ({"adapter": Path(settings.adapter).name} if settings.adapter else {}),
     )
+
+
+def _free_bytes() -> int:
+    import psutil  # vLLM requires it
+
+    return int(psutil.virtual_memory().available)
 
 
 def _arguments(

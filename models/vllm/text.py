@@ -1,4 +1,4 @@
-"""Prompted scores on vLLM, with decoding guided by the JSON Schema of the answer."""
+"""Prompted scores on vLLM, with decoding guided by the form of the answer."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from streamlabel.models.llm.transformers_text import encode
 from streamlabel.models.prompts.build_prompt import Prompt, build_prompt
 from streamlabel.models.prompts.chat_template import Chat
 from streamlabel.models.prompts.phrases import second_try
-from streamlabel.models.prompts.score_json import Fault, Scores, answer_limit_tokens, parse, schema
+from streamlabel.models.prompts.score_json import Fault, Scores, answer_limit_tokens, parse, pattern
 from streamlabel.models.vllm.plan import (
     chat_of,
     closed_on_error,
@@ -65,13 +65,13 @@ class VllmText:
     ) -> list[str | InferenceError]:
         """Generate; see TextEngine."""
         rows = [np.frombuffer(prompt.payload, dtype=np.int32).tolist() for prompt in prompts]
-        written = await self.runtime.write(rows, max_tokens=max_tokens, json_schema=json_schema)
-        return [self._text(tokens) for tokens in written]
-
-    def _text(self, tokens: list[int]) -> str:
-        if tokens and tokens[-1] == self._chat.end_id:
-            tokens = tokens[:-1]
-        return self._chat.tokens.decode(tokens)
+        written = await self.runtime.write(
+            rows,
+            max_tokens=max_tokens,
+            pattern=pattern(json_schema["required"]),
+            end_ids=self._chat.end_ids,
+        )
+        return [self._chat.tokens.decode(tokens) for tokens in written]
 
     async def close(self) -> None:
         """End the engine's processes."""
@@ -153,12 +153,15 @@ def _probe(
     try:
         (tokens,) = runtime.call(
             runtime.write(
-                [prompt.encode(PROBE).ids], max_tokens=max_tokens, json_schema=schema(labels.names)
+                [prompt.encode(PROBE).ids],
+                max_tokens=max_tokens,
+                pattern=pattern(labels.names),
+                end_ids=chat.end_ids,
             )
         )
     except ModelError as error:
         raise ModelLoadError(
             f"model.path: the model cannot generate text on this engine: {error}"
         ) from error
-    outcome = parse(chat.tokens.decode([t for t in tokens if t != chat.end_id]), labels.names)
+    outcome = parse(chat.tokens.decode(tokens), labels.names)
     return ",".join(map(str, outcome.values)) if isinstance(outcome, Scores) else outcome

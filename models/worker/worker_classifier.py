@@ -25,6 +25,7 @@ from streamlabel.models.core.clock import Clock
 from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.system_clock import SystemClock
 from streamlabel.models.worker import protocol
+from streamlabel.models.worker.load_wait import log_wait, told
 from streamlabel.models.worker.process import WorkerProcess
 from streamlabel.models.worker.restart_policy import RestartPolicy
 
@@ -77,6 +78,7 @@ class WorkerClassifier:
         configure_logging: Callable[[], None] | None = None,
         on_loss: Callable[[str], None] = lambda _why: None,
         on_restart: Callable[[str], None] = lambda _why: None,
+        on_wait: Callable[[float], None] | None = None,
         clock: Clock | None = None,
         close_grace_s: float = 10.0,
     ) -> Self:
@@ -90,6 +92,8 @@ class WorkerClassifier:
             on_loss: called as soon as a worker is lost, with the reason as a clause such as "was
                 ended by SIGKILL".
             on_restart: called with the same reason after the replacement.
+            on_wait: called at intervals while the model is loading, with the seconds so far;
+                default: logs them.
             clock: for restarts; default: the system clock.
             close_grace_s: time for the worker to release the device in ``close``.
 
@@ -97,7 +101,7 @@ class WorkerClassifier:
             ConfigError, ModelLoadError: the model cannot be loaded.
         """
         hello = protocol.Hello(model, configure_logging)
-        process, loaded = await _load(hello, settings)
+        process, loaded = await told(_load(hello, settings), on_wait or log_wait(model))
         task = {"task": name} if (name := task_name(model)) else {}
         log.info("worker_started", worker_pid=process.pid, model=loaded.identity.name, **task)
         return cls(

@@ -90,7 +90,7 @@ async def _classify(settings: "Settings", file: str, out: str) -> "Progress":
     from pathlib import Path
 
     from streamlabel.commands.files import count_lines, open_input, open_output
-    from streamlabel.commands.terminal import progress, quiet_logs
+    from streamlabel.commands.terminal import progress, quiet_logs, say
     from streamlabel.config.deployments import paths_of_models
     from streamlabel.config.places import refuse_missing
     from streamlabel.consumer.files.sink import FileSink
@@ -103,7 +103,11 @@ async def _classify(settings: "Settings", file: str, out: str) -> "Progress":
     configure = quiet_logs(settings)
     with open_input(file) as stream, open_output(out) as target:
         records, decoding = open_records(stream, file_format, settings)
-        workers = Workers(settings, configure_worker=configure)
+        workers = Workers(
+            settings,
+            configure_worker=configure,
+            on_wait=lambda what, waited_s: say(f"loading {what}: {waited_s:.0f} s so far"),
+        )
         try:
             await workers.load()
             with progress(Path(file).name, total=count_lines(file)) as update:

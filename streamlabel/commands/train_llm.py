@@ -56,6 +56,22 @@ def train_llm(
     batch_items: Annotated[
         int, typer.Option("--batch", min=1, help="Texts per training step.")
     ] = 16,
+    pass_tokens: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Maximum tokens computed at once. A step with more is computed in parts whose"
+            " gradients are added up: the same result with less memory.",
+        ),
+    ] = 1024,
+    checkpointing: Annotated[
+        bool,
+        typer.Option(
+            "--checkpointing",
+            help="Compute each layer twice instead of keeping its results: less memory, a third"
+            " more time.",
+        ),
+    ] = False,
     max_tokens: Annotated[
         int,
         typer.Option(
@@ -114,7 +130,7 @@ def train_llm(
     from streamlabel.config.model import GenerativeSettings
     from streamlabel.errors import ConfigError
     from streamlabel.extras import require
-    from streamlabel.models.devices.device import fastest_precision
+    from streamlabel.models.devices.device import choose_device, fastest_precision
     from streamlabel.models.files.checkpoint import open_checkpoint
     from streamlabel.quality.labelled import labels_in
     from streamlabel.quality.model_card import answers_card
@@ -133,15 +149,18 @@ def train_llm(
     names = serving.task.names
     train, held = learned_and_held(data, dev, known=names, seed=seed)
     checkpoint = open_checkpoint(serving)
+    kind = choose_device(serving.device).kind
     settings = FitSettings(
         epochs=epochs,
         learning_rate=_LEARNING_RATE[method] if learning_rate is None else learning_rate,
         batch_items=batch_items,
+        pass_tokens=pass_tokens,
+        checkpointing=checkpointing,
         max_tokens=max_tokens,
         label_smoothing=0.0,
         patience=patience,
         seed=seed,
-        precision=fastest_precision() if precision == "auto" else precision,
+        precision=fastest_precision(kind) if precision == "auto" else precision,
     )
     say(f"{len(train):,} training texts, {len(held):,} held out; labels {named(names)}")
     if unseen := sorted({*names} - {*labels_in(train)}):

@@ -109,13 +109,18 @@ def fit_answers(
         chat_date=chat_date,
         vocabulary=base.vocabulary,
     )
+    is_mixed = settings.precision == "bfloat16" and chosen.kind != "cpu"
     lessons = Lessons(task, chat, max_tokens=settings.max_tokens, seed=settings.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        model = _load(base, chosen, is_adapted=lora is not None)
+        model = _load(base, chosen, in_bfloat16=lora is not None and is_mixed)
+        if settings.checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
         learner = model if lora is None else _adapted(model, lora)
         course = run_epochs(
-            answer_model(learner, lessons.token_ids, device=chosen.name),
+            answer_model(
+                learner, lessons.token_ids, device=chosen.name, precision=settings.precision
+            ),
             lessons.rows(examples, shuffled=True),
             lessons.rows(held_out, shuffled=False) if held_out else None,
             settings=settings,
@@ -150,16 +155,15 @@ def _check(examples: Sequence[Example], labels: LabelSet) -> None:
         raise ConfigError("for one-token answers every example has exactly one label")
 
 
-def _load(base: Checkpoint, device: Device, *, is_adapted: bool) -> Any:  # noqa: ANN401 transformers is untyped
-    """Return the model to train: in float32, except weights that are frozen with an adapter."""
+def _load(base: Checkpoint, device: Device, *, in_bfloat16: bool) -> Any:  # noqa: ANN401 transformers is untyped
+    """Return the model to train: trained weights in float32, frozen ones may be in bfloat16."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    is_small = device.kind != "cpu" and is_adapted
     model = load_whole(
         AutoModelForCausalLM,
         base,
-        dtype=torch.bfloat16 if is_small else torch.float32,
+        dtype=torch.bfloat16 if in_bfloat16 else torch.float32,
         what="language model",
     )
     return model.to(device.name)

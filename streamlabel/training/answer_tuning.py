@@ -7,7 +7,6 @@ not contribute.
 
 import random
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,7 @@ from streamlabel.errors import ConfigError
 from streamlabel.models.label_scoring.label_tokens import LabelTokens, compile_labels
 from streamlabel.models.prompts.build_prompt import Prompt, build_prompt
 from streamlabel.models.prompts.chat_template import Chat
-from streamlabel.training.fit_settings import Example
+from streamlabel.training.fit_settings import ComputeType, Example
 from streamlabel.training.training_loop import TrainingRows
 
 __all__ = ["Lessons", "answer_model"]
@@ -87,7 +86,13 @@ class Lessons:
         return TrainingRows(inputs, targets)
 
 
-def answer_model(model: Any, token_ids: Sequence[int], *, device: str) -> Any:  # noqa: ANN401 torch modules
+def answer_model(
+    model: Any,  # noqa: ANN401 torch modules
+    token_ids: Sequence[int],
+    *,
+    device: str,
+    precision: ComputeType = "float32",
+) -> Any:  # noqa: ANN401 torch modules
     """Return ``model`` as a classifier over the answers, for ``run_epochs``.
 
     Its logits are (B, U + 1): those of ``token_ids``, and one for all other tokens together. If the
@@ -96,7 +101,8 @@ def answer_model(model: Any, token_ids: Sequence[int], *, device: str) -> Any:  
     Args:
         model: a causal language model on ``device``.
         token_ids: of the answers.
-        device: where it computes, in bfloat16 on an accelerator; rows and logits stay on the CPU.
+        device: where it computes; rows and logits stay on the CPU.
+        precision: of matrix products.
     """
     import torch
 
@@ -111,7 +117,7 @@ def answer_model(model: Any, token_ids: Sequence[int], *, device: str) -> Any:  
         def forward(self, input_ids: Any, attention_mask: Any) -> SimpleNamespace:  # noqa: ANN401 tensors
             ids, mask = _padded_left(input_ids, attention_mask)
             mask = mask.to(device)
-            with nullcontext() if kind == "cpu" else torch.autocast(kind, torch.bfloat16):
+            with torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16"):
                 logits = self.model(
                     input_ids=ids.to(device),
                     attention_mask=mask,

@@ -37,6 +37,11 @@ class FitSettings:
         learning_rate: peak after warm-up, followed by linear decay to 0.
         warmup: fraction of the steps with increasing learning rate, in [0, 1).
         batch_items: examples per step.
+        pass_tokens: maximum padded tokens that are computed at once; a step with more has several
+            passes, whose gradients are added up, so memory does not grow with ``batch_items``.
+            None: no limit.
+        checkpointing: keep no activations of layers and compute them twice: half the memory or
+            less, a third more time. Language models only.
         max_tokens: longer examples are truncated; the trained model keeps its maximum length.
         trained_layers: number of upper layers that are trained, besides the head; outputs of the
             frozen layers are kept in memory (hidden size x 4 bytes per token). None: all layers
@@ -45,14 +50,16 @@ class FitSettings:
         class_weights: ``balanced``: rare labels count as much as frequent ones.
         patience: with held-out examples: stop after so many epochs without a lower loss.
         seed: of the head's initial weights, dropout and the order of the examples.
-        precision: ``bfloat16``: matrix products use it, weights and sums stay in float32; on a
-            processor with AVX512-BF16 or AMX this halves the time.
+        precision: ``bfloat16``: matrix products use it, trained weights and sums stay in float32;
+            on a processor with AVX512-BF16 or AMX, and on accelerators, this halves the time.
     """
 
     epochs: int = 8
     learning_rate: float = 2e-4
     warmup: float = 0.1
     batch_items: int = 16
+    pass_tokens: int | None = None
+    checkpointing: bool = False
     max_tokens: int = 192
     trained_layers: int | None = 3
     label_smoothing: float = 0.1

@@ -1,7 +1,7 @@
 """The training loop: batches, loss, schedule, and the best weights on held-out examples."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,17 +119,22 @@ class _Trainer:
 
         self._model.train()
         loss_sum = 0.0
+        kind = self._learning[0].device.type
         for batch in _batches(self._lengths, self._settings.batch_items, self._order):
-            with torch.autocast("cpu", enabled=self._settings.precision == "bfloat16"):
-                logits = _logits(self._model, [self._rows.inputs[i] for i in batch])
-            loss = self._loss_of(logits.float(), self._rows.targets[batch])
             self._optimizer.zero_grad()
-            loss.backward()
+            for part in _passes(batch, self._lengths, self._settings.pass_tokens):
+                with torch.autocast(
+                    kind, torch.bfloat16, enabled=self._settings.precision == "bfloat16"
+                ):
+                    logits = _logits(self._model, [self._rows.inputs[i] for i in part])
+                loss = self._loss_of(logits.float(), self._rows.targets[part])
+                # the mean over the batch, from the means over its parts
+                (loss * (len(part) / len(batch))).backward()
+                loss_sum += loss.item() * len(part)
             torch.nn.utils.clip_grad_norm_(self._learning, 1.0)
             self._optimizer.step()
             self._schedule.step()
             self.steps += 1
-            loss_sum += loss.item() * len(batch)
             if self._on_step:
                 self._on_step(self.steps, self._total)
         return loss_sum / len(self._lengths)
@@ -197,3 +202,19 @@ def _batches(lengths: Sequence[int], items: int, order: random.Random) -> list[l
         batches += [pool[i : i + items] for i in range(0, len(pool), items)]
     order.shuffle(batches)
     return batches
+
+
+def _passes(
+    batch: Sequence[int], lengths: Sequence[int], tokens: int | None
+) -> Iterator[list[int]]:
+    """Yield the parts of a batch that are computed at once: rows x longest row <= ``tokens``.
+
+    A row that is longer than that is a part of its own.
+    """
+    part: list[int] = []
+    for i in sorted(batch, key=lengths.__getitem__):
+        if tokens is not None and part and (len(part) + 1) * lengths[i] > tokens:
+            yield part
+            part = []
+        part.append(i)
+    yield part

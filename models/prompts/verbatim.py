@@ -1,0 +1,116 @@
+"""Prompts that are used as they are: a Jinja file, or a model's own chat template.
+
+The template is rendered once, with a mark in place of the text. That is only right if it does
+nothing to the text but put it somewhere, which is tried here with texts of many kinds.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from streamlabel.config.task import TaskSettings
+from streamlabel.errors import ConfigError
+from streamlabel.models.prompts.prompt_shape import MARK
+
+__all__ = ["Verbatim", "render_verbatim"]
+
+# What templates are likely to treat differently: length, case, spaces, markup, other scripts.
+_TRIED: Final = (
+    *("a", "Hello, World.", "12", "line\n\nline", "  b  ", "你好。", "é", "long " * 400),
+    *("<b>&amp;</b>", "{{ x }} {% y %}", "- item", "User: x", "'one' \"two\"", "back\\slash"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verbatim:
+    """A rendered prompt.
+
+    Attributes:
+        rendered: with MARK in place of the text.
+        strips: the template removes white space around the text.
+    """
+
+    rendered: str
+    strips: bool
+
+
+class _Render(Protocol):
+    def __call__(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool,
+        *,
+        source: str | None = None,
+        **variables: object,
+    ) -> str: ...
+
+
+def render_verbatim(task: TaskSettings, render: _Render) -> Verbatim:
+    """Return the prompt of the task's file, or of the model's own chat template.
+
+    Raises:
+        ConfigError: the file cannot be read or rendered, contains the text not exactly once, or
+            changes or drops some texts.
+    """
+    setting = "model.task.prompt_file" if task.prompt_file else "model.chat_template"
+    source = _read(task.prompt_file) if task.prompt_file else None
+    refusals: list[str] = []
+    for content in (_as_text, _as_parts):
+
+        def rendered(text: str, content: Callable[[str], object] = content) -> str:
+            turn = {"role": "user", "content": content(text)}
+            return render([turn], True, source=source, text=text)
+
+        try:
+            whole = rendered(MARK)
+        except ValueError as error:
+            refusals.append(str(error))
+            continue
+        if whole.count(MARK) == 1:
+            return Verbatim(whole, strips=_strips(rendered, whole, setting))
+        refusals.append(
+            f"it contains the text {whole.count(MARK)} times; write {{{{ text }}}} exactly once,"
+            " where the text belongs"
+        )
+    raise ConfigError(f"{setting}: {refusals[0]}")
+
+
+def _strips(rendered: Callable[[str], str], whole: str, setting: str) -> bool:
+    """Return whether white space around a text is removed; refuse any other change."""
+    stripped = set()
+    for text in _TRIED:
+        try:
+            found = rendered(text)
+        except ValueError as error:
+            raise ConfigError(
+                f"{setting}: it fails for some texts ({error}); it must accept any text"
+            ) from error
+        if text.strip() != text and found != whole.replace(MARK, text):
+            stripped.add(True)
+            text = text.strip()  # noqa: PLW2901 as the template does
+        if found != whole.replace(MARK, text):
+            raise ConfigError(
+                f"{setting}: it changes or drops some texts, for example one of {len(text)}"
+                " characters; the text must stand in it as it is, without conditions and filters"
+                " other than trim"
+            )
+    return bool(stripped)
+
+
+def _as_text(text: str) -> object:
+    return text
+
+
+def _as_parts(text: str) -> object:
+    """Return a turn as templates of models for several media want it."""
+    return [{"type": "text", "text": text}]
+
+
+def _read(path: str) -> str:
+    try:
+        source = Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"model.task.prompt_file: {path} cannot be read ({error})") from error
+    # Jinja drops a line break at the end, which many prompts need: <|im_start|>assistant
+    return source + "\n" if source.endswith("\n") else source
