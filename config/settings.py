@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from streamlabel.config.batching import BatchingSettings, RepeatSettings
+from streamlabel.config.control import ControlSettings
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
 from streamlabel.config.model import AnyModel, WorkerSettings
 from streamlabel.config.routing import DriftSettings, RoutingSettings
@@ -169,6 +170,7 @@ class Settings(Section):
     repeats: RepeatSettings = Field(default_factory=RepeatSettings)
     routing: RoutingSettings = Field(default_factory=RoutingSettings)
     drift: DriftSettings = Field(default_factory=DriftSettings)
+    control: ControlSettings = Field(default_factory=ControlSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     guard: GuardSettings = Field(default_factory=GuardSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)

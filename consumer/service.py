@@ -20,6 +20,7 @@ from streamlabel.consumer.core.causes import first_cause
 from streamlabel.consumer.core.ports import RecordSink, RecordSource
 from streamlabel.consumer.core.signals import DrainOnSignal, ReloadOnSignal
 from streamlabel.consumer.core.starting import unless_asked, until_reachable
+from streamlabel.consumer.following import Follower
 from streamlabel.consumer.kafka.open_ports import Ports, cause_of_outage, open_ports
 from streamlabel.consumer.observability.connection_watch import watch_connections
 from streamlabel.consumer.observability.drift_watch import drift_watches
@@ -60,8 +61,7 @@ async def run(
         start_timeout_s: how long to wait for a broker at start; None: for ever.
         stop: drains when set; for callers that handle signals. None: SIGTERM and SIGINT do.
         configure_worker: called first in the worker process (logging); must be picklable.
-        reload: reads the settings again at SIGHUP; models and routing are then swapped. None:
-            SIGHUP is not handled.
+        reload: reads the settings again at SIGHUP, for a swap. None: SIGHUP is not handled.
         ports: source and sink, not started yet; None: those of the settings.
 
     Raises:
@@ -95,14 +95,13 @@ class _Service:
         self._start_timeout_s = start_timeout_s
         self._clock = SystemClock()
         self._registry = CollectorRegistry()
-        self._metrics = PrometheusMetrics(
-            self._registry,
-            build={"version": __version__},
-            several=metric_labels(settings),
-        )
-        self._health = Health(
-            live_after_s=settings.http.live_after_s, broker_grace_s=settings.http.broker_grace_s
-        )
+        several = metric_labels(settings)
+        self._metrics = PrometheusMetrics(self._registry, several=several)
+        self._metrics.describe_build({"version": __version__})
+        self._follower = Follower(settings, self._clock, self._metrics, start_timeout_s)
+        http = settings.http
+        self._health = Health(live_after_s=http.live_after_s, broker_grace_s=http.broker_grace_s)
+        self._workers = self._open_workers(settings)
 
     async def run(self, ports: Ports | None) -> None:
         source, sink = ports or open_ports(self._settings, self._clock)
@@ -123,17 +122,20 @@ class _Service:
             raise first_cause(errors) from errors
 
     async def _run(self, source: RecordSource, sink: RecordSink) -> None:
-        settings, clock, registry = self._settings, self._clock, self._registry
-        metrics = self._metrics
-        await asyncio.to_thread(refuse_missing, paths_in(settings))
-        calibrations = await asyncio.to_thread(read_calibrations, settings)
-        workers = self._workers = self._open_workers(settings)
+        settings, clock, metrics = self._settings, self._clock, self._metrics
         async with AsyncExitStack() as stack:
             if settings.http.enabled:
                 pids = {each.id: partial(self._pid, each.id) for each in all_deployments(settings)}
-                await asyncio.to_thread(watch_processes, registry, workers=pids)
-                server = HealthServer(self._health, registry, clock, settings=settings.http)
+                await asyncio.to_thread(watch_processes, self._registry, workers=pids)
+                server = HealthServer(self._health, self._registry, clock, settings=settings.http)
                 await stack.enter_async_context(server)
+            ordered = await unless_asked(self._asked, self._follower.first())
+            if ordered is None:
+                return
+            settings = self._settings = ordered
+            await asyncio.to_thread(refuse_missing, paths_in(settings))
+            calibrations = await asyncio.to_thread(read_calibrations, settings)
+            workers = self._workers = self._open_workers(settings)
             stack.push_async_callback(self._close_workers)
             stack.push_async_callback(sink.stop)
             if await unless_asked(self._asked, self._start(sink, workers)) is None:
@@ -193,7 +195,7 @@ class _Service:
 
     async def _load(self, workers: Workers) -> None:
         """Load the models and report them at once, whether brokers answer or not."""
-        await workers.load()
+        self._follower.check(await workers.load())
         self._health.model_loaded()
         self._use_workers(workers)
 
@@ -202,9 +204,11 @@ class _Service:
         try:
             async with asyncio.TaskGroup() as group:
                 self._workers.watch(group, self._clock)
+                swapper = self._swapper(pipeline, sink, group)
                 watching = (
                     self._drain_when_asked(pipeline),
-                    self._swapper(pipeline, sink, group).run(self._wanted),
+                    swapper.run(self._wanted),
+                    self._follower.run(swapper),
                     observe(pipeline, source, health=self._health, metrics=metrics, clock=clock),
                     report_periods(
                         self._registry, period_s=self._settings.logging.period_s, clock=clock

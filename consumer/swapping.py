@@ -18,6 +18,7 @@ from streamlabel.config.places import refuse_missing
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.batching.canary import Canary, CanaryLimits
 from streamlabel.consumer.batching.running_plan import RunningPlan
+from streamlabel.consumer.control.messages import PLAN_SECTIONS
 from streamlabel.consumer.core.ports import Metrics
 from streamlabel.consumer.observability.drift_watch import drift_watches
 from streamlabel.consumer.pipeline import Pipeline
@@ -28,10 +29,7 @@ from streamlabel.errors import DeploymentRefusedError, InferenceError
 from streamlabel.models.core.classifier import Classifier
 from streamlabel.models.core.probes import PROBES
 
-__all__ = ["PLAN_SECTIONS", "Swapper"]
-
-# The sections of the settings that a swap may change.
-PLAN_SECTIONS = ("model", "routing", "cascade", "tasks")
+__all__ = ["Swapper", "refuse_other_digests"]
 
 _log = structlog.get_logger(__name__)
 
@@ -139,7 +137,7 @@ class Swapper:
         await asyncio.to_thread(refuse_missing, paths_in(wanted))
         calibrations = await asyncio.to_thread(read_calibrations, wanted)
         classifiers = await workers.load()
-        _refuse_other_digests(classifiers, digests)
+        refuse_other_digests(classifiers, digests)
         await _refuse_failing(classifiers)
         deployments = deploy_all(
             wanted, classifiers, limit_bytes=self._limit_bytes, calibrations=calibrations
@@ -195,9 +193,16 @@ def _refuse_other_changes(now: Settings, wanted: Settings) -> None:
         )
 
 
-def _refuse_other_digests(
-    classifiers: Mapping[str, Classifier], digests: Mapping[str, str]
-) -> None:
+def refuse_other_digests(classifiers: Mapping[str, Classifier], digests: Mapping[str, str]) -> None:
+    """Refuse models that are not those that were meant.
+
+    Args:
+        classifiers: the loaded models, by the id of the deployment.
+        digests: what their digests must begin with; ids that are missing may have any.
+
+    Raises:
+        DeploymentRefusedError: a digest differs, or is given for a model that there is not.
+    """
     unknown = sorted(set(digests) - set(classifiers))
     if unknown:
         raise DeploymentRefusedError(

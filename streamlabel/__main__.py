@@ -8,6 +8,7 @@ from streamlabel.commands.classify import classify
 from streamlabel.commands.compare import compare
 from streamlabel.commands.config import show_schema, show_settings
 from streamlabel.commands.demo import demo
+from streamlabel.commands.deploy import deploy
 from streamlabel.commands.dlq_list import list_dead_letters
 from streamlabel.commands.dlq_replay import replay_dead_letters
 from streamlabel.commands.dlq_show import show_dead_letter
@@ -48,6 +49,7 @@ train_app.command("llm")(train_llm)
 app.command()(init)
 app.command()(run)
 app.command()(check)
+app.command()(deploy)
 app.command()(health)
 app.command()(classify)
 app.command()(produce)

@@ -23,6 +23,7 @@ CounterName = Literal[
     "discarded",
     "repeats",
     "swaps",
+    "control_refused",
 ]
 HistogramName = Literal[
     "batch_items",
@@ -101,6 +102,11 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "Swaps of models by outcome: swapped, refused.",
         "If one was refused, see the log: the earlier models keep working.",
         ("outcome",),
+    ),
+    "control_refused": Metric(
+        "counter",
+        "Records of the control topic that were not used: cut, of another version, not signed.",
+        "If it rises, find out who writes to the topic.",
     ),
     "skipped": Metric(
         "counter",
