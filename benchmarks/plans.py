@@ -1,88 +1,64 @@
-"""What plans and deployments cost and gain. Today: identical texts that come in waves.
+"""What plans and deployments cost and gain: swaps under load, and identical texts in waves.
 
-    python -m benchmarks.plans
+    python -m benchmarks.plans [--only repeats|swaps]
 
-On a stream with 30 % exact repeats in waves, the service with MiniLM in fp32, Kafka to Kafka, once
-with ``repeats`` and once without, interleaved; both write one output per record.
+Parts that are not run keep their stored results, each with the commit that it was measured on.
 """
 
 import argparse
-import random
-import statistics
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from benchmarks import results_file
-from benchmarks.kafka_to_kafka import measure, service, warm_up
-from testing import minilm, texts
-from testing.kafka_broker import Cluster
+from benchmarks.plans_repeats import repeats
+from benchmarks.plans_swaps import swaps
 
-_REPEATS = 0.3
-_WAVE = 20  # texts in a wave, the first one included
-_SPREAD = 200  # a wave's texts come within so many texts
-_SEED = 7
+_Part = Callable[[argparse.Namespace], tuple[dict[str, float], str, Mapping[str, Any]]]
 
-
-def in_waves(mix: Sequence[str], share: float = _REPEATS) -> list[str]:
-    """Return a stream as long as ``mix`` in which this share of the texts repeats an earlier one.
-
-    Waves begin at random places of the stream; the repeats of each are spread over the texts that
-    follow its first text.
-    """
-    rng = random.Random(_SEED)
-    repeats = round(share * len(mix))
-    fresh = [(float(place), text) for place, text in enumerate(mix[: len(mix) - repeats])]
-    copies: list[tuple[float, str]] = []
-    while len(copies) < repeats:
-        place, text = rng.choice(fresh)
-        wave = min(_WAVE - 1, repeats - len(copies))
-        copies += [(place + rng.uniform(0, _SPREAD), text) for _ in range(wave)]
-    return [text for _, text in sorted([*fresh, *copies])]
+_PARTS: Final[dict[str, _Part]] = {
+    "swaps": lambda asked: swaps(asked.swaps),
+    "repeats": lambda asked: repeats(asked.rounds),
+}
 
 
 def main() -> None:
-    """Run it and write the result."""
+    """Run the parts and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
-    stream = in_waves(texts.heavy_tailed_mix())
-    repeated = 1 - len(set(stream)) / len(stream)
-    rates: dict[str, list[float]] = {"on": [], "off": []}
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        model = {"backend": "encoder", "path": str(minilm.save(folder / "minilm")), "device": "cpu"}
-        cluster = Cluster.open()
-        try:
-            warm_up(cluster)
-            for number in range(rounds):
-                for way, settings in (("on", {}), ("off", {"max_items": 0})):
-                    wanted = {"model": model, "repeats": settings}
-                    contender = service(cluster, folder, f"{way}{number}", wanted)
-                    rates[way].append(measure(cluster, contender, stream).texts_per_s)
-        finally:
-            cluster.close()
-    pairs = [on / off for on, off in zip(rates["on"], rates["off"], strict=True)]
-    on, off = (statistics.median(rates[way]) for way in ("on", "off"))
-    speedup = statistics.median(pairs)
-    page = (
-        f"{len(stream)} texts of the heavy-tailed mix, of which {repeated:.0%} repeat an earlier"
-        f" one exactly, in waves of {_WAVE} within {_SPREAD} texts; MiniLM fp32, 4 partitions,"
-        f" medians of {rounds} interleaved rounds.\n\n"
-        "| | texts/s |\n| --- | ---: |\n"
-        f"| every text is classified | {off:.1f} |\n"
-        f"| identical texts are classified once | {on:.1f} |\n\n"
-        f"Speed-up {speedup:.2f} (median of the rounds' ratios, {min(pairs):.2f} to"
-        f" {max(pairs):.2f}); {1 / (1 - repeated):.2f} if repeats cost nothing and all texts cost"
-        " the same.\n"
+    parser.add_argument("--only", choices=_PARTS)
+    parser.add_argument("--rounds", type=int, default=7, help="of repeats")
+    parser.add_argument("--swaps", type=int, default=50, help="with each guarantee")
+    asked = parser.parse_args()
+    stored = results_file.RESULTS / "plans.json"
+    parts: dict[str, Any] = json.loads(stored.read_text())["parts"] if stored.exists() else {}
+    for name, part in _PARTS.items():
+        if asked.only in {None, name}:
+            figures, page, runs = part(asked)
+            parts[name] = {
+                "figures": figures,
+                "page": page,
+                "runs": runs,
+                "commit": _commit(),
+                "date": datetime.now(UTC).date().isoformat(),
+            }
+    measured = "\n".join(
+        f"- {name}: {part['date']}, commit {part['commit'][:10]}" for name, part in parts.items()
     )
+    pages = "\n".join(part["page"] for part in parts.values())
     results_file.write(
         "plans",
-        command=f"python -m benchmarks.plans --rounds {rounds}",
-        figures={"repeats_speedup": speedup, "repeats_share": repeated},
-        page=page,
-        details={"runs": rates},
+        command="python -m benchmarks.plans",
+        figures={k: v for part in parts.values() for k, v in part["figures"].items()},
+        page=f"Measured:\n\n{measured}\n\n{pages}",
+        details={"parts": parts},
     )
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":

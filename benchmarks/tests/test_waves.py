@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.plans import in_waves
+from benchmarks.plans_repeats import in_waves
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
