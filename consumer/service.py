@@ -37,6 +37,7 @@ from streamlabel.consumer.pipeline import Pipeline
 from streamlabel.consumer.plans.deployment import deploy
 from streamlabel.consumer.plans.single import Single
 from streamlabel.consumer.routing.calibrated_router import read_calibration
+from streamlabel.consumer.routing.proven_precision import hinted_model
 from streamlabel.consumer.state_gauges import observe
 from streamlabel.errors import DeadLetterGuardError
 from streamlabel.models.core.system_clock import SystemClock
@@ -75,7 +76,7 @@ class _Service:
     def __init__(
         self, settings: Settings, asked: asyncio.Event, start_timeout_s: float | None
     ) -> None:
-        self._settings = settings
+        self._settings, self._model = settings, settings.model
         self._asked = asked
         self._start_timeout_s = start_timeout_s
         self._clock = SystemClock()
@@ -113,6 +114,7 @@ class _Service:
         settings, clock, registry = self._settings, self._clock, self._registry
         await asyncio.to_thread(refuse_missing, paths_in(settings))
         calibration = await asyncio.to_thread(read_calibration, settings.routing)
+        self._model = hinted_model(settings.model, calibration)
         async with AsyncExitStack() as stack:
             if settings.http.enabled:
                 await asyncio.to_thread(
@@ -173,7 +175,7 @@ class _Service:
     async def _load(self, configure_worker: Callable[[], None] | None) -> WorkerClassifier:
         """Load the model and report it at once, whether brokers answer or not."""
         classifier = await WorkerClassifier.start(
-            self._settings.model,
+            self._model,
             self._settings.worker,
             configure_logging=configure_worker,
             # at once: the next check of ``watch_worker`` may be two seconds later
@@ -187,10 +189,8 @@ class _Service:
             raise
         self._health.model_loaded()
         self._show_worker(up=classifier.is_up)
-        model = classifier.identity
-        self._metrics.describe_build(
-            {"version": __version__, "model": model.name, "device": model.device}
-        )
+        name, device = classifier.identity.name, classifier.identity.device
+        self._metrics.describe_build({"version": __version__, "model": name, "device": device})
         return classifier
 
     async def _serve(

@@ -6,13 +6,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from streamlabel.config.model import ModelSettings
     from streamlabel.config.settings import Settings
+    from streamlabel.models.core.classifier import Classifier
     from streamlabel.models.core.labels import LabelSet
     from streamlabel.quality.labelled import LabelledText
     from streamlabel.quality.repeated import Seen
     from streamlabel.quality.scoring import Answers
 
-__all__ = ["only_new", "say_lost", "say_trained", "score_labelled_file"]
+__all__ = ["only_new", "say_lost", "say_precision", "say_trained", "score_labelled_file"]
 
 # Lines that a message names.
 _SHOWN = 10
@@ -23,6 +25,7 @@ def score_labelled_file(
     path: "Path",
     *,
     choose: "Callable[[list[LabelledText]], Sequence[LabelledText]] | None" = None,
+    follow: bool = True,
 ) -> "Answers":
     """Return the predictions of the configured model for a labelled file.
 
@@ -30,6 +33,8 @@ def score_labelled_file(
         settings: of the model, batches and input.
         path: the file.
         choose: which of its texts are classified; None: all.
+        follow: whether ``model.dtype: auto`` takes the precision of the configured calibration;
+            otherwise, and without one, it is judged on these texts.
 
     Raises:
         ConfigError: the file is not valid; the message names the lines.
@@ -37,13 +42,15 @@ def score_labelled_file(
     """
     import asyncio
 
-    return asyncio.run(_ask(settings, path, choose or list))
+    return asyncio.run(_ask(settings, path, choose or list, follow=follow))
 
 
 async def _ask(
     settings: "Settings",
     path: "Path",
     choose: "Callable[[list[LabelledText]], Sequence[LabelledText]]",
+    *,
+    follow: bool,
 ) -> "Answers":
     import asyncio
 
@@ -58,9 +65,11 @@ async def _ask(
     if not await asyncio.to_thread(path.is_file):  # checked before the model is loaded
         raise ConfigError(f"{path}: no such file")
     await asyncio.to_thread(refuse_missing, paths_in(settings.model, ("model",)))
+    model = await asyncio.to_thread(_hinted, settings, path, follow=follow)
     classifier = await WorkerClassifier.start(
-        settings.model, settings.worker, configure_logging=quiet_logs(settings)
+        model, settings.worker, configure_logging=quiet_logs(settings)
     )
+    say_precision(classifier)
     try:
         texts = choose(await asyncio.to_thread(_read, path, classifier.labels))
         with progress(path.name, total=len(texts)) as update:
@@ -70,6 +79,24 @@ async def _ask(
             )
     finally:
         await classifier.close()
+
+
+def _hinted(settings: "Settings", path: "Path", *, follow: bool) -> "ModelSettings":
+    from streamlabel.consumer.routing.calibrated_router import read_calibration
+    from streamlabel.consumer.routing.proven_precision import hinted_model
+    from streamlabel.quality.labelled import read_labelled
+
+    calibration = read_calibration(settings.routing) if follow else None
+    texts = [text.text for text in read_labelled(path, several=True)]
+    return hinted_model(settings.model, calibration, texts)
+
+
+def say_precision(classifier: "Classifier") -> None:
+    """Say in which precision the model computes and why, if ``model.dtype: auto`` chose it."""
+    from streamlabel.commands.terminal import say
+
+    if why := classifier.identity.details.get("precision"):
+        say(f"precision {why}")
 
 
 def _read(path: "Path", labels: "LabelSet") -> "list[LabelledText]":

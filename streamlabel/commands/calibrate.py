@@ -115,7 +115,7 @@ def calibrate(
         raise ConfigError(f"{out}: there is no folder {out.parent}")
     settings = load_settings(config, overrides).settings
     chosen = partial(only_new, settings=settings, path=data, skip_trained=skip_trained)
-    answers = score_labelled_file(settings, data, choose=chosen)
+    answers = score_labelled_file(settings, data, choose=chosen, follow=False)
     say_lost(answers, data)
     wish = Wish(
         target_error=target_error,

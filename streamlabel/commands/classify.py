@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["classify"]
 
+# Records at the beginning of a file whose texts ``model.dtype: auto`` may be judged on.
+_JUDGED_ON = 4096
+
 
 def classify(
     file: Annotated[
@@ -62,7 +65,7 @@ def classify(
     if out != "-" and not out.lower().endswith((".jsonl", ".ndjson")):
         raise ConfigError(f"{out}: the output is JSON lines; name it .jsonl")
     began_s = time.monotonic()
-    done = asyncio.run(_classify(settings, file, out))
+    done, why = asyncio.run(_classify(settings, file, out))
     elapsed_s = time.monotonic() - began_s
     for line, reason, message in done.bad_lines:
         say(f"{file}, line {line}: {reason}: {message}")
@@ -70,6 +73,8 @@ def classify(
     if more > 0:
         say(f"... and {more} more; see the rows with route dead_letter")
     say(_summary(done, elapsed_s, out))
+    if why:
+        say(f"precision {why}")
 
 
 def _summary(done: "Progress", elapsed_s: float, out: str) -> str:
@@ -86,7 +91,35 @@ def _counts(done: "Progress") -> str:
     return f"review {done.routes['review']}, dead letters {done.routes['dead_letter']}"
 
 
-async def _classify(settings: "Settings", file: str, out: str) -> "Progress":
+def _first_texts(file: str, settings: "Settings") -> list[str]:
+    """Return some texts of the file, to judge precisions on; none if it can be read only once."""
+    from itertools import islice
+    from pathlib import Path
+
+    from streamlabel.commands.files import open_input
+    from streamlabel.consumer.core.records import Position, SourceRecord
+    from streamlabel.consumer.decode.decoder import Decoder
+    from streamlabel.consumer.files.text_files import format_of
+    from streamlabel.errors import DecodeError
+    from streamlabel.tools.offline import open_records
+
+    if not Path(file).is_file():
+        return []
+    texts = []
+    with open_input(file) as stream:
+        records, decoding = open_records(stream, format_of(file), settings)
+        decoder = Decoder(decoding.input)
+        for record in islice(records, _JUDGED_ON):
+            source = SourceRecord(Position(file, 0, record.line), None, record.value, (), 0, 0.0)
+            try:
+                texts.append(decoder.decode(source).text)
+            except DecodeError:  # it becomes a dead letter below
+                continue
+    return texts
+
+
+async def _classify(settings: "Settings", file: str, out: str) -> "tuple[Progress, str]":
+    import asyncio
     from pathlib import Path
 
     from streamlabel.commands.files import count_lines, open_input, open_output
@@ -95,6 +128,8 @@ async def _classify(settings: "Settings", file: str, out: str) -> "Progress":
     from streamlabel.config.places import refuse_missing
     from streamlabel.consumer.files.sink import FileSink
     from streamlabel.consumer.files.text_files import format_of
+    from streamlabel.consumer.routing.calibrated_router import read_calibration
+    from streamlabel.consumer.routing.proven_precision import hinted_model
     from streamlabel.models.worker.worker_classifier import WorkerClassifier
     from streamlabel.tools.offline import classify_records, open_records
 
@@ -104,8 +139,13 @@ async def _classify(settings: "Settings", file: str, out: str) -> "Progress":
     configure = quiet_logs(settings)
     with open_input(file) as stream, open_output(out) as target:
         records, decoding = open_records(stream, file_format, settings)
+        calibration = await asyncio.to_thread(read_calibration, settings.routing)
+        wants_texts = calibration is None and getattr(settings.model, "dtype", "") == "auto"
+        texts = _first_texts(file, settings) if wants_texts else []
         classifier = await WorkerClassifier.start(
-            settings.model, settings.worker, configure_logging=configure
+            hinted_model(settings.model, calibration, texts),
+            settings.worker,
+            configure_logging=configure,
         )
         try:
             with progress(Path(file).name, total=count_lines(file)) as update:
@@ -116,4 +156,4 @@ async def _classify(settings: "Settings", file: str, out: str) -> "Progress":
                 )
         finally:
             await classifier.close()
-    return sink.progress
+    return sink.progress, classifier.identity.details.get("precision", "")

@@ -120,8 +120,12 @@ def _fitted_on(answers: Answers) -> FittedOn:
 
 
 def _precision(answers: Answers) -> PrecisionUsed:
-    layers = answers.identity.details.get("exact_layers")
-    return PrecisionUsed(exact_layers=None if layers is None else int(layers))
+    details = answers.identity.details
+    layers, difference = details.get("exact_layers"), details.get("precision_difference")
+    return PrecisionUsed(
+        exact_layers=None if layers is None else int(layers),
+        tolerance=None if difference is None else float(difference),
+    )
 
 
 def _mapped(answers: Answers, fitted: Fitted) -> Mapped:

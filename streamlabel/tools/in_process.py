@@ -23,6 +23,8 @@ from streamlabel.consumer import service
 from streamlabel.consumer.files.sink import FileSink
 from streamlabel.consumer.files.text_files import FileRecord, settings_of
 from streamlabel.consumer.observability.logs import configure_logging
+from streamlabel.consumer.routing.calibrated_router import read_calibration
+from streamlabel.consumer.routing.proven_precision import hinted_model
 from streamlabel.errors import ModelError
 from streamlabel.models.worker.worker_classifier import WorkerClassifier
 from streamlabel.tools.offline import classify_records, without_guard
@@ -155,7 +157,9 @@ class Model:
         settings = self._settings
         for name, section in (("model", settings.model), ("routing", settings.routing)):
             await asyncio.to_thread(refuse_missing, paths_in(section, (name,)))
-        self._classifier = await WorkerClassifier.start(settings.model, settings.worker)
+        calibration = await asyncio.to_thread(read_calibration, settings.routing)
+        model = hinted_model(settings.model, calibration)
+        self._classifier = await WorkerClassifier.start(model, settings.worker)
         return self
 
     async def __aexit__(
