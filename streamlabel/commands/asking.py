@@ -26,6 +26,7 @@ def score_labelled_file(
     *,
     choose: "Callable[[list[LabelledText]], Sequence[LabelledText]] | None" = None,
     follow: bool = True,
+    fields: "Sequence[str]" = (),
 ) -> "Answers":
     """Return the predictions of the configured model for a labelled file.
 
@@ -35,6 +36,7 @@ def score_labelled_file(
         choose: which of its texts are classified; None: all.
         follow: whether ``model.dtype: auto`` takes the precision of the configured calibration;
             otherwise, and without one, it is judged on these texts.
+        fields: of the file, to keep for slices.
 
     Raises:
         ConfigError: the file is not valid; the message names the lines.
@@ -42,7 +44,7 @@ def score_labelled_file(
     """
     import asyncio
 
-    return asyncio.run(_ask(settings, path, choose or list, follow=follow))
+    return asyncio.run(_ask(settings, path, choose or list, follow=follow, fields=fields))
 
 
 async def _ask(
@@ -51,6 +53,7 @@ async def _ask(
     choose: "Callable[[list[LabelledText]], Sequence[LabelledText]]",
     *,
     follow: bool,
+    fields: "Sequence[str]",
 ) -> "Answers":
     import asyncio
 
@@ -71,7 +74,7 @@ async def _ask(
     )
     say_precision(classifier)
     try:
-        texts = choose(await asyncio.to_thread(_read, path, classifier.labels))
+        texts = choose(await asyncio.to_thread(_read, path, classifier.labels, fields))
         with progress(path.name, total=len(texts)) as update:
             normalise = normaliser(settings.input.normalise)
             return await ask(
@@ -99,11 +102,11 @@ def say_precision(classifier: "Classifier") -> None:
         say(f"precision {why}")
 
 
-def _read(path: "Path", labels: "LabelSet") -> "list[LabelledText]":
+def _read(path: "Path", labels: "LabelSet", fields: "Sequence[str]") -> "list[LabelledText]":
     from streamlabel.quality.labelled import read_labelled, refuse_single_class
 
     several = labels.problem_type == "multi_label"
-    texts = read_labelled(path, known=labels.names, several=several)
+    texts = read_labelled(path, known=labels.names, several=several, fields=fields)
     refuse_single_class(texts, path)
     return texts
 

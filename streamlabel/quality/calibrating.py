@@ -18,15 +18,15 @@ from streamlabel.models.calibration.calibration_fit import Fitted, calibrated, f
 from streamlabel.models.calibration.calibration_sections import (
     Evidence,
     FittedOn,
-    LabelOutcome,
     Mapped,
     MissedLimit,
     PrecisionUsed,
     PredictionSets,
     Reference,
 )
-from streamlabel.models.calibration.outcomes import MissedTarget, count_by_label
+from streamlabel.models.calibration.outcomes import MissedTarget
 from streamlabel.models.calibration.prediction_sets import fit_limits
+from streamlabel.quality.accepted import by_label
 from streamlabel.quality.choosing import (
     Wish,
     choices_of,
@@ -138,22 +138,6 @@ def _mapped(answers: Answers, fitted: Fitted) -> Mapped:
         offsets=dict(zip(names, found.offsets, strict=True)) if found.offsets else {},
         notes=list(fitted.notes),
     )
-
-
-def by_label(scored: Scored, accepted: NDArray[np.bool_]) -> dict[str, LabelOutcome]:
-    """Return what happened to the texts of each label."""
-    names = scored.labels.names
-    counts = count_by_label(scored.decided, scored.truth, accepted, names)
-    return {
-        each.label: LabelOutcome(
-            texts=each.texts,
-            predicted=each.predicted,
-            accepted=each.accepted,
-            wrong=each.wrong,
-            missed=each.missed,
-        )
-        for each in counts
-    }
 
 
 def _missed_limit(found: MissedTarget) -> MissedLimit:
