@@ -1,13 +1,32 @@
 """The settings that back ends share whose model is a folder or a hub id."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pydantic import Field, PrivateAttr
 
 from streamlabel.config.places import ModelName
 from streamlabel.config.section import Section
 
-__all__ = ["NamedModel"]
+__all__ = ["NamedModel", "PrecisionHint"]
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionHint:
+    """What ``dtype: auto`` may know beside the settings; passed to the worker with them.
+
+    Attributes:
+        texts: real texts to judge a precision on.
+        dtype: that was judged before, on real texts, for this model; None: none was.
+        exact_layers: with ``dtype``: layers in float32.
+        device: kind of the device that it was judged on.
+    """
+
+    texts: tuple[str, ...] = ()
+    dtype: str | None = None
+    exact_layers: int = 0
+    device: str = ""
 
 
 class NamedModel(Section):
@@ -23,6 +42,7 @@ class NamedModel(Section):
     )
 
     _looked_for: Path | None = PrivateAttr(None)
+    _precision_hint: PrecisionHint = PrivateAttr(PrecisionHint())
 
     @property
     def tried_folder(self) -> Path:
@@ -32,3 +52,14 @@ class NamedModel(Section):
     def looked_for(self, folder: Path) -> None:
         """Note where a relative ``path`` was looked for, for messages."""
         self._looked_for = folder
+
+    @property
+    def precision_hint(self) -> PrecisionHint:
+        """What ``dtype: auto`` may know beside the settings."""
+        return self._precision_hint
+
+    def hinted(self, hint: PrecisionHint) -> Self:
+        """Return the same settings with a hint for ``dtype: auto``."""
+        copy = self.model_copy()
+        copy._precision_hint = hint  # noqa: SLF001 a copy of our own
+        return copy

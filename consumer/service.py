@@ -33,7 +33,7 @@ from streamlabel.consumer.observability.telemetry import (
     watch_processes,
 )
 from streamlabel.consumer.pipeline import Pipeline
-from streamlabel.consumer.plans.opening import deploy_all, plan_for, read_calibrations
+from streamlabel.consumer.plans.opening import Calibrations, deploy_all, plan_for, read_calibrations
 from streamlabel.consumer.state_gauges import observe
 from streamlabel.consumer.swapping import Swapper
 from streamlabel.consumer.workers import Workers
@@ -138,7 +138,7 @@ class _Service:
             workers = self._workers = self._open_workers(settings)
             stack.push_async_callback(self._close_workers)
             stack.push_async_callback(sink.stop)
-            if await unless_asked(self._asked, self._start(sink, workers)) is None:
+            if await unless_asked(self._asked, self._start(sink, workers, calibrations)) is None:
                 self._health.drain_started()
                 return
             deployments = deploy_all(
@@ -178,12 +178,12 @@ class _Service:
             on_change=lambda is_up: self._health.worker_changed(up=is_up),
         )
 
-    async def _start(self, sink: RecordSink, workers: Workers) -> bool:
+    async def _start(self, sink: RecordSink, workers: Workers, calibrations: Calibrations) -> bool:
         """Connect and load the models concurrently; both must succeed."""
         connecting = asyncio.ensure_future(
             until_reachable(sink.start, timeout_s=self._start_timeout_s, clock=self._clock)
         )
-        loading = asyncio.ensure_future(self._load(workers))
+        loading = asyncio.ensure_future(self._load(workers, calibrations))
         try:
             await asyncio.gather(loading, connecting)
         except BaseException:
@@ -193,9 +193,9 @@ class _Service:
             raise
         return True
 
-    async def _load(self, workers: Workers) -> None:
+    async def _load(self, workers: Workers, calibrations: Calibrations) -> None:
         """Load the models and report them at once, whether brokers answer or not."""
-        self._follower.check(await workers.load())
+        self._follower.check(await workers.load(calibrations))
         self._health.model_loaded()
         self._use_workers(workers)
 

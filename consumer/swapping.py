@@ -136,7 +136,7 @@ class Swapper:
         _refuse_other_changes(self._settings, wanted)
         await asyncio.to_thread(refuse_missing, paths_in(wanted))
         calibrations = await asyncio.to_thread(read_calibrations, wanted)
-        classifiers = await workers.load()
+        classifiers = await workers.load(calibrations)
         refuse_other_digests(classifiers, digests)
         await _refuse_failing(classifiers)
         deployments = deploy_all(

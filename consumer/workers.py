@@ -1,18 +1,21 @@
 """The worker processes of a service: one for each model."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Never
 
 import structlog
 
 from streamlabel.config.deployments import DeploymentSettings, all_deployments
+from streamlabel.config.model import ModelSettings
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.batching.full_batch import prove_memory
 from streamlabel.consumer.core.ports import Clock, Metrics
 from streamlabel.consumer.observability.worker_watch import watch_worker
+from streamlabel.consumer.routing.proven_precision import hinted_model
 from streamlabel.errors import StreamlabelError
+from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.worker.load_wait import what_loads
 from streamlabel.models.worker.worker_classifier import WorkerClassifier
 
@@ -79,13 +82,24 @@ class Workers:
         self.unwatch()
         await asyncio.gather(*(each.close() for each in self.classifiers.values()))
 
-    async def load(self) -> Mapping[str, WorkerClassifier]:
+    async def load(
+        self, calibrations: Mapping[str, CalibrationFile | None], texts: Sequence[str] = ()
+    ) -> Mapping[str, WorkerClassifier]:
         """Load all models concurrently, and prove that full batches fit into their memory.
+
+        Args:
+            calibrations: by the id of the deployment: ``model.dtype: auto`` takes their precision.
+            texts: real ones, on which precisions are judged where there is no calibration.
 
         Raises:
             StreamlabelError: a model cannot be loaded; with several, its id precedes the message.
         """
-        loading = [asyncio.ensure_future(self._load(each)) for each in self._models.values()]
+        loading = [
+            asyncio.ensure_future(
+                self._load(each, hinted_model(each.settings.model, calibrations[name], texts))
+            )
+            for name, each in self._models.items()
+        ]
         try:
             await asyncio.gather(*loading)
         except BaseException:
@@ -95,17 +109,17 @@ class Workers:
             raise
         return self.classifiers
 
-    async def _load(self, model: DeploymentSettings) -> None:
+    async def _load(self, model: DeploymentSettings, section: ModelSettings) -> None:
         try:
-            await self._start(model)
+            await self._start(model, section)
         except StreamlabelError as error:
             if model.path:  # which of several models it is
                 error.args = (f"{model.id}: {error}",)
             raise
 
-    async def _start(self, model: DeploymentSettings) -> None:
+    async def _start(self, model: DeploymentSettings, section: ModelSettings) -> None:
         classifier = await WorkerClassifier.start(
-            model.settings.model,
+            section,
             model.settings.worker,
             configure_logging=self._configure,
             on_wait=self._wait_of(model),

@@ -15,7 +15,10 @@ from streamlabel.errors import ConfigError
 from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.core.classifier import Classifier
 
-__all__ = ["deploy_all", "plan_for", "read_calibrations"]
+__all__ = ["Calibrations", "deploy_all", "plan_for", "read_calibrations"]
+
+# The calibration of each model, by the id of the deployment; None: it has none.
+Calibrations = Mapping[str, CalibrationFile | None]
 
 
 def read_calibrations(settings: Settings) -> dict[str, CalibrationFile | None]:
@@ -32,7 +35,7 @@ def deploy_all(
     classifiers: Mapping[str, Classifier],
     *,
     limit_bytes: Callable[[str], int],
-    calibrations: Mapping[str, CalibrationFile | None],
+    calibrations: Calibrations,
 ) -> list[Deployment]:
     """Return the deployments of a service.
 

@@ -161,7 +161,8 @@ def load(settings: EncoderSettings) -> EncoderClassifier:
         device = choose_device(settings.device)
         threads = limit_threads(settings.threads)
         loaded = load_forward(checkpoint, settings, device, words, labels)
-        forward, way, max_tokens = loaded.forward, loaded.way, loaded.max_tokens
+        forward, choice, max_tokens = loaded.forward, loaded.choice, loaded.max_tokens
+        way = choice.way
         rows = build_rows(words, settings, max_tokens)
         is_packed = isinstance(forward, PackedBert)
         streams = min(threads, _MAX_STREAMS) if is_packed else 1
@@ -178,7 +179,13 @@ def load(settings: EncoderSettings) -> EncoderClassifier:
                 "weights": ", ".join(path.name for path in weights.paths[:4]),
             }
             | ({"threads": str(threads), "streams": str(streams)} if device.kind == "cpu" else {})
-            | ({"exact_layers": str(way.exact_layers)} if is_packed else {}),
+            | ({"exact_layers": str(way.exact_layers)} if is_packed else {})
+            | ({"precision": choice.why} if choice.why else {})
+            | (
+                {}
+                if choice.difference is None
+                else {"precision_difference": f"{choice.difference:.6f}"}
+            ),
         )
     hints = BatchHints(
         max_in_flight=streams + QUEUED,  # no stream waits for the event loop

@@ -13,13 +13,20 @@ from streamlabel.models.devices.device import Device, device_errors, fastest_pre
 from streamlabel.models.encoder.independence import company_rows, describe, settle_padding
 from streamlabel.models.encoder.packed_weights import load_packed
 from streamlabel.models.encoder.padded import PaddedForward, Padding
-from streamlabel.models.encoder.precision import Precision, choose_precision, probe_rows
+from streamlabel.models.encoder.precision import (
+    EXACT,
+    Choice,
+    Precision,
+    Probes,
+    choose_precision,
+    probe_rows,
+)
 from streamlabel.models.encoder.pretrained import load_padded, load_tokenizer
 from streamlabel.models.files.checkpoint import Checkpoint
 from streamlabel.models.files.row_limit import probe_row, table_limit, try_row
 from streamlabel.models.files.tokenizer_file import read_tokenizer
 from streamlabel.models.tokens.long_texts import LongTextPolicy
-from streamlabel.models.tokens.rows import Forward, RowBuilder, Rows
+from streamlabel.models.tokens.rows import Forward, RowBuilder, Rows, read_rows
 from streamlabel.models.tokens.text_tokenizer import TextTokenizer, special_tokens
 from streamlabel.models.tokens.token_types import TokenTypes, read_token_types
 
@@ -67,13 +74,13 @@ class LoadedForward:
 
     Attributes:
         forward: computes the logits.
-        way: the precision in which it computes.
+        choice: the precision in which it computes, and why.
         max_tokens: the longest row it accepts.
         company: how predictions are kept independent of the other texts of a batch.
     """
 
     forward: Forward
-    way: Precision
+    choice: Choice
     max_tokens: int
     company: str
 
@@ -96,22 +103,47 @@ def load_forward(
         companies[way] = _settle(forward, rows, way, labels, device)
         return forward
 
+    def limit() -> int:
+        table = positions[0] or checkpoint.stated_positions()
+        return checkpoint.max_tokens(settings, positions=table)
+
+    def probes() -> Probes:
+        if texts := settings.precision_hint.texts:
+            return Probes(_rows_of(texts, words, settings, limit()), are_real=True)
+        return Probes(probe_rows(words.count, words.before, words.after))
+
+    judged = _judged_before(settings, device)
     if settings.dtype != "auto":
         # The setting is used without a test; the first layer, whose rounding costs most precision,
         # stays in float32.
         is_half = settings.dtype != "float32"
         way = Precision(settings.dtype, exact_layers=int(is_half and device.kind == "cpu"))
-        forward = proved(way)
+        choice = Choice(proved(way), way, "", None if is_half else 0.0)
+    elif judged is not None:
+        choice = Choice(proved(judged), judged, f"{judged}: as when the calibration was made")
     else:
-        probes = probe_rows(words.count, words.before, words.after)
-        forward, way = choose_precision(proved, faster_ways(device), probes, labels.problem_type)
-    max_tokens = checkpoint.max_tokens(
-        settings, positions=positions[0] or checkpoint.stated_positions()
-    )
+        choice = choose_precision(proved, faster_ways(device), probes, labels.problem_type)
+    forward, way, max_tokens = choice.forward, choice.way, limit()
     longest = probe_row(words.before, words.after, token=words.ordinary, length=max_tokens)
     weight_bytes = checkpoint.weights().size_bytes
     try_row(forward.logits, longest, device=device, weight_bytes=weight_bytes)
-    return LoadedForward(forward, way, max_tokens, companies[way])
+    return LoadedForward(forward, choice, max_tokens, companies[way])
+
+
+def _judged_before(settings: EncoderSettings, device: Device) -> Precision | None:
+    """Return the precision of the calibration, if this device can compute in it."""
+    hint = settings.precision_hint
+    if hint.dtype is None or hint.device != device.kind:
+        return None
+    way = Precision(hint.dtype, hint.exact_layers)
+    return way if way in {EXACT, *faster_ways(device)} else None
+
+
+def _rows_of(
+    texts: Sequence[str], words: Words, settings: EncoderSettings, max_tokens: int
+) -> Rows:
+    prepared = build_rows(words, settings, max_tokens).build(list(texts))
+    return read_rows([text for text in prepared if not isinstance(text, InferenceError)])
 
 
 def faster_ways(device: Device) -> Sequence[Precision]:

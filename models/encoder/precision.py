@@ -8,14 +8,17 @@ import numpy as np
 import structlog
 
 from streamlabel.models.core.labels import ProblemType
-from streamlabel.models.core.probabilities import Floats
+from streamlabel.models.core.probabilities import Floats, probabilities
 from streamlabel.models.tokens.rows import Forward, Rows
 
 __all__ = [
     "CAREFUL_DIFFERENCE",
     "EXACT",
+    "Choice",
     "Precision",
+    "Probes",
     "choose_precision",
+    "largest_difference",
     "probe_rows",
     "worst_difference",
 ]
@@ -47,34 +50,75 @@ class Precision:
     dtype: str
     exact_layers: int = 0
 
+    def __str__(self) -> str:
+        """Return it for people."""
+        return self.dtype + f" but {self.exact_layers} layers" * bool(self.exact_layers)
+
 
 EXACT: Final = Precision("float32")
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """Rows on which precisions are compared.
+
+    Attributes:
+        rows: token ids.
+        are_real: of real texts, so that the probabilities themselves are compared; otherwise of
+            random tokens, and the bound that the logits allow is.
+    """
+
+    rows: Rows
+    are_real: bool = False
+
+    def __str__(self) -> str:
+        """Return what they are, for people."""
+        return f"{len(self.rows)} rows of {'real texts' if self.are_real else 'random tokens'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The model in the precision that was chosen.
+
+    Attributes:
+        forward: the model.
+        way: its precision.
+        why: a sentence for people.
+        difference: largest difference of a probability from float32 that was found on real texts,
+            or that is allowed on random rows; None: not known.
+    """
+
+    forward: Forward
+    way: Precision
+    why: str
+    difference: float | None = 0.0
 
 
 def choose_precision(
     load: Callable[[Precision], Forward],
     faster: Sequence[Precision],
-    probes: Rows,
+    make_probes: Callable[[], Probes],
     problem_type: ProblemType,
-) -> tuple[Forward, Precision]:
+) -> Choice:
     """Return the model in the first of the faster precisions that is close enough to float32.
 
     Args:
         load: loads the model in a precision.
         faster: precisions to try, the fastest first.
-        probes: rows that are computed in every precision.
+        make_probes: makes the rows that are computed in every precision; called after the model was
+            loaded in float32.
         problem_type: how logits become probabilities.
-
-    Returns:
-        The model and its precision; float32 if no other is close enough.
     """
     exact = load(EXACT)
     if not faster:
-        return exact, EXACT
-    right = exact.logits(probes)
+        return Choice(exact, EXACT, "float32: this device has no faster precision")
+    probes = make_probes()
+    right = exact.logits(probes.rows)
+    measure = largest_difference if probes.are_real else worst_difference
+    found = []
     for way in faster:
         model = load(way)
-        difference = worst_difference(right, model.logits(probes), problem_type)
+        difference = measure(right, model.logits(probes.rows), problem_type)
         is_close = difference <= _ALLOWED  # NaN is too far, too
         logger.info(
             "precision_tried",
@@ -83,10 +127,26 @@ def choose_precision(
             is_close=is_close,
             difference=round(difference, 4),
             limit=_ALLOWED,
+            rows=str(probes),
         )
+        found.append(f"{way} by up to {difference:.4f}")
         if is_close:
-            return model, way
-    return exact, EXACT
+            why = (
+                f"{way}: on {probes} a probability differs from float32 by at most"
+                f" {difference:.4f}, {_ALLOWED:g} is allowed"
+            )
+            known = difference if probes.are_real else CAREFUL_DIFFERENCE
+            return Choice(model, way, why, known)
+    why = f"float32: on {probes} {'; '.join(found)}, {_ALLOWED:g} is allowed"
+    if not probes.are_real:
+        why += ". Calibrate to have it judged on real texts"
+    return Choice(exact, EXACT, why)
+
+
+def largest_difference(one: Floats, other: Floats, problem_type: ProblemType) -> float:
+    """Return the largest difference of a probability, given two sets of logits (N, K)."""
+    shown = probabilities(one, problem_type), probabilities(other, problem_type)
+    return float(np.abs(shown[0] - shown[1]).max())
 
 
 def worst_difference(one: Floats, other: Floats, problem_type: ProblemType) -> float:

@@ -6,13 +6,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from streamlabel.config.model import ModelSettings
     from streamlabel.config.settings import Settings
+    from streamlabel.models.core.classifier import Classifier
     from streamlabel.models.core.labels import LabelSet
     from streamlabel.quality.labelled import LabelledText
     from streamlabel.quality.repeated import Seen
     from streamlabel.quality.scoring import Answers
 
-__all__ = ["only_new", "say_lost", "say_trained", "score_labelled_file"]
+__all__ = ["only_new", "say_lost", "say_precision", "say_trained", "score_labelled_file"]
 
 # Lines that a message names.
 _SHOWN = 10
@@ -23,6 +25,8 @@ def score_labelled_file(
     path: "Path",
     *,
     choose: "Callable[[list[LabelledText]], Sequence[LabelledText]] | None" = None,
+    follow: bool = True,
+    fields: "Sequence[str]" = (),
 ) -> "Answers":
     """Return the predictions of the configured model for a labelled file.
 
@@ -30,6 +34,9 @@ def score_labelled_file(
         settings: of the model, batches and input.
         path: the file.
         choose: which of its texts are classified; None: all.
+        follow: whether ``model.dtype: auto`` takes the precision of the configured calibration;
+            otherwise, and without one, it is judged on these texts.
+        fields: of the file, to keep for slices.
 
     Raises:
         ConfigError: the file is not valid; the message names the lines.
@@ -37,13 +44,16 @@ def score_labelled_file(
     """
     import asyncio
 
-    return asyncio.run(_ask(settings, path, choose or list))
+    return asyncio.run(_ask(settings, path, choose or list, follow=follow, fields=fields))
 
 
 async def _ask(
     settings: "Settings",
     path: "Path",
     choose: "Callable[[list[LabelledText]], Sequence[LabelledText]]",
+    *,
+    follow: bool,
+    fields: "Sequence[str]",
 ) -> "Answers":
     import asyncio
 
@@ -58,11 +68,13 @@ async def _ask(
     if not await asyncio.to_thread(path.is_file):  # checked before the model is loaded
         raise ConfigError(f"{path}: no such file")
     await asyncio.to_thread(refuse_missing, paths_in(settings.model, ("model",)))
+    model = await asyncio.to_thread(_hinted, settings, path, follow=follow)
     classifier = await WorkerClassifier.start(
-        settings.model, settings.worker, configure_logging=quiet_logs(settings)
+        model, settings.worker, configure_logging=quiet_logs(settings)
     )
+    say_precision(classifier)
     try:
-        texts = choose(await asyncio.to_thread(_read, path, classifier.labels))
+        texts = choose(await asyncio.to_thread(_read, path, classifier.labels, fields))
         with progress(path.name, total=len(texts)) as update:
             normalise = normaliser(settings.input.normalise)
             return await ask(
@@ -72,11 +84,29 @@ async def _ask(
         await classifier.close()
 
 
-def _read(path: "Path", labels: "LabelSet") -> "list[LabelledText]":
+def _hinted(settings: "Settings", path: "Path", *, follow: bool) -> "ModelSettings":
+    from streamlabel.consumer.routing.calibrated_router import read_calibration
+    from streamlabel.consumer.routing.proven_precision import hinted_model
+    from streamlabel.quality.labelled import read_labelled
+
+    calibration = read_calibration(settings.routing) if follow else None
+    texts = [text.text for text in read_labelled(path, several=True)]
+    return hinted_model(settings.model, calibration, texts)
+
+
+def say_precision(classifier: "Classifier") -> None:
+    """Say in which precision the model computes and why, if ``model.dtype: auto`` chose it."""
+    from streamlabel.commands.terminal import say
+
+    if why := classifier.identity.details.get("precision"):
+        say(f"precision {why}")
+
+
+def _read(path: "Path", labels: "LabelSet", fields: "Sequence[str]") -> "list[LabelledText]":
     from streamlabel.quality.labelled import read_labelled, refuse_single_class
 
     several = labels.problem_type == "multi_label"
-    texts = read_labelled(path, known=labels.names, several=several)
+    texts = read_labelled(path, known=labels.names, several=several, fields=fields)
     refuse_single_class(texts, path)
     return texts
 

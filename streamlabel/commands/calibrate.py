@@ -116,7 +116,7 @@ def calibrate(
         raise ConfigError(f"{out}: there is no folder {out.parent}")
     settings = load_model_settings(config, overrides, deployment)
     chosen = partial(only_new, settings=settings, path=data, skip_trained=skip_trained)
-    answers = score_labelled_file(settings, data, choose=chosen)
+    answers = score_labelled_file(settings, data, choose=chosen, follow=False)
     say_lost(answers, data)
     wish = Wish(
         target_error=target_error,

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["classify"]
 
+# Records at the beginning of a file whose texts ``model.dtype: auto`` may be judged on.
+_JUDGED_ON = 4096
+
 
 def classify(
     file: Annotated[
@@ -62,7 +65,7 @@ def classify(
     if out != "-" and not out.lower().endswith((".jsonl", ".ndjson")):
         raise ConfigError(f"{out}: the output is JSON lines; name it .jsonl")
     began_s = time.monotonic()
-    done = asyncio.run(_classify(settings, file, out))
+    done, why = asyncio.run(_classify(settings, file, out))
     elapsed_s = time.monotonic() - began_s
     for line, reason, message in done.bad_lines:
         say(f"{file}, line {line}: {reason}: {message}")
@@ -70,6 +73,8 @@ def classify(
     if more > 0:
         say(f"... and {more} more; see the rows with route dead_letter")
     say(_summary(done, elapsed_s, out))
+    if why:
+        say(f"precision {why}")
 
 
 def _summary(done: "Progress", elapsed_s: float, out: str) -> str:
@@ -86,15 +91,44 @@ def _counts(done: "Progress") -> str:
     return f"review {done.routes['review']}, dead letters {done.routes['dead_letter']}"
 
 
-async def _classify(settings: "Settings", file: str, out: str) -> "Progress":
+def _first_texts(file: str, settings: "Settings") -> list[str]:
+    """Return some texts of the file, to judge precisions on; none if it can be read only once."""
+    from itertools import islice
+    from pathlib import Path
+
+    from streamlabel.commands.files import open_input
+    from streamlabel.consumer.core.records import Position, SourceRecord
+    from streamlabel.consumer.decode.decoder import Decoder
+    from streamlabel.consumer.files.text_files import format_of
+    from streamlabel.errors import DecodeError
+    from streamlabel.tools.offline import open_records
+
+    if not Path(file).is_file():
+        return []
+    texts = []
+    with open_input(file) as stream:
+        records, decoding = open_records(stream, format_of(file), settings)
+        decoder = Decoder(decoding.input)
+        for record in islice(records, _JUDGED_ON):
+            source = SourceRecord(Position(file, 0, record.line), None, record.value, (), 0, 0.0)
+            try:
+                texts.append(decoder.decode(source).text)
+            except DecodeError:  # it becomes a dead letter below
+                continue
+    return texts
+
+
+async def _classify(settings: "Settings", file: str, out: str) -> "tuple[Progress, str]":
+    import asyncio
     from pathlib import Path
 
     from streamlabel.commands.files import count_lines, open_input, open_output
     from streamlabel.commands.terminal import progress, quiet_logs, say
-    from streamlabel.config.deployments import paths_of_models
+    from streamlabel.config.deployments import all_deployments, paths_of_models
     from streamlabel.config.places import refuse_missing
     from streamlabel.consumer.files.sink import FileSink
     from streamlabel.consumer.files.text_files import format_of
+    from streamlabel.consumer.plans.opening import read_calibrations
     from streamlabel.consumer.workers import Workers
     from streamlabel.tools.offline import classify_records, open_records
 
@@ -103,13 +137,19 @@ async def _classify(settings: "Settings", file: str, out: str) -> "Progress":
     configure = quiet_logs(settings)
     with open_input(file) as stream, open_output(out) as target:
         records, decoding = open_records(stream, file_format, settings)
+        calibrations = await asyncio.to_thread(read_calibrations, settings)
+        wants_texts = any(
+            calibrations[each.id] is None and getattr(each.settings.model, "dtype", "") == "auto"
+            for each in all_deployments(settings)
+        )
+        texts = _first_texts(file, settings) if wants_texts else []
         workers = Workers(
             settings,
             configure_worker=configure,
             on_wait=lambda what, waited_s: say(f"loading {what}: {waited_s:.0f} s so far"),
         )
         try:
-            await workers.load()
+            await workers.load(calibrations, texts)
             with progress(Path(file).name, total=count_lines(file)) as update:
                 sink = FileSink(target, settings, lambda p: update(p.line, _counts(p)))
                 name = "stdin" if file == "-" else Path(file).name
@@ -118,4 +158,5 @@ async def _classify(settings: "Settings", file: str, out: str) -> "Progress":
                 )
         finally:
             await workers.close()
-    return sink.progress
+    found = [each.identity.details.get("precision", "") for each in workers.classifiers.values()]
+    return sink.progress, "; ".join(filter(None, found))

@@ -8,6 +8,7 @@ import typer
 from streamlabel.commands.options import ConfigFile, Deployment, Overrides, load_model_settings
 
 if TYPE_CHECKING:
+    from streamlabel.quality.accepted import Accepted
     from streamlabel.quality.evaluation import Evaluation
 
 __all__ = ["evaluate"]
@@ -33,6 +34,17 @@ def evaluate(
     config: ConfigFile = None,
     overrides: Overrides = None,
     deployment: Deployment = None,
+    *,
+    slices: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slice",
+            metavar="FIELD",
+            help="Field of the file, for example lang: coverage and error for each of its values."
+            " May be repeated; slices by length are always made.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Measure the quality of the configured model, with routing.calibration if it is set.
 
@@ -48,10 +60,10 @@ def evaluate(
     from streamlabel.commands.asking import say_lost, say_trained, score_labelled_file
     from streamlabel.commands.terminal import say
     from streamlabel.quality.evaluation import evaluate as measure
-    from streamlabel.quality.report import scored_of, write_report
+    from streamlabel.quality.report import accepted_of, scored_of, write_report
 
     settings = load_model_settings(config, overrides, deployment)
-    answers = score_labelled_file(settings, data)
+    answers = score_labelled_file(settings, data, fields=slices or ())
     say_lost(answers, data)
     say_trained(answers, settings)
     scored, policy = scored_of(answers, settings)
@@ -59,8 +71,10 @@ def evaluate(
         say(change)
     evaluation = measure(scored)
     about = {"data": data.name, "calibration": policy.calibration_id or "none"}
-    write_report(out, evaluation, scored, answers, about=about)
+    accepted = accepted_of(answers, scored, policy, settings)
+    write_report(out, evaluation, scored, answers, accepted, about=about)
     _show(evaluation)
+    _show_accepted(accepted)
     say(f"written to {out / 'report.html'} and {out / 'report.json'}")
 
 
@@ -76,7 +90,7 @@ def _show(found: "Evaluation") -> None:
         f" calibration error {error.value:.4f} (by chance {error.by_chance:.4f})"
     )
     shares = ", ".join(f"{c:.1%} at {float(r):.1%}" for r, c in found.coverage_at.items())
-    typer.echo(f"coverage at error rate: {shares}")
+    typer.echo(f"best thresholds on these texts, no guarantee: coverage {shares} error")
     width = max(len(label.name) for label in found.by_label)
     typer.echo(f"{'label':<{width}}  {'texts':>6} {'precision':>9} {'recall':>7} {'F1':>6}")
     for label in found.by_label:
@@ -84,3 +98,13 @@ def _show(found: "Evaluation") -> None:
             f"{label.name:<{width}}  {label.texts:>6} {label.precision.value:>9.3f}"
             f" {label.recall.value:>7.3f} {label.f1.value:>6.3f}"
         )
+
+
+def _show_accepted(found: "Accepted") -> None:
+    from streamlabel.quality.label_lines import accepted_line, label_lines
+
+    typer.echo(accepted_line(found))
+    for guarantee in found.guarantees:
+        typer.echo(str(guarantee))
+    for line in label_lines(found.by_label):
+        typer.echo(line)

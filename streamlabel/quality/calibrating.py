@@ -18,15 +18,15 @@ from streamlabel.models.calibration.calibration_fit import Fitted, calibrated, f
 from streamlabel.models.calibration.calibration_sections import (
     Evidence,
     FittedOn,
-    LabelOutcome,
     Mapped,
     MissedLimit,
     PrecisionUsed,
     PredictionSets,
     Reference,
 )
-from streamlabel.models.calibration.outcomes import MissedTarget, count_by_label
+from streamlabel.models.calibration.outcomes import MissedTarget
 from streamlabel.models.calibration.prediction_sets import fit_limits
+from streamlabel.quality.accepted import by_label
 from streamlabel.quality.choosing import (
     Wish,
     choices_of,
@@ -120,8 +120,12 @@ def _fitted_on(answers: Answers) -> FittedOn:
 
 
 def _precision(answers: Answers) -> PrecisionUsed:
-    layers = answers.identity.details.get("exact_layers")
-    return PrecisionUsed(exact_layers=None if layers is None else int(layers))
+    details = answers.identity.details
+    layers, difference = details.get("exact_layers"), details.get("precision_difference")
+    return PrecisionUsed(
+        exact_layers=None if layers is None else int(layers),
+        tolerance=None if difference is None else float(difference),
+    )
 
 
 def _mapped(answers: Answers, fitted: Fitted) -> Mapped:
@@ -134,22 +138,6 @@ def _mapped(answers: Answers, fitted: Fitted) -> Mapped:
         offsets=dict(zip(names, found.offsets, strict=True)) if found.offsets else {},
         notes=list(fitted.notes),
     )
-
-
-def by_label(scored: Scored, accepted: NDArray[np.bool_]) -> dict[str, LabelOutcome]:
-    """Return what happened to the texts of each label."""
-    names = scored.labels.names
-    counts = count_by_label(scored.decided, scored.truth, accepted, names)
-    return {
-        each.label: LabelOutcome(
-            texts=each.texts,
-            predicted=each.predicted,
-            accepted=each.accepted,
-            wrong=each.wrong,
-            missed=each.missed,
-        )
-        for each in counts
-    }
 
 
 def _missed_limit(found: MissedTarget) -> MissedLimit:

@@ -172,8 +172,6 @@ def _label_results(scored: Scored, seed: int) -> tuple[tuple[LabelResult, ...], 
     precision, recall, f1, _ = precision_recall_fscore_support(
         truth.astype(int), decided.astype(int), average=None, zero_division=0
     )
-    drawn = _drawn_f1(truth, decided, seed)  # (draws, K)
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     texts, chosen, hits = truth.sum(0), decided.sum(0), (truth & decided).sum(0)
     results = tuple(
         LabelResult(
@@ -182,12 +180,34 @@ def _label_results(scored: Scored, seed: int) -> tuple[tuple[LabelResult, ...], 
             int(chosen[k]),
             Estimate(float(precision[k]), *wilson_interval(int(hits[k]), int(chosen[k]))),
             Estimate(float(recall[k]), *wilson_interval(int(hits[k]), int(texts[k]))),
-            Estimate(float(f1[k]), float(low[k]), float(high[k])),
+            Estimate(float(f1[k]), *_f1_interval(int(hits[k]), int(texts[k] + chosen[k]))),
         )
         for k, name in enumerate(scored.labels.names)
     )
-    macro_low, macro_high = np.quantile(drawn.mean(axis=1), [0.025, 0.975])
-    return results, Estimate(float(np.mean(f1)), float(macro_low), float(macro_high))
+    value = float(np.mean(f1))
+    draws = (_drawn_f1(truth, decided, seed), _possible_f1(hits, texts + chosen, seed))
+    ends = np.array([np.quantile(drawn.mean(axis=1), [0.025, 0.975]) for drawn in draws])
+    return results, Estimate(value, min(value, *ends[:, 0]), max(value, *ends[:, 1]))
+
+
+def _f1_interval(hits: int, both: int) -> tuple[float, float]:
+    """Return the 95 % interval of F1, given the texts that have and those that got the label.
+
+    F1 = 2 J / (1 + J), where J is the share of hits among the texts with the label on either side:
+    a proportion, whose interval is not empty where every text is right. A bootstrap gives 1 to 1.
+    """
+    low, high = wilson_interval(hits, both - hits)
+    return 2 * low / (1 + low), 2 * high / (1 + high)
+
+
+def _possible_f1(hits: NDArray[np.int64], both: NDArray[np.int64], seed: int) -> Floats:
+    """Return the F1 of every label if its share of hits is uncertain, (draws, K).
+
+    With few texts a bootstrap repeats what was seen; this adds half a text that was not.
+    """
+    rng = np.random.default_rng(seed)
+    share = rng.beta(hits + 0.5, both - 2 * hits + 0.5, size=(_DRAWS, len(hits)))
+    return np.asarray(2 * share / (1 + share))
 
 
 def _drawn_f1(truth: Bools, decided: Bools, seed: int) -> Floats:

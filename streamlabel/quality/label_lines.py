@@ -5,14 +5,25 @@ from collections.abc import Iterable, Mapping
 from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.models.calibration.calibration_sections import LabelOutcome
 from streamlabel.models.calibration.outcomes import share_of
+from streamlabel.quality.accepted import Accepted
 
-__all__ = ["COLUMNS", "label_cells", "label_lines", "warnings_of"]
+__all__ = ["COLUMNS", "accepted_line", "label_cells", "label_lines", "warnings_of"]
 
 COLUMNS = ("label", "texts", "predicted", "accepted", "wrong of accepted", "missed of texts")
 
 # A label of which a larger share is accepted under another one is named; so is any label that is
 # always reviewed.
 _MANY_MISSED = 0.1
+# With many labels the table has them all.
+_SHOWN = 10
+
+
+def accepted_line(found: Accepted) -> str:
+    """Return what is accepted over all labels, with 95 % intervals."""
+    return (
+        f"accepted {share_of(found.accepted, found.texts)} of {found.texts:,} texts; wrong"
+        f" {share_of(found.wrong, found.accepted)} of those accepted"
+    )
 
 
 def label_cells(outcomes: Mapping[str, LabelOutcome]) -> Iterable[tuple[str, ...]]:
@@ -40,15 +51,20 @@ def label_lines(outcomes: Mapping[str, LabelOutcome]) -> list[str]:
 
 
 def warnings_of(outcomes: Mapping[str, LabelOutcome]) -> list[str]:
-    """Return sentences about labels that are always reviewed, or often missed."""
-    found = []
+    """Return sentences about labels that are always reviewed, or often missed, worst first."""
+    found: list[tuple[float, str]] = []
     for label, each in outcomes.items():
         name = printable(label)
         if each.predicted and not each.accepted:
-            found.append(f"{name}: every text with this prediction goes to review")
+            found.append((2.0, f"{name}: every text with this prediction goes to review"))
         if each.missed > _MANY_MISSED * each.texts:
             found.append(
-                f"{name}: {each.missed:,} of {each.texts:,} texts are accepted under another label;"
-                f" --missed {name}=SHARE limits that"
+                (
+                    each.missed / each.texts,
+                    f"{name}: {each.missed:,} of {each.texts:,} texts are accepted under another"
+                    f" label; --missed {name}=SHARE limits that",
+                )
             )
-    return found
+    lines = [line for _, line in sorted(found, key=lambda row: -row[0])]
+    more = len(lines) - _SHOWN
+    return lines[:_SHOWN] + ([f"and {more} more labels like these"] if more > 0 else [])

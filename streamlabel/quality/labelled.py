@@ -3,7 +3,7 @@
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,14 @@ class LabelledText:
         line: in its file, from 1.
         id: from the file; None if it has none.
         labels: one for a single_label task, any number for multi_label.
+        fields: (name, value) of further fields that were asked for.
     """
 
     line: int
     text: str
     labels: tuple[str, ...]
     id: str | None = None
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,11 @@ class _Row:
 
 
 def read_labelled(
-    path: Path, *, known: Sequence[str] | None = None, several: bool = False
+    path: Path,
+    *,
+    known: Sequence[str] | None = None,
+    several: bool = False,
+    fields: Sequence[str] = (),
 ) -> list[LabelledText]:
     """Return the texts of a file in its order.
 
@@ -64,18 +70,22 @@ def read_labelled(
             or ``.tsv``: such columns, several labels separated by ``|``.
         known: the valid labels; None: any.
         several: a text may have any number of labels; otherwise exactly one.
+        fields: further fields to keep, for example a language; missing ones are empty.
 
     Raises:
-        ConfigError: it cannot be read, or lines are faulty; the message lists up to ten of them.
+        ConfigError: it cannot be read, no line has such a field, or lines are faulty; the message
+            lists up to ten of them.
     """
     texts: list[LabelledText] = []
     problems: list[str] = []
-    for row in _rows(path):
+    for row in _rows(path, fields):
         found = row.problem if row.fields is None else _text(row.line, row.fields, known, several)
         if isinstance(found, str):
             problems.append(f"{path.name}, line {row.line}: {found}")
         else:
-            texts.append(found)
+            kept = [(name, (row.fields or {}).get(name)) for name in fields]
+            shown = tuple((name, "" if v is None else str(v)) for name, v in kept)
+            texts.append(replace(found, fields=shown) if shown else found)
     if problems:
         more = len(problems) - _SHOWN
         tail = [f"... and {more} more lines like these"] if more > 0 else []
@@ -84,6 +94,9 @@ def read_labelled(
         raise ConfigError(
             f"{path}: has no labelled text; write one object with text and label per line"
         )
+    absent = [name for name in fields if not any(dict(text.fields)[name] for text in texts)]
+    if absent:
+        raise ConfigError(f"{path}: no line has the field {absent[0]}; remove --slice {absent[0]}")
     return texts
 
 
@@ -147,7 +160,7 @@ def plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _rows(path: Path) -> Iterator[_Row]:
+def _rows(path: Path, more: Sequence[str]) -> Iterator[_Row]:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -155,7 +168,7 @@ def _rows(path: Path) -> Iterator[_Row]:
     if path.suffix.lower() in {".jsonl", ".ndjson"}:
         return _json_rows(content)
     if path.suffix.lower() in SEPARATORS:
-        return _table_rows(content, path, path.suffix.lower())
+        return _table_rows(content, path, path.suffix.lower(), more)
     raise ConfigError(f"{path}: name it .jsonl (JSON lines), .csv or .tsv")
 
 
@@ -174,7 +187,7 @@ def _json_rows(content: bytes) -> Iterator[_Row]:
             yield _Row(number, None, "not an object with text and label")
 
 
-def _table_rows(content: bytes, path: Path, kind: str) -> Iterator[_Row]:
+def _table_rows(content: bytes, path: Path, kind: str, more: Sequence[str]) -> Iterator[_Row]:
     try:
         decoded = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -182,7 +195,7 @@ def _table_rows(content: bytes, path: Path, kind: str) -> Iterator[_Row]:
         raise ConfigError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from None
     lines = io.StringIO(decoded, newline="")
     table = open_table(lines, separators=SEPARATORS[kind], wanted=("text",), name=str(path))
-    places = {name: table.place(name) for name in ("id", "text", "label", "labels")}
+    places = {name: table.place(name) for name in ("id", "text", "label", "labels", *more)}
     if places["label"] is None and places["labels"] is None:
         raise ConfigError(f"{path}: no column 'label' (or 'labels') in its header row; add it")
     for row in table.rows:

@@ -7,8 +7,11 @@ from html import escape
 from typing import Any
 
 from streamlabel import __version__
+from streamlabel.models.calibration.outcomes import share_of
 from streamlabel.quality import plots
+from streamlabel.quality.accepted import Accepted
 from streamlabel.quality.evaluation import Estimate, Evaluation, Scored
+from streamlabel.quality.label_lines import COLUMNS, accepted_line, label_cells, warnings_of
 from streamlabel.quality.labelled import LabelledText
 from streamlabel.quality.scoring import Answers
 
@@ -17,7 +20,9 @@ __all__ = ["document", "page"]
 _TEXT_CHARACTERS = 400
 
 
-def document(evaluation: Evaluation, answers: Answers, *, about: dict[str, Any]) -> dict[str, Any]:
+def document(
+    evaluation: Evaluation, answers: Answers, accepted: Accepted, *, about: dict[str, Any]
+) -> dict[str, Any]:
     """Return every number in machine-readable form; texts are identified by line only."""
     numbers = dataclasses.asdict(evaluation)
     numbers["calibration"]["excess"] = evaluation.calibration.excess
@@ -31,19 +36,33 @@ def document(evaluation: Evaluation, answers: Answers, *, about: dict[str, Any])
         "unanswered": answers.unanswered,
         **about,
         "evaluation": numbers,
+        "accepted": {
+            "texts": accepted.texts,
+            "accepted": accepted.accepted,
+            "wrong": accepted.wrong,
+            "by_label": {name: each.model_dump() for name, each in accepted.by_label.items()},
+            "slices": [dataclasses.asdict(each) for each in accepted.slices],
+            "guarantees": [dataclasses.asdict(each) for each in accepted.guarantees],
+        },
     }
 
 
 def page(
-    evaluation: Evaluation, scored: Scored, answers: Answers, *, title: str, about: dict[str, Any]
+    evaluation: Evaluation,
+    scored: Scored,
+    answers: Answers,
+    accepted: Accepted,
+    *,
+    title: str,
+    about: dict[str, Any],
 ) -> str:
     """Return the HTML page."""
     figures = [
         plots.reliability(evaluation),
         plots.risk_coverage(evaluation),
         plots.confidences(scored),
-        plots.confusion(evaluation),
     ]
+    confusion = plots.confusion(evaluation)
     model = answers.identity
     facts = [
         ("Model", f"{model.name} ({model.backend}, {model.device}, {model.dtype})"),
@@ -55,11 +74,16 @@ def page(
         title=escape(title),
         facts=_rows(facts),
         headline=_rows(_headline(evaluation)),
+        accepted=_accepted(accepted),
+        optima=_rows(_optima(evaluation)),
+        confusion=f"<figure>{confusion}</figure>" if confusion else "",
         labels=_rows(_labels(evaluation)),
         figures="\n".join(f"<figure>{svg}</figure>" for svg in figures if svg),
         worst=_rows(_worst(evaluation, scored, answers.texts)) or "<tr><td>none</td></tr>",
         version=__version__,
-        data=json.dumps(document(evaluation, answers, about=about)).replace("<", "\\u003c"),
+        data=json.dumps(document(evaluation, answers, accepted, about=about)).replace(
+            "<", "\\u003c"
+        ),
     )
 
 
@@ -81,8 +105,33 @@ def _headline(e: Evaluation) -> Iterable[tuple[str, str]]:
         f" {c.by_chance:.4f} by chance",
     )
     yield "AURC", f"{e.aurc:.5f}"
+
+
+def _optima(e: Evaluation) -> Iterable[tuple[str, str]]:
     for risk, coverage in e.coverage_at.items():
         yield f"Coverage at {float(risk):.1%} error", f"{coverage:.1%}"
+
+
+def _accepted(found: Accepted) -> str:
+    """Return the section about what is accepted."""
+    lines = [accepted_line(found), *map(str, found.guarantees), *warnings_of(found.by_label)]
+    slices = (
+        (
+            each.field,
+            each.value,
+            f"{each.texts:,}",
+            share_of(each.accepted, each.texts),
+            share_of(each.wrong, each.accepted),
+        )
+        for each in found.slices
+    )
+    heads = "".join(f"<th>{escape(name)}" for name in COLUMNS)
+    return _ACCEPTED.format(
+        lines="\n".join(f"<p>{escape(line)}</p>" for line in lines),
+        heads=heads,
+        labels=_rows(label_cells(found.by_label)),
+        slices=_rows(slices),
+    )
 
 
 def _labels(e: Evaluation) -> Iterable[tuple[str, ...]]:
@@ -148,6 +197,7 @@ footer {{ color: #5b6b7c; margin-top: 2rem; }}
 <table class="names">
 {headline}
 </table>
+{accepted}
 <h2>By label</h2>
 <table>
 <tr><th>label<th>texts<th>predicted<th>precision<th>recall<th>F1</tr>
@@ -157,6 +207,12 @@ footer {{ color: #5b6b7c; margin-top: 2rem; }}
 <div class="figures">
 {figures}
 </div>
+{confusion}
+<h2>Best thresholds on these texts</h2>
+<p>Chosen with these texts and measured on them: without interval or guarantee, too good.</p>
+<table class="names">
+{optima}
+</table>
 <h2>Misclassified with the highest confidence</h2>
 <table class="worst">
 <tr><th>line<th>confidence<th>predicted<th>correct<th>text</tr>
@@ -166,3 +222,15 @@ footer {{ color: #5b6b7c; margin-top: 2rem; }}
 <script type="application/json" id="numbers">{data}</script>
 </html>
 """
+
+_ACCEPTED = """<h2>Accepted with the thresholds in force (95 % intervals)</h2>
+{lines}
+<table>
+<tr>{heads}</tr>
+{labels}
+</table>
+<h2>Accepted by slice</h2>
+<table>
+<tr><th>field<th>value<th>texts<th>accepted<th>wrong of accepted</tr>
+{slices}
+</table>"""

@@ -78,7 +78,9 @@ def confusion(evaluation: Evaluation) -> str:
         return ""
     counts = np.array(evaluation.confusion)
     names = [label.name for label in evaluation.by_label]
-    with svg_figure("confusion") as (figure, out):
+    # with many labels, an inch for five names, and names that do not overlap
+    inches = max(5.2, 2 + len(names) / 5)
+    with svg_figure("confusion", size=(inches, 0.8 * inches)) as (figure, out):
         axes = figure.add_subplot()
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -86,7 +88,10 @@ def confusion(evaluation: Evaluation) -> str:
             for (row, column), count in np.ndenumerate(counts):
                 color = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", color=color)
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        turned = 45 if len(names) <= _MOST_NUMBERED else 90
+        axes.set_xticks(
+            range(len(names)), names, rotation=turned, ha="right" if turned == 45 else "center"
+        )
         axes.set_yticks(range(len(names)), names)
         axes.set(xlabel="chosen", ylabel="right")
         axes.set_title("Confusion")

@@ -11,11 +11,12 @@ from streamlabel.consumer.routing.calibrated_router import policy_of, read_calib
 from streamlabel.consumer.routing.router import RoutingPolicy
 from streamlabel.errors import ConfigError
 from streamlabel.models.calibration.calibration import Calibration
+from streamlabel.quality.accepted import Accepted, judge_accepted
 from streamlabel.quality.evaluation import Evaluation, Scored
 from streamlabel.quality.page import document, page
 from streamlabel.quality.scoring import Answers
 
-__all__ = ["scored_of", "write_report"]
+__all__ = ["accepted_of", "scored_of", "write_report"]
 
 
 def scored_of(answers: Answers, settings: Settings) -> tuple[Scored, RoutingPolicy]:
@@ -32,11 +33,33 @@ def scored_of(answers: Answers, settings: Settings) -> tuple[Scored, RoutingPoli
     return scored, policy
 
 
+def accepted_of(
+    answers: Answers, scored: Scored, policy: RoutingPolicy, settings: Settings
+) -> Accepted:
+    """Return what the thresholds in force accept, and whether guarantees held.
+
+    Guarantees are judged for the calibration as it was made or with stricter thresholds only.
+
+    Raises:
+        ConfigError: the calibration cannot be read.
+    """
+    holds = policy.change != "loosened"
+    return judge_accepted(
+        scored,
+        answers.texts,
+        answers.is_accepted(policy),
+        truncated=np.array([p.truncated for p in answers.predictions], dtype=bool),
+        lost=answers.unanswered + len(answers.failed),
+        calibration=read_calibration(settings.routing) if holds else None,
+    )
+
+
 def write_report(
     folder: Path,
     evaluation: Evaluation,
     scored: Scored,
     answers: Answers,
+    accepted: Accepted,
     *,
     about: dict[str, Any],
 ) -> None:
@@ -46,10 +69,10 @@ def write_report(
         ConfigError: the folder cannot be created or written to.
     """
     title = f"{answers.identity.name} on {about['data']}"
-    numbers = document(evaluation, answers, about=about)
+    numbers = document(evaluation, answers, accepted, about=about)
     files = {
         "report.json": json.dumps(numbers, indent=1, ensure_ascii=False) + "\n",
-        "report.html": page(evaluation, scored, answers, title=title, about=about),
+        "report.html": page(evaluation, scored, answers, accepted, title=title, about=about),
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

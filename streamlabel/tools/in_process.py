@@ -22,6 +22,7 @@ from streamlabel.consumer import service
 from streamlabel.consumer.files.sink import FileSink
 from streamlabel.consumer.files.text_files import FileRecord, settings_of
 from streamlabel.consumer.observability.logs import configure_logging
+from streamlabel.consumer.plans.opening import read_calibrations
 from streamlabel.consumer.workers import Workers
 from streamlabel.errors import ConfigError, ModelError
 from streamlabel.tools.offline import classify_records, without_guard
@@ -138,7 +139,7 @@ class Model:
         await asyncio.to_thread(refuse_missing, paths_of_models(settings))
         workers = Workers(settings, configure_worker=None)
         try:
-            await workers.load()
+            await workers.load(await asyncio.to_thread(read_calibrations, settings))
         except BaseException:
             await workers.close()
             raise

@@ -19,6 +19,7 @@ from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.consumer.output.outcome_builder import encoder_for
 from streamlabel.consumer.output.output_size import described, output_sizes, refuse_too_large
 from streamlabel.consumer.routing.calibrated_router import policy_for, read_calibration
+from streamlabel.consumer.routing.proven_precision import hinted_model
 from streamlabel.consumer.routing.router import RoutingPolicy
 from streamlabel.errors import ConfigError, InferenceError, StreamlabelError
 from streamlabel.models.calibration.calibration_file import CalibrationFile
@@ -99,10 +100,13 @@ async def check_model(
         topics: existing output topics, by name.
         on_loaded: called with the model and its calibration; may raise ConfigError.
     """
+    calibration, unreadable = await _calibration(settings)
     began_s = clock.now_s()
     try:
         classifier = await WorkerClassifier.start(
-            settings.model, settings.worker, configure_logging=configure_worker
+            hinted_model(settings.model, calibration),
+            settings.worker,
+            configure_logging=configure_worker,
         )
     except StreamlabelError as error:
         yield PreflightCheck("model", failure=error)
@@ -112,10 +116,13 @@ async def check_model(
         unpinned = await asyncio.to_thread(_unpinned, settings)
         about = _about(classifier, task_name(settings.model))
         yield PreflightCheck("model", f"{about}, loaded in {loaded_s:.1f} s{unpinned}")
-        if company := classifier.identity.details.get("company"):
-            yield PreflightCheck("company", company)
+        for name in ("company", "precision"):
+            if detail := classifier.identity.details.get(name):
+                yield PreflightCheck(name, detail)
+        if unreadable is not None:
+            yield PreflightCheck("routing", failure=unreadable)
+            return
         try:
-            calibration = await asyncio.to_thread(read_calibration, settings.routing)
             policy = policy_for(classifier, settings, calibration)
             on_loaded(classifier, calibration)
         except ConfigError as error:
@@ -128,6 +135,14 @@ async def check_model(
             yield await _full_batch(classifier, settings.batching, clock)
     finally:
         await classifier.close()
+
+
+async def _calibration(settings: Settings) -> tuple[CalibrationFile | None, ConfigError | None]:
+    """Return the calibration, or why it cannot be read."""
+    try:
+        return await asyncio.to_thread(read_calibration, settings.routing), None
+    except ConfigError as error:
+        return None, error
 
 
 def _routing(policy: RoutingPolicy, calibration: CalibrationFile | None) -> PreflightCheck:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -234,3 +235,49 @@ def test_item_6_a_limit_that_cannot_be_proven_is_refused(
     assert done.exit_code == 2
     assert message in done.stderr
     assert not (folder / "calibration.yaml").exists()
+
+
+def test_item_8_evaluate_says_what_a_calibration_accepts_and_whether_it_held(folder: Path) -> None:
+    rows = [json.loads(line) for line in (folder / "dev.jsonl").read_text().splitlines()]
+    for i, row in enumerate(rows):
+        row["lang"] = ("en", "zh")[i % 2]
+    (folder / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = run("calibrate", *MODEL, "--data", "dev.jsonl", "--missed", "spam=0.3")
+    assert made.exit_code == 0, made.output
+    using = (*MODEL, "--set", "routing.calibration=calibration.yaml")
+    done = run("evaluate", *using, "--data", "dev.jsonl", "--slice", "lang")
+    assert done.exit_code == 0, done.output
+    assert "of 400 texts; wrong " in done.stdout
+    assert "spam accepted under another label <= 30.0 %: " in done.stdout
+    assert "best thresholds on these texts, no guarantee: coverage " in done.stdout
+    numbers = json.loads((folder / "report/report.json").read_text())["accepted"]
+    file = CalibrationFile.read(folder / "calibration.yaml")
+    assert numbers["by_label"] == {k: v.model_dump() for k, v in file.by_label.items()}
+    assert numbers["guarantees"][0]["result"] == "held"
+    slices = {(each["field"], each["value"]): each["texts"] for each in numbers["slices"]}
+    assert slices["lang", "en"] == slices["lang", "zh"] == 200
+    assert slices["length", "short third"] > 0
+    page = (folder / "report/report.html").read_text()
+    quality, optima = page.split("<h2>Best thresholds on these texts</h2>")
+    assert "Coverage at" not in quality  # no optimum stands under "95 % intervals"
+    assert "Coverage at 1.0% error" in optima
+    assert "<h2>Accepted by slice</h2>" in quality
+    assert "spam accepted under another label" in quality
+    looser = run("evaluate", *using, "--set", "routing.thresholds.ham=0.01", "--data", "dev.jsonl")
+    assert "accepted under another label <=" not in looser.stdout  # nothing is guaranteed then
+    assert run("evaluate", *using, "--data", "dev.jsonl", "--slice", "gone").exit_code == 2
+
+
+def test_item_8_fifty_labels_are_legible_on_the_page(folder: Path) -> None:
+    names = [f"category number {i:02}" for i in range(50)]
+    rng = random.Random(1)
+    rows = [{"text": f"text {i}", "label": rng.choice(names)} for i in range(500)]
+    (folder / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = ("--set", "model.backend=fake", "--set", f"model.labels={json.dumps(names)}")
+    done = run("evaluate", *model, "--data", "many.jsonl", "--out", "many")
+    assert done.exit_code == 0, done.output
+    page = (folder / "many/report.html").read_text()
+    figure = page[page.index("</div>\n<figure>") : page.index("<h2>Best thresholds")]
+    height = float(re.search(r'height="([\d.]+)pt"', figure)[1])  # type: ignore[index]  # it has one
+    assert height > 50 * 9  # points: a line of names at 10 points does not overlap the next
+    assert len(re.findall("category number", figure)) >= 100

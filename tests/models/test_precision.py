@@ -1,13 +1,19 @@
 """Which type the products are computed in, and what that does to probabilities."""
 
 import asyncio
+import json
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from streamlabel.__main__ import app
 from streamlabel.config.model import EncoderSettings
+from streamlabel.config.named_model import PrecisionHint
+from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.core.classifier import Prediction, PreparedText
 from streamlabel.models.core.labels import ProblemType
 from streamlabel.models.core.probabilities import probabilities
@@ -19,12 +25,13 @@ from streamlabel.models.encoder.precision import (
     CAREFUL_DIFFERENCE,
     EXACT,
     Precision,
+    Probes,
     choose_precision,
     probe_rows,
     worst_difference,
 )
 from streamlabel.models.tokens.rows import Forward, Rows
-from tests.models.tiny import build_minilm
+from tests.models.tiny import build_minilm, build_model
 
 pytestmark = pytest.mark.model
 
@@ -49,7 +56,8 @@ def choose(**models: Forward) -> tuple[Forward, Precision]:
     ways = {"exact": EXACT, "half": HALF, "mixed": MIXED}
     load = {ways[name]: model for name, model in models.items()}
     faster = [way for way in load if way != EXACT]
-    return choose_precision(load.__getitem__, faster, ROWS, "single_label")
+    chosen = choose_precision(load.__getitem__, faster, lambda: Probes(ROWS), "single_label")
+    return chosen.forward, chosen.way
 
 
 def test_a_close_answer_is_enough_for_the_faster_way() -> None:
@@ -79,6 +87,48 @@ def test_certain_answers_do_not_hide_how_far_logits_moved() -> None:
     apart = probabilities(certain, "single_label") - probabilities(moved, "single_label")
     assert np.abs(apart).max() < 1e-6
     assert worst_difference(certain, moved, "single_label") == pytest.approx(0.1)
+
+
+def test_item_9_real_texts_are_judged_by_their_probabilities_and_the_reason_is_said() -> None:
+    # certain answers: the logits move far, the probabilities hardly
+    load = {EXACT: Constant(6.0, 0.0), HALF: Constant(6.2, 0.0)}
+    random = choose_precision(load.__getitem__, [HALF], lambda: Probes(ROWS), "single_label")
+    assert random.way == EXACT
+    assert "on 256 rows of random tokens bfloat16 by up to 0.0500, 0.015 is allowed" in random.why
+    assert "Calibrate to have it judged on real texts" in random.why
+    real = choose_precision(
+        load.__getitem__, [HALF], lambda: Probes(ROWS, are_real=True), "single_label"
+    )
+    assert real.way == HALF
+    assert real.difference == pytest.approx(0.0004, abs=1e-4)
+    assert "bfloat16: on 256 rows of real texts a probability differs from float32" in real.why
+    far = {EXACT: Constant(0.1, 0.0), HALF: Constant(0.3, 0.0)}
+    kept = choose_precision(
+        far.__getitem__, [HALF], lambda: Probes(ROWS, are_real=True), "single_label"
+    )
+    assert (kept.way, kept.difference) == (EXACT, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("hint", "said"),
+    [
+        (PrecisionHint(("good", "bad stock", "the good match .")), "3 rows of real texts"),
+        (PrecisionHint(), "rows of random tokens"),
+        (PrecisionHint((), "float32", 0, "cpu"), "float32: as when the calibration was made"),
+        (PrecisionHint((), "float32", 0, "cuda"), "rows of random tokens"),  # another device
+    ],
+)
+def test_item_9_a_model_is_judged_on_the_texts_that_its_settings_carry(
+    tmp_path: Path, hint: PrecisionHint, said: str
+) -> None:
+    folder = build_model(tmp_path, labels=("good", "bad"))
+    settings = EncoderSettings(path=str(folder), device="cpu", dtype="auto").hinted(hint)
+    model = encoder.load(pickle.loads(pickle.dumps(settings)))  # noqa: S301 as to the worker
+    asyncio.run(model.close())
+    if fastest_precision() == "float32" and "calibration" not in said:
+        assert "no faster precision" in model.identity.details["precision"]
+    else:
+        assert said in model.identity.details["precision"]
 
 
 @pytest.mark.parametrize("problem_type", ["single_label", "multi_label"])
@@ -145,3 +195,32 @@ def test_without_the_operator_the_product_is_the_plain_one(monkeypatch: pytest.M
     product = products.laid_out(torch.ones(2, 3), torch.zeros(2), torch.bfloat16)
     assert isinstance(product, products.Plain)
     assert product(torch.ones(1, 3)).tolist() == [[3.0, 3.0]]
+
+
+def test_item_9_every_command_says_which_way_was_taken_and_a_calibration_keeps_it(
+    tmp_path: Path,
+) -> None:
+    folder = build_model(tmp_path / "model", labels=("good", "bad"))
+    rows = [{"text": f"good match {i}", "label": ("good", "bad")[i % 2]} for i in range(60)]
+    data = tmp_path / "dev.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = [f"model.{name}" for name in ("backend=encoder", f"path={folder}", "dtype=auto")]
+    options = [part for setting in (*model, "model.device=cpu") for part in ("--set", setting)]
+
+    def run(command: str, *rest: str) -> str:
+        done = CliRunner().invoke(app, [command, *options, *rest])
+        assert done.exit_code == 0, done.output
+        return " ".join(done.output.split())
+
+    is_fast = fastest_precision() == "bfloat16"
+    judged = "on 60 rows of real texts" if is_fast else "this device has no faster precision"
+    made = tmp_path / "c.yaml"
+    assert judged in run("calibrate", "--data", str(data), "-o", str(made))
+    file = CalibrationFile.read(made)
+    assert file.precision is not None
+    assert file.precision.tolerance is not None
+    assert file.precision.tolerance <= CAREFUL_DIFFERENCE
+    used = ("--set", f"routing.calibration={made}")
+    files = ("-f", str(data), "-o", str(tmp_path / "out.jsonl"))
+    assert judged in run("classify", *files)
+    assert f"{file.model.dtype}: as when the calibration was made" in run("classify", *files, *used)
