@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from streamlabel.config.named_model import NamedModel
 from streamlabel.config.places import FileName
+from streamlabel.config.presets import PresetName, with_preset
 
 __all__ = ["ChatSettings"]
 
@@ -17,6 +18,11 @@ _RESERVED: Final = frozenset({"messages", "add_generation_prompt", "strftime_now
 class ChatSettings(NamedModel):
     """A model with a chat template."""
 
+    preset: PresetName | None = Field(
+        None,
+        description="Guard model of a known kind: brings its task, prompt and answers in place of"
+        " model.task. `streamlabel presets` lists them.",
+    )
     chat_template: FileName | None = Field(
         None, description="Path of a Jinja chat template. Default: the tokenizer's own template."
     )
@@ -31,6 +37,11 @@ class ChatSettings(NamedModel):
         " into the prompt (Llama 3.2, gpt-oss). Any fixed date: with the current one, the prompt,"
         " and with it the calibration, would be another one every day.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_preset(cls, given: Any) -> Any:  # noqa: ANN401 whatever was given
+        return with_preset(given) if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _variables_are_free(self) -> Self:

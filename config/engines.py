@@ -155,7 +155,14 @@ class VllmSettings(ChatSettings):
     @model_validator(mode="after")
     def _fits_its_mode(self) -> Self:
         if self.mode == "encoder":
-            names = ("task", "adapter", "chat_template", "chat_date", "chat_template_kwargs")
+            names = (
+                "preset",
+                "task",
+                "adapter",
+                "chat_template",
+                "chat_date",
+                "chat_template_kwargs",
+            )
             wrong = [name for name in names if getattr(self, name)]
             if wrong:
                 raise ValueError(f"{wrong[0]}: not supported by mode encoder; remove it")

@@ -98,7 +98,7 @@ class TaskSettings(Section):
     answer_prefix: str = Field(
         "",
         description="Text that the model's reply begins with, before its answer, for example"
-        " 'Answer:'.",
+        " 'Answer:'. White space alone is not repeated where a verbatim prompt ends with it.",
     )
     scoring: Literal["one_token", "trie"] = Field(
         "one_token",
@@ -150,7 +150,7 @@ class TaskSettings(Section):
             return self
         idle = [name for name in ("instruction", "examples") if getattr(self, name)]
         idle += ["labels.definition"] if any(label.definition for label in self.labels) else []
-        if self.delimiters is not None and "delimiters" in self.model_fields_set:
+        if self.delimiters not in (None, DelimiterSettings()):
             idle.append("delimiters")
         if idle:
             raise ValueError(

@@ -15,6 +15,7 @@ from streamlabel.commands.dlq_show import show_dead_letter
 from streamlabel.commands.evaluate import evaluate
 from streamlabel.commands.health import health
 from streamlabel.commands.init import init
+from streamlabel.commands.presets import presets
 from streamlabel.commands.produce import produce
 from streamlabel.commands.program import Program
 from streamlabel.commands.run import run
@@ -51,6 +52,7 @@ app.command()(run)
 app.command()(check)
 app.command()(deploy)
 app.command()(health)
+app.command()(presets)
 app.command()(classify)
 app.command()(produce)
 app.command()(tail)

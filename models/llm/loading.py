@@ -91,7 +91,7 @@ def open_causal(settings: CausalSettings, labels: LabelSet) -> LoadedCausal:
         digest = beside.submit(causal_digest, checkpoint, labels, settings.adapter)
         device = choose_device(settings.device)
         threads = limit_threads(settings.threads)
-        chat = open_chat(checkpoint, settings)
+        chat = open_chat(checkpoint, settings, settings.task)
         model = load_causal(checkpoint, settings, device, pad_id=chat.pad_id)
         max_tokens = _longest_row(model, checkpoint, settings, device)
         details = {"threads": str(threads)} if device.kind == "cpu" else {}

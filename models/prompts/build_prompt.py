@@ -120,8 +120,11 @@ def _verbatim(
             " a faulty answer, in words of their own: set prompt: chat, or another back end"
         )
     found = render_verbatim(task, render)
+    rendered, prefix = _refuse_thinking(found.rendered), task.answer_prefix
+    # White space that some templates of a model end with and others leave to the model.
+    is_there = prefix.isspace() and rendered.endswith(prefix)
     return Prompt(
-        _refuse_thinking(found.rendered) + task.answer_prefix,
+        rendered if is_there else rendered + prefix,
         tokenizer=tokenizer,
         delimiters=None,
         max_tokens=max_tokens,

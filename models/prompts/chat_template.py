@@ -1,18 +1,21 @@
 """The tokenizer and chat template of a language model, as prompts need them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from streamlabel.config.chat import ChatSettings
+from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ConfigError, ModelLoadError
 from streamlabel.models.files.checkpoint import Checkpoint
 from streamlabel.models.files.transformers_errors import one_line, unusable
 from streamlabel.models.prompts.build_prompt import MARK, RenderTemplate
+from streamlabel.models.prompts.guards import refuse_other_use
 from streamlabel.models.prompts.prompt_tokens import PromptTokenizer
 
 __all__ = ["Chat", "load_chat", "open_chat"]
@@ -50,6 +53,7 @@ def load_chat(
     chat_date: date | None = None,
     variables: Mapping[str, Any] = MappingProxyType({}),
     vocabulary: int | None = None,
+    check: Callable[[str], None] = lambda _source: None,
 ) -> Chat:
     """Return tokenizer and chat template of a model folder.
 
@@ -60,6 +64,7 @@ def load_chat(
         chat_date: today's date for the template.
         variables: of the template.
         vocabulary: number of tokens of the model; None: unknown.
+        check: called with the template's source; may raise ConfigError.
 
     Raises:
         ConfigError: the chat template file cannot be read, writes today's date and none is given,
@@ -85,6 +90,7 @@ def load_chat(
             " or set model.chat_template to a Jinja file"
         )
 
+    check(template)
     _refuse_idle(template, variables, chat_date)
 
     def today(format_: str) -> str:
@@ -163,11 +169,12 @@ def _end_of_turn(tokens: PromptTokenizer, render: RenderTemplate) -> int | None:
     return after[0] if mark and after and after[0] in tokens.controls else None
 
 
-def open_chat(checkpoint: Checkpoint, settings: ChatSettings) -> Chat:
+def open_chat(checkpoint: Checkpoint, settings: ChatSettings, task: TaskSettings | None) -> Chat:
     """Return tokenizer and chat template of a model, as the settings want them.
 
     Raises:
-        ConfigError, ModelLoadError: as ``load_chat``.
+        ConfigError, ModelLoadError: as ``load_chat``; or a guard model has a prompt of ours, see
+            ``guards``.
     """
     return load_chat(
         checkpoint.folder,
@@ -176,4 +183,5 @@ def open_chat(checkpoint: Checkpoint, settings: ChatSettings) -> Chat:
         chat_template=settings.chat_template,
         chat_date=settings.chat_date,
         variables=settings.chat_template_kwargs,
+        check=partial(refuse_other_use, name=checkpoint.name, preset=settings.preset, task=task),
     )

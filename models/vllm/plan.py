@@ -55,7 +55,7 @@ def open_for_engine(settings: VllmSettings) -> Checkpoint:
 def chat_of(settings: VllmSettings) -> tuple[Checkpoint, Chat]:
     """Return the model's files and its tokenizer with chat template."""
     checkpoint = open_for_engine(settings)
-    chat = open_chat(checkpoint, settings)
+    chat = open_chat(checkpoint, settings, settings.task)
     return checkpoint, chat
 
 

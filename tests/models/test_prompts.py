@@ -323,7 +323,7 @@ def _loaded(folder: Path, **changes: object) -> Prompt:
     settings = GenerativeSettings.model_validate(
         {"path": str(folder), "device": "cpu", "task": SPAM | changes}
     )
-    return prompt_for(open_chat(open_checkpoint(settings), settings), settings.task)
+    return prompt_for(open_chat(open_checkpoint(settings), settings, settings.task), settings.task)
 
 
 def test_control_tokens_beyond_the_vocabulary_do_no_harm_while_none_is_used(tmp_path: Path) -> None:

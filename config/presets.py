@@ -1,0 +1,168 @@
+"""Presets of guard models: how each is asked, what it answers, and what is known about it.
+
+A preset renders the chat template in the model's own folder, so its prompt is the official one by
+construction; no text of a template is kept here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from pydantic import ValidationError
+
+from streamlabel.config.task import TaskSettings
+
+__all__ = ["PRESETS", "Preset", "PresetName", "with_preset"]
+
+PresetName = Literal[
+    "llama-guard-3", "llama-guard-4", "qwen3guard-gen", "shieldgemma", "granite-guardian-3"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A guard model.
+
+    Attributes:
+        models: hub ids.
+        template_has: text of the chat template by which the model is recognised.
+        template_lacks: text that the templates of similar models have.
+        labels: name -> answers.
+        answer_prefix: see ``task.answer_prefix``.
+        variables: for the chat template; may be overridden.
+        needs: variables that have no default, with what they are.
+        licence: what to read before using the model.
+        published: figures of the model's card, not measured here.
+        unverified: what was not tried, because no weights were at hand.
+    """
+
+    models: tuple[str, ...]
+    template_has: str
+    labels: Mapping[str, tuple[str, ...]]
+    licence: str
+    published: str
+    unverified: str
+    template_lacks: str = ""
+    answer_prefix: str = ""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    needs: Mapping[str, str] = field(default_factory=dict)
+
+    def task(self, name: str) -> dict[str, Any]:
+        """Return the task of the preset, as in ``model.task``."""
+        return {
+            "name": name,
+            "prompt": "verbatim",
+            "answer_prefix": self.answer_prefix,
+            # exact for answers of any length, and one read if all are one token
+            "scoring": "trie",
+            "labels": [
+                {"name": label, "answers": list(answers)} for label, answers in self.labels.items()
+            ],
+        }
+
+
+_CATEGORIES: Final = "<BEGIN UNSAFE CONTENT CATEGORIES>"
+_QWEN: Final = "USER's query"
+_SAFE: Final = {"safe": ("safe",), "unsafe": ("unsafe",)}
+_NOT_RUN: Final = (
+    "not run with its weights; the single answers are tokens of the folder's tokenizer"
+)
+
+PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
+    {
+        "llama-guard-3": Preset(
+            models=("meta-llama/Llama-Guard-3-8B", "meta-llama/Llama-Guard-3-1B"),
+            template_has=_CATEGORIES,
+            template_lacks=_QWEN,
+            labels=_SAFE,
+            # where the template does not end with them, the model writes them first
+            answer_prefix="\n\n",
+            licence="Llama 3.1 (8B) and Llama 3.2 (1B) community licences",
+            published="F1 0.939, AUPRC 0.985, false positive rate 0.040 on its own test set (8B)",
+            unverified=_NOT_RUN,
+        ),
+        "llama-guard-4": Preset(
+            models=("meta-llama/Llama-Guard-4-12B",),
+            template_has=_CATEGORIES,
+            template_lacks=_QWEN,
+            labels=_SAFE,
+            answer_prefix="\n\n",
+            licence="Llama 4 community licence",
+            published="recall 0.69, false positive rate 0.11, F1 0.61 on its own English test set",
+            unverified=_NOT_RUN + "; images are not read",
+        ),
+        "qwen3guard-gen": Preset(
+            models=(
+                "Qwen/Qwen3Guard-Gen-0.6B",
+                "Qwen/Qwen3Guard-Gen-4B",
+                "Qwen/Qwen3Guard-Gen-8B",
+            ),
+            template_has=_QWEN,
+            labels={
+                "safe": (" Safe",),
+                "controversial": (" Controversial",),
+                "unsafe": (" Unsafe",),
+            },
+            answer_prefix="Safety:",
+            licence="Apache-2.0",
+            published="see the technical report; strict mode counts controversial as unsafe",
+            unverified=_NOT_RUN,
+        ),
+        "shieldgemma": Preset(
+            models=("google/shieldgemma-2b", "google/shieldgemma-9b", "google/shieldgemma-27b"),
+            template_has="You are a policy expert trying to help determine",
+            labels={"no_violation": ("No",), "violation": ("Yes",)},
+            needs={"guideline": "the policy that is judged, one of those on the model card"},
+            licence="Gemma terms of use",
+            published="F1 0.812 (2B) and 0.821 (9B), AU-PRC 0.887 and 0.907 on the OpenAI"
+            " moderation set",
+            unverified=_NOT_RUN,
+        ),
+        "granite-guardian-3": Preset(
+            models=(
+                "ibm-granite/granite-guardian-3.0-2b",
+                "ibm-granite/granite-guardian-3.0-8b",
+                "ibm-granite/granite-guardian-3.1-2b",
+                "ibm-granite/granite-guardian-3.1-8b",
+                "ibm-granite/granite-guardian-3.2-5b",
+            ),
+            template_has="guardian_config",
+            labels={"no_risk": ("No",), "risk": ("Yes",)},
+            variables={"guardian_config": {"risk_name": "harm"}},
+            licence="Apache-2.0",
+            published="see the model card, by risk",
+            unverified=_NOT_RUN + "; one risk at a time, other spellings of the answers not summed",
+        ),
+    }
+)
+
+
+def with_preset(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the section ``model`` with what its preset brings.
+
+    Raises:
+        ValueError: the preset is unknown, lacks a variable, or there is a task besides.
+    """
+    name = given.get("preset")
+    if name is None:
+        return given
+    if name not in PRESETS:
+        raise ValueError(f"preset: {name!r} is unknown; choose one of {', '.join(PRESETS)}")
+    preset = PRESETS[name]
+    task = given.get("task")
+    # equal to its own: the section is validated again
+    if task is not None and _parsed(task) != _parsed(preset.task(name)):
+        raise ValueError("preset: it brings its own task; remove task, or preset")
+    variables = {**preset.variables, **(given.get("chat_template_kwargs") or {})}
+    for variable, what in preset.needs.items():
+        if variable not in variables:
+            raise ValueError(f"preset: {name} needs {what}; set chat_template_kwargs.{variable}")
+    return given | {"task": preset.task(name), "chat_template_kwargs": variables}
+
+
+def _parsed(task: Any) -> TaskSettings | None:  # noqa: ANN401 whatever was given
+    try:
+        return TaskSettings.model_validate(task)
+    except ValidationError:
+        return None

@@ -1,0 +1,45 @@
+"""``streamlabel presets``: the guard models that are known, and what is known about them."""
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["presets"]
+
+
+def presets(
+    *, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
+) -> None:
+    """List the presets for model.preset: guard models with prompt, answers and licence.
+
+    \b
+    Examples:
+      streamlabel presets
+      streamlabel check --set model.backend=vllm --set model.path=./guard \\
+        --set model.preset=llama-guard-3
+    """  # noqa: D301 \b keeps the lines as they are
+    import json
+    from dataclasses import asdict
+
+    from streamlabel.config.presets import PRESETS
+
+    if as_json:
+        shown = {name: asdict(preset) for name, preset in PRESETS.items()}
+        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False, default=dict))
+        return
+    for name, preset in PRESETS.items():
+        typer.echo(name)
+        rows = {
+            "models": ", ".join(preset.models),
+            "labels": ", ".join(preset.labels),
+            "needs": ", ".join(
+                f"model.chat_template_kwargs.{name}: {what}" for name, what in preset.needs.items()
+            ),
+            "licence": preset.licence,
+            "published": preset.published,
+            "verified": "the prompt is that of the chat template in the model's folder",
+            "not verified": preset.unverified,
+        }
+        for title, value in rows.items():
+            if value:
+                typer.echo(f"  {title:13} {value}")
