@@ -35,8 +35,6 @@ def profile(model: Path, way: Precision, batch: Rows) -> dict[str, float]:
     """Return the fraction of time of each kind for ``batch`` on one thread, in [0, 1]."""
     settings = EncoderSettings(path=str(model), device="cpu")
     forward = load_packed(open_checkpoint(settings), choose_device("cpu"), way)
-    if forward is None:
-        raise SystemExit(f"{model} is not a plain BERT")
     with ThreadPoolExecutor(1) as thread:  # the number of OpenMP threads is set per thread
         return thread.submit(_profile, forward, batch).result()
 

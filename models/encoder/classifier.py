@@ -22,7 +22,7 @@ from streamlabel.models.devices.device import (
 )
 from streamlabel.models.devices.device_threads import QUEUED, DeviceThreads
 from streamlabel.models.encoder.loading import build_rows, load_forward, load_words
-from streamlabel.models.encoder.packed_bert import PackedBert
+from streamlabel.models.encoder.packed_forward import PackedForward
 from streamlabel.models.files.checkpoint import open_checkpoint
 from streamlabel.models.files.digest import model_digest
 from streamlabel.models.tokens.rows import Forward, RowBuilder, read_rows
@@ -164,7 +164,7 @@ def load(settings: EncoderSettings) -> EncoderClassifier:
         forward, choice, max_tokens = loaded.forward, loaded.choice, loaded.max_tokens
         way = choice.way
         rows = build_rows(words, settings, max_tokens)
-        is_packed = isinstance(forward, PackedBert)
+        is_packed = isinstance(forward, PackedForward)
         streams = min(threads, _MAX_STREAMS) if is_packed else 1
         identity = ModelIdentity(
             name=checkpoint.name,

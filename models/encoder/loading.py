@@ -11,7 +11,7 @@ from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.probabilities import Floats
 from streamlabel.models.devices.device import Device, device_errors, fastest_precision
 from streamlabel.models.encoder.independence import company_rows, describe, settle_padding
-from streamlabel.models.encoder.packed_weights import load_packed
+from streamlabel.models.encoder.packed_proof import PackedLoader, proof_rows
 from streamlabel.models.encoder.padded import PaddedForward, Padding
 from streamlabel.models.encoder.precision import (
     EXACT,
@@ -95,9 +95,18 @@ def load_forward(
     """Return the model after the checks at load."""
     positions: list[int | None] = []
     companies: dict[Precision, str] = {}
+    packed = PackedLoader(
+        checkpoint,
+        device,
+        words.types,
+        proof_rows(words.count, words.before, words.after, limit=checkpoint.likely_positions()),
+        labels.problem_type,
+    )
 
     def proved(way: Precision) -> Forward:
-        forward = _load(checkpoint, device, way, words)
+        forward = packed.load(way) or load_padded(
+            checkpoint, device, dtype=way.dtype, types=words.types
+        )
         positions.append(_prove(forward, words, labels, device))
         rows = company_rows(words.some(64), words.before, words.after, limit=positions[0])
         companies[way] = _settle(forward, rows, way, labels, device)
@@ -180,13 +189,6 @@ def build_rows(words: Words, settings: EncoderSettings, max_tokens: int) -> RowB
     )
     tokenizer = TextTokenizer(words.backend, limit_tokens=policy.limit_tokens)
     return RowBuilder(tokenizer, words.before, words.after, policy)
-
-
-def _load(checkpoint: Checkpoint, device: Device, way: Precision, words: Words) -> Forward:
-    # The packed model adds token type 0 to every token.
-    is_plain = words.types is None or words.types.are_all_zero
-    packed = load_packed(checkpoint, device, way) if is_plain else None
-    return packed or load_padded(checkpoint, device, dtype=way.dtype, types=words.types)
 
 
 def _settle(forward: Forward, rows: Rows, way: Precision, labels: LabelSet, device: Device) -> str:

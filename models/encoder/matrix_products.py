@@ -1,22 +1,54 @@
 """Matrix products of the packed forward pass, with weights in oneDNN's own layout.
 
 The same optimisation as ``torch.compile`` on a CPU, without minutes of compilation: the weight is
-reordered when the model is loaded (a plain product does so on every call), and GELU is computed
-while the result is still in the cache. With bfloat16 only the product uses bfloat16, which a CPU
-with AVX512-BF16 computes twice as fast; the residual stream stays in float32, because otherwise the
-rounding errors of all layers would accumulate.
+reordered when the model is loaded (a plain product does so on every call), and the activation is
+computed while the result is still in the cache. With bfloat16 only the product uses bfloat16, which
+a CPU with AVX512-BF16 computes twice as fast; the residual stream stays in float32, because
+otherwise the rounding errors of all layers would accumulate.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
 
-__all__ = ["LaidOut", "Linear", "Plain", "laid_out"]
+__all__ = ["Activation", "LaidOut", "Linear", "Plain", "activate", "laid_out"]
+
+Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
+
+# What oneDNN calls them: operation and algorithm.
+_FUSED: Final[Mapping[str | None, tuple[str, str]]] = {
+    None: ("none", ""),
+    "gelu": ("gelu", "none"),
+    "gelu_tanh": ("gelu", "tanh"),
+    "relu": ("relu", ""),
+    "silu": ("swish", ""),
+    "tanh": ("tanh", ""),
+}
 
 # Usual number of rows of a product, for which the layout is chosen. Other numbers work as well.
 _ROWS: Final = 1024
+
+
+def activate(x: "Tensor", activation: Activation) -> "Tensor":
+    """Return ``x``, overwritten with the activation of each number."""
+    from torch import ops, relu_, tanh_
+    from torch.nn.functional import silu
+
+    match activation:
+        case "gelu":
+            ops.aten.gelu_(x)
+        case "gelu_tanh":
+            ops.aten.gelu_(x, approximate="tanh")
+        case "relu":
+            relu_(x)
+        case "silu":
+            silu(x, inplace=True)
+        case "tanh":
+            tanh_(x)
+    return x
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +58,12 @@ class Plain:
     weight: "Tensor"  # (out, in)
     bias: "Tensor"  # (out,)
 
-    def __call__(self, x: "Tensor", gelu: str | None = None) -> "Tensor":
-        """Return (..., out); ``gelu`` is torch's name of an approximation: apply that GELU."""
+    def __call__(self, x: "Tensor", activation: Activation | None = None) -> "Tensor":
+        """Return (..., out), with the activation applied."""
         import torch
 
         y = torch.nn.functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
-        return y if gelu is None else torch.ops.aten.gelu_(y, approximate=gelu)
+        return y if activation is None else activate(y, activation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +73,13 @@ class LaidOut:
     weight: "Tensor"
     bias: "Tensor"  # (out,)
 
-    def __call__(self, x: "Tensor", gelu: str | None = None) -> "Tensor":
-        """Return (rows, out); ``gelu`` is torch's name of an approximation: apply that GELU."""
+    def __call__(self, x: "Tensor", activation: Activation | None = None) -> "Tensor":
+        """Return (rows, out), with the activation applied."""
         import torch
 
-        after = ("none", ()) if gelu is None else ("gelu", ())
+        operation, algorithm = _FUSED[activation]
         y: Tensor = torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001 what torch.compile calls
-            x.to(self.bias.dtype), self.weight, self.bias, *after, gelu or ""
+            x.to(self.bias.dtype), self.weight, self.bias, operation, (), algorithm
         )
         return y
 

@@ -12,7 +12,7 @@ import torch
 
 from streamlabel.config.model import EncoderSettings
 from streamlabel.models.devices.device import Device
-from streamlabel.models.encoder.packed_weights import load_packed
+from streamlabel.models.encoder.packed_weights import Unpacked, load_packed
 from streamlabel.models.encoder.padded import PaddedForward
 from streamlabel.models.encoder.precision import EXACT
 from streamlabel.models.encoder.pretrained import load_padded, load_tokenizer
@@ -30,9 +30,7 @@ LENGTHS = [2, 2, 5, 64, 3, 5, 5, 17, 40, 64, *range(2, 65), *[33] * 40]
 
 
 def packed(checkpoint: Checkpoint) -> Forward:
-    forward = load_packed(checkpoint, CPU, EXACT)
-    assert forward is not None
-    return forward
+    return load_packed(checkpoint, CPU, EXACT)
 
 
 def padded(checkpoint: Checkpoint) -> Forward:
@@ -65,22 +63,31 @@ def test_one_row_is_a_batch(tmp_path: Path, make: Callable[[Checkpoint], Forward
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "why"),
     [
-        {"hidden_act": "relu"},
-        {"is_decoder": True},
-        {"model_type": "other"},
-        {"auto_map": {"x": "y"}},
+        ({"hidden_act": "mish"}, "hidden_act is 'mish'"),
+        ({"is_decoder": True}, "is_decoder is True"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type"),
+        ({"layer_norm_eps": "small"}, "layer_norm_eps"),
+        ({"hidden_size": "32"}, "hidden_size is '32'"),
+        ({"hidden_size": 48}, "weights"),
+        ({"num_attention_heads": 5}, "no multiple"),
+        ({"model_type": "other"}, "other is none of the packed families"),
+        ({"architectures": ["BertForMaskedLM"]}, "bert is none of the packed families"),
+        ({"architectures": None}, "bert is none of the packed families"),
+        ({"auto_map": {"x": "y"}}, "auto_map"),
     ],
 )
 def test_what_is_not_a_plain_bert_is_left_to_transformers(
-    tmp_path: Path, changes: dict[str, object]
+    tmp_path: Path, changes: dict[str, object], why: str
 ) -> None:
     model = opened(build_model(tmp_path))
     other = Checkpoint(model.folder, model.name, model.config | changes, model.tokenizer_config)
-    assert load_packed(other, CPU, EXACT) is None
-    assert load_packed(model, Device("cuda:0", {}), EXACT) is None
-    assert load_packed(model, CPU, EXACT) is not None
+    with pytest.raises(Unpacked, match=why):
+        load_packed(other, CPU, EXACT)
+    with pytest.raises(Unpacked, match="cuda"):
+        load_packed(model, Device("cuda:0", {}), EXACT)
+    load_packed(model, CPU, EXACT)
 
 
 def test_weights_under_older_names_are_left_to_transformers(tmp_path: Path) -> None:
@@ -97,7 +104,8 @@ def test_weights_under_older_names_are_left_to_transformers(tmp_path: Path) -> N
     rows = [np.array([2, 9, 3], dtype=np.int32)]
     before = packed(opened(folder)).logits(rows)
     save_file(old, folder / "model.safetensors", metadata={"format": "pt"})
-    assert load_packed(opened(folder), CPU, EXACT) is None
+    with pytest.raises(Unpacked, match="LayerNorm"):
+        load_packed(opened(folder), CPU, EXACT)
     assert padded(opened(folder)).logits(rows) == pytest.approx(before, abs=1e-5)
 
 

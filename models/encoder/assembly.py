@@ -1,0 +1,134 @@
+"""Builds the packed encoder of a family from the tensors of its files."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+
+from streamlabel.models.encoder.attention import (
+    Attention,
+    Bucketed,
+    PlainAttention,
+    bucketed_bias,
+)
+from streamlabel.models.encoder.families import ACTIVATIONS, Family, Part
+from streamlabel.models.encoder.matrix_products import Activation, Linear, Plain, laid_out
+from streamlabel.models.encoder.packed_forward import Embeddings, Encoder, Layer, Norm
+from streamlabel.models.encoder.precision import Precision
+
+if TYPE_CHECKING:
+    from torch import Tensor, dtype
+
+__all__ = ["assemble"]
+
+
+def assemble(
+    family: Family,
+    config: Mapping[str, object],
+    sizes: Mapping[str, int],
+    tensors: Mapping[str, "Tensor"],
+    way: Precision,
+) -> Encoder:
+    """Return the encoder in a precision; ``tensors`` has every weight of ``weight_shapes``."""
+    return _Assembly(family, config, sizes, tensors, way).encoder()
+
+
+class _Assembly:
+    def __init__(
+        self,
+        family: Family,
+        config: Mapping[str, object],
+        sizes: Mapping[str, int],
+        tensors: Mapping[str, "Tensor"],
+        way: Precision,
+    ) -> None:
+        import torch
+
+        self._family, self._config, self._sizes = family, config, sizes
+        self._tensors, self._exact_layers = tensors, way.exact_layers
+        self._wanted: dtype = getattr(torch, way.dtype)
+        self._sums = torch.float32 if self._wanted == torch.bfloat16 else self._wanted
+        name, default = family.epsilon
+        self._epsilon = float(str(config.get(name, default) if name else default))
+
+    def encoder(self) -> Encoder:
+        family, parts = self._family, self._family.parts
+        name = str(self._config.get(family.activation, "gelu"))
+        return Encoder(
+            embeddings=self._embeddings(),
+            layers=tuple(self._layer(number) for number in range(self._sizes["layers"])),
+            attention=self._attention(),
+            heads=self._sizes["heads"],
+            activation=cast("Activation", ACTIVATIONS[name]),
+            head=self._plain(parts["head"]),
+            head_activation=cast("Activation", family.head),
+            labels=self._plain(parts["labels"]),
+        )
+
+    def _embeddings(self) -> Embeddings:
+        import torch
+
+        family, parts = self._family, self._family.parts
+        positions = self._get(parts["positions"], kind=torch.float32)
+        if "types" in parts:
+            positions += self._get(parts["types"], kind=torch.float32)[0]
+        padding = family.padding
+        if padding is not None and not family.is_padding_fixed:
+            padding = int(str(self._config.get("pad_token_id", padding)))
+        project = None
+        if self._sizes["embedding"] != self._sizes["hidden"]:
+            # in float32: it is small, and the embeddings have the widest range of values
+            project = self._linear(parts["project"], kind=self._sums)
+        return Embeddings(
+            words=self._get(parts["words"], kind=self._sums),
+            positions=positions.to(self._sums),
+            padding=padding,
+            norm=self._norm(parts["embedded"]),
+            project=project,
+        )
+
+    def _attention(self) -> Attention:
+        if self._family.attention == "bucketed":
+            table = self._get(self._family.parts["distances"], kind=self._sums)
+            return Bucketed(bucketed_bias(table, self._sizes["positions"]))
+        return PlainAttention()
+
+    def _layer(self, number: int) -> Layer:
+        parts = {
+            kind: Part(part.name.format(number), part.at, part.of)
+            for kind, part in self._family.layer.items()
+        }
+        query, key_value = parts["query"], (parts["key"], parts["value"])
+        is_last = number == self._sizes["layers"] - 1
+        # The embeddings have the widest range of values: rounding them can cost as much precision
+        # as all other layers together.
+        kind = self._sums if number < self._exact_layers else self._wanted
+        products = ((query,), key_value) if is_last else ((query, *key_value),)
+        return Layer(
+            qkv=tuple(self._linear(*product, kind=kind) for product in products),
+            attended=self._linear(parts["attended"], kind=kind),
+            attended_norm=self._norm(parts["attended_norm"]),
+            up=self._linear(parts["up"], kind=kind),
+            down=self._linear(parts["down"], kind=kind),
+            norm=self._norm(parts["norm"]),
+        )
+
+    def _get(self, part: Part, what: str = "weight", *, kind: "dtype") -> "Tensor":
+        tensor = self._tensors[f"{part.name}.{what}"].chunk(part.of)[part.at]
+        # A copy: otherwise the file stays memory-mapped, and replacing it would kill the process.
+        return tensor.to(kind, copy=True)
+
+    def _plain(self, part: Part) -> Plain:
+        import torch
+
+        return Plain(
+            self._get(part, kind=torch.float32), self._get(part, "bias", kind=torch.float32)
+        )
+
+    def _linear(self, *parts: Part, kind: "dtype") -> Linear:
+        import torch
+
+        weight = torch.cat([self._get(part, kind=kind) for part in parts])
+        return laid_out(weight, torch.cat([self._get(p, "bias", kind=kind) for p in parts]), kind)
+
+    def _norm(self, part: Part) -> Norm:
+        bias = self._get(part, "bias", kind=self._sums)
+        return Norm(self._get(part, kind=self._sums), bias, self._epsilon)

@@ -1,0 +1,77 @@
+"""Names and shapes of the weights of an encoder family, from its config.json."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from streamlabel.errors import ModelLoadError
+from streamlabel.models.encoder.families import Family, Part
+from streamlabel.models.files.label_names import count_labels
+
+__all__ = ["read_sizes", "weight_shapes"]
+
+# Rows and columns of each part, as names of sizes; one size: the weight of a normalisation.
+_SHAPES: Final[Mapping[str, tuple[str, ...]]] = {
+    "words": ("vocabulary", "embedding"),
+    "positions": ("positions", "embedding"),
+    "types": ("types", "embedding"),
+    "embedded": ("embedding",),
+    "project": ("hidden", "embedding"),
+    "distances": ("buckets", "heads"),
+    "query": ("hidden", "hidden"),
+    "key": ("hidden", "hidden"),
+    "value": ("hidden", "hidden"),
+    "attended": ("hidden", "hidden"),
+    "attended_norm": ("hidden",),
+    "up": ("inner", "hidden"),
+    "down": ("hidden", "inner"),
+    "norm": ("hidden",),
+    "head": ("hidden", "hidden"),
+    "labels": ("labels", "hidden"),
+}
+_TABLES: Final = frozenset({"words", "positions", "types", "distances"})
+
+
+def read_sizes(family: Family, config: Mapping[str, object]) -> dict[str, int]:
+    """Return name -> size.
+
+    Raises:
+        ValueError: the configuration is not one of this family; says which value.
+    """
+    sizes = {size: _size(config, *named) for size, named in family.sizes.items()}
+    sizes.setdefault("embedding", sizes["hidden"])
+    try:
+        sizes["labels"] = count_labels(config)
+    except ModelLoadError as error:
+        raise ValueError(str(error)) from error
+    if sizes["hidden"] % sizes["heads"]:
+        raise ValueError("the hidden size is no multiple of the number of heads")
+    return sizes
+
+
+def weight_shapes(family: Family, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    """Return name -> shape of every weight in the files."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for kind, part, number in _all_parts(family, sizes):
+        rows, *columns = (sizes[size] for size in _SHAPES[kind])
+        name = part.name.format(number)
+        shapes[f"{name}.weight"] = (rows * part.of, *columns)
+        if kind not in _TABLES and kind not in family.without_bias:
+            shapes[f"{name}.bias"] = (rows * part.of,)
+    return shapes
+
+
+def _all_parts(family: Family, sizes: Mapping[str, int]) -> Iterator[tuple[str, Part, int]]:
+    for kind, part in family.parts.items():
+        # ELECTRA has this product only if it changes the size
+        if kind != "project" or sizes["embedding"] != sizes["hidden"]:
+            yield kind, part, 0
+    for number in range(sizes["layers"]):
+        for kind, part in family.layer.items():
+            yield kind, part, number
+
+
+def _size(config: Mapping[str, object], name: str, default: int) -> int:
+    value = config.get(name, default)
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{name} is {value!r}")
+    return value
