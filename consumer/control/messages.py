@@ -1,8 +1,8 @@
 """The records of the control topic: orders to deploy, and what became of them.
 
 The key of an order is the group, so that compaction keeps the last one. That of a status is the
-group and the member. Both are JSON with a signature (HMAC-SHA256 over the rest), because whoever
-can write an order chooses the models.
+group and the member. Both are JSON with a signature (HMAC-SHA256 over the rest), because every
+program that may write to the topic could otherwise choose the models.
 """
 
 import hashlib
@@ -119,7 +119,7 @@ def read(value: bytes | None, secret: SecretStr) -> Order | Status:
     """Return the message of a record.
 
     Raises:
-        MessageRefusedError: it is cut, of another version, from a stranger, or none of ours.
+        MessageRefusedError: it is incomplete, of another version, or not signed with the key.
     """
     try:
         content = json.loads(value or b"")
