@@ -43,6 +43,7 @@ SECTIONS: Final[Mapping[Path, installed.Kind]] = MappingProxyType(
     {
         ("model",): "back end",
         ("cascade", "*", "model"): "back end",
+        ("shadow", "model"): "back end",
         ("tasks", "*", "model"): "back end",
         ("tasks", "*", "cascade", "*", "model"): "back end",
         ("input", "decoder"): "format",

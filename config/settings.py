@@ -13,6 +13,7 @@ from streamlabel.config.model import AnyModel, WorkerSettings
 from streamlabel.config.routing import DriftSettings, RoutingSettings
 from streamlabel.config.section import Section
 from streamlabel.config.several import (
+    ShadowSettings,
     ShortName,
     StageSettings,
     StreamTaskSettings,
@@ -150,9 +151,7 @@ class Settings(Section):
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     input: InputSettings = Field(default_factory=InputSettings)
     output: OutputSettings = Field(default_factory=OutputSettings)
-    # None only beside tasks or a cascade, whose models ``deployments`` returns: code for one model
-    # gets settings that have one.
-    model: AnyModel = Field(  # type: ignore[assignment]  # see above
+    model: AnyModel = Field(  # type: ignore[assignment]  # None only beside tasks or a cascade
         None, description="The model and its back end; has no default."
     )
     cascade: list[StageSettings] = Field(
@@ -164,6 +163,9 @@ class Settings(Section):
         default_factory=dict,
         description="Instead of a model: several tasks by name, each with a model or cascade,"
         " routing and outputs of its own.",
+    )
+    shadow: ShadowSettings | None = Field(
+        None, description="A second model that gets a share of the texts. Default: none."
     )
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     batching: BatchingSettings = Field(default_factory=BatchingSettings)
@@ -211,6 +213,8 @@ class Settings(Section):
         yield from ((field, topic) for topic in self.input.weights)
         for purpose in ("labels_topic", "review_topic", "dead_letter_topic"):
             yield f"output.{purpose}", getattr(self.output, purpose)
+        if self.shadow is not None:
+            yield "shadow.topic", self.shadow.topic
         for name, task in self.tasks.items():
             for purpose in ("labels_topic", "review_topic"):
                 topic = getattr(task.output, purpose)
@@ -219,8 +223,9 @@ class Settings(Section):
 
     @property
     def output_topics(self) -> tuple[str, ...]:
-        """All topics that outputs are written to, each once: labels, reviews, dead letters."""
-        return (*self.labels_topics, *self.review_topics, self.output.dead_letter_topic)
+        """All topics that outputs are written to, each once."""
+        own = (*self.labels_topics, *self.review_topics, self.output.dead_letter_topic)
+        return own if self.shadow is None else (*own, self.shadow.topic)
 
     @property
     def labels_topics(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from streamlabel.config.section import Section
 
 __all__ = [
     "ConditionSettings",
+    "ShadowSettings",
     "ShortName",
     "StageSettings",
     "StreamTaskSettings",
@@ -96,6 +97,29 @@ class TaskOutputSettings(Section):
     )
     probabilities: Literal["all"] | Annotated[int, Field(ge=1)] | None = Field(
         None, description="As output.probabilities, for this task. Default: that setting."
+    )
+
+
+class ShadowSettings(Section):
+    """A second model that gets a share of the same texts, to compare it with the present one."""
+
+    model: AnyModel = Field(description="The model, as in the section model.")
+    routing: RoutingSettings = Field(
+        default_factory=RoutingSettings,
+        description="What it would accept, as in the section routing; its outputs say so.",
+    )
+    share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Fraction of the records that it gets, drawn by their key, or their id.",
+    )
+    topic: TopicName = Field("shadow", description="Topic for its outputs, which have no text.")
+    max_waiting_items: int = Field(
+        1000,
+        ge=1,
+        description="Maximum texts that wait for it. Further ones are dropped and counted, so that"
+        " it never delays the present model.",
     )
 
 

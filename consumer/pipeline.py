@@ -17,6 +17,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -44,6 +45,9 @@ from streamlabel.consumer.plans.job import Classified, Job, Result
 from streamlabel.consumer.plans.plan import Ask, Done, Plan
 from streamlabel.consumer.routing.dead_letter_guard import DeadLetterGuard
 from streamlabel.errors import BrokerError, DecodeError, DrainTimeoutError
+
+if TYPE_CHECKING:
+    from streamlabel.consumer.batching.shadow import Shadow
 
 __all__ = ["Pipeline"]
 
@@ -82,6 +86,7 @@ class Pipeline:
     Attributes:
         in_flight: the records read and not yet delivered.
         assignment: the assigned partitions.
+        shadow: another model that gets the texts, too; None: there is none.
         last_progress_s: when something was last delivered, or nothing was waiting, or failure
             isolation made a step.
     """
@@ -118,6 +123,7 @@ class Pipeline:
         self._wants_work = asyncio.Event()
         self._current = self.prepare(plan, deployments, drift=drift)
         self._canary: Canary | None = None
+        self.shadow: Shadow | None = None
         self._running: dict[RunningPlan, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self.in_flight = InFlight(
@@ -366,6 +372,8 @@ class Pipeline:
             running = self._current
             if self._canary is not None and self._canary.takes(text):
                 running = self._canary.running
+            if self.shadow is not None:
+                self.shadow.offer(text)
             job = Job(text, delivery, slot)
             running.jobs.add(job)
             asks = running.plan.start(text)

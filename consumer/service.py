@@ -34,6 +34,7 @@ from streamlabel.consumer.observability.telemetry import (
 )
 from streamlabel.consumer.pipeline import Pipeline
 from streamlabel.consumer.plans.opening import Calibrations, deploy_all, plan_for, read_calibrations
+from streamlabel.consumer.shadowing import run_shadow
 from streamlabel.consumer.state_gauges import observe
 from streamlabel.consumer.swapping import Swapper
 from streamlabel.consumer.workers import Workers
@@ -95,8 +96,7 @@ class _Service:
         self._start_timeout_s = start_timeout_s
         self._clock = SystemClock()
         self._registry = CollectorRegistry()
-        several = metric_labels(settings)
-        self._metrics = PrometheusMetrics(self._registry, several=several)
+        self._metrics = PrometheusMetrics(self._registry, several=metric_labels(settings))
         self._metrics.describe_build({"version": __version__})
         self._follower = Follower(settings, self._clock, self._metrics, start_timeout_s)
         http = settings.http
@@ -129,8 +129,7 @@ class _Service:
                 await asyncio.to_thread(watch_processes, self._registry, workers=pids)
                 server = HealthServer(self._health, self._registry, clock, settings=settings.http)
                 await stack.enter_async_context(server)
-            ordered = await unless_asked(self._asked, self._follower.first())
-            if ordered is None:
+            if (ordered := await unless_asked(self._asked, self._follower.first())) is None:
                 return
             settings = self._settings = ordered
             await asyncio.to_thread(refuse_missing, paths_in(settings))
@@ -194,7 +193,7 @@ class _Service:
         return True
 
     async def _load(self, workers: Workers, calibrations: Calibrations) -> None:
-        """Load the models and report them at once, whether brokers answer or not."""
+        """Load the models and report them, whether brokers answer or not."""
         self._follower.check(await workers.load(calibrations))
         self._health.model_loaded()
         self._use_workers(workers)
@@ -209,6 +208,7 @@ class _Service:
                     self._drain_when_asked(pipeline),
                     swapper.run(self._wanted),
                     self._follower.run(swapper),
+                    run_shadow(self._settings, pipeline, self._configure_worker, clock, metrics),
                     observe(pipeline, source, health=self._health, metrics=metrics, clock=clock),
                     report_periods(
                         self._registry, period_s=self._settings.logging.period_s, clock=clock

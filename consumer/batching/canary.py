@@ -3,16 +3,14 @@
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
-from hashlib import blake2b
 
+from streamlabel.consumer.batching.keyed_share import KeyedShare
 from streamlabel.consumer.batching.running_plan import RunningPlan
 from streamlabel.consumer.core.records import TextRecord
 from streamlabel.consumer.output.outcome import Outcomes
 from streamlabel.models.core.values import value
 
 __all__ = ["Canary", "CanaryLimits"]
-
-_HASHES = 2**64
 
 
 @value
@@ -63,16 +61,12 @@ class Canary:
         self.running = running
         self.has_enough = asyncio.Event()
         self._limits = limits
-        self._limit = limits.share * _HASHES
-        self._key = name.encode()[:64]
+        self._share = KeyedShare(limits.share, name)
         self._canary, self._present = _Sample(), _Sample()
 
     def takes(self, record: TextRecord) -> bool:
         """Return whether the canary gets this record."""
-        key = record.source.key
-        drawn_by = record.id.encode("utf-8", "surrogatepass") if key is None else key
-        digest = blake2b(drawn_by, digest_size=8, key=self._key).digest()
-        return int.from_bytes(digest) < self._limit
+        return self._share.draws(record)
 
     def saw(self, running: RunningPlan, outcomes: Outcomes, seconds: float) -> None:
         """Note what a plan did to a record, and how long after it was read."""

@@ -24,6 +24,7 @@ CounterName = Literal[
     "repeats",
     "swaps",
     "control_refused",
+    "shadow",
 ]
 HistogramName = Literal[
     "batch_items",
@@ -107,6 +108,12 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "counter",
         "Records of the control topic that were not used: cut, of another version, not signed.",
         "If it rises, find out who writes to the topic.",
+    ),
+    "shadow": Metric(
+        "counter",
+        "Records of the shadow model by outcome: classified, failed, dropped.",
+        "If many are dropped, lower shadow.share.",
+        ("outcome",),
     ),
     "skipped": Metric(
         "counter",

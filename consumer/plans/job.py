@@ -1,10 +1,10 @@
 """The unit of work between pipeline and models: a record, its place, and its results."""
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from streamlabel.consumer.core.records import TextRecord
 from streamlabel.consumer.delivery.offset_tracker import Slot
-from streamlabel.consumer.delivery.partition_delivery import PartitionDelivery
 from streamlabel.consumer.output.outcome import Outcomes
 from streamlabel.consumer.output.timings import Timings
 from streamlabel.consumer.plans.deployment import Deployment
@@ -13,7 +13,7 @@ from streamlabel.errors import RecordError
 from streamlabel.models.core.classifier import Prediction
 from streamlabel.models.core.values import value
 
-__all__ = ["Classified", "Job", "NotClassified", "Reading", "Result"]
+__all__ = ["Classified", "Delivery", "Job", "NotClassified", "Reading", "Result"]
 
 
 @value
@@ -37,6 +37,19 @@ class NotClassified:
 Result = Classified | NotClassified
 
 
+class Delivery(Protocol):
+    """What a job needs of the delivery of its partition."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the outcome is no longer needed."""
+        ...
+
+    def finished(self, slot: Slot[Outcomes], outcomes: Outcomes) -> None:
+        """Take the outcomes of the record of ``slot``."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """A text that is being classified.
@@ -50,7 +63,7 @@ class Job:
     """
 
     record: TextRecord
-    delivery: PartitionDelivery
+    delivery: Delivery
     slot: Slot[Outcomes]
     results: dict[str, Result] = field(default_factory=dict)
     is_concluded: bool = False

@@ -10,6 +10,7 @@ from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.kafka.topics import Topic
 from streamlabel.consumer.plans.deployment import Deployment, deploy
 from streamlabel.consumer.plans.opening import plan_for
+from streamlabel.consumer.shadowing import shadow_settings
 from streamlabel.errors import ConfigError
 from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.core.classifier import Classifier
@@ -49,6 +50,12 @@ async def check_models(
         )
         async for check in checks:
             yield replace(check, name=f"{each.id} {check.name}") if each.path else check
+    if settings.shadow is not None:
+        own = shadow_settings(settings)
+        async for check in check_model(
+            own, clock=clock, configure_worker=configure_worker, topics=topics
+        ):
+            yield replace(check, name=f"shadow {check.name}")
     if len(models) == 1 or len(deployments) < len(models):
         return
     try:
