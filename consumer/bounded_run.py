@@ -36,6 +36,8 @@ __all__ = ["Counted", "CountingSink", "Summary", "run_range"]
 _log = structlog.get_logger(__name__)
 
 _LOOK_S: Final = 0.5
+# A member that was just assigned a partition begins it within seconds, also while brokers are busy.
+_OTHERS_S: Final = 60.0
 
 # Of one input partition: records read, those read again after a failure once; and acknowledged
 # outputs on each topic.
@@ -94,9 +96,12 @@ async def run_range(
                     configure_worker=configure_worker,
                     ports=(source, counted),
                 )
-                watching.cancel()
+                asked.set()
+                failure = await watching
     except BaseExceptionGroup as errors:
         raise first_cause(errors) from errors
+    if failure is not None:
+        raise failure
     for partition, items in source.read_items().items():
         counts[partition]["read"] = items
     return Summary(complete.is_set(), clock.now_s() - began_s, dict(sorted(counts.items())))
@@ -104,18 +109,39 @@ async def run_range(
 
 async def _until_complete(
     source: KafkaSource, complete: asyncio.Event, stop: asyncio.Event, clock: Clock
-) -> None:
+) -> BrokerError | None:
+    """Wait for the end of the run, and let the service drain then.
+
+    Returns:
+        Why the run cannot end: a member of the group that is no bounded run has the other
+        partitions, or the brokers refuse to say. The service drains in this case, too.
+    """
+    begun_s = clock.now_s()
     while not stop.is_set():
         await clock.sleep(_LOOK_S)
         try:
-            if await source.is_complete():
-                _log.info("range_complete")
-                complete.set()
-                stop.set()
+            progress = await source.progress()
         except BrokerError as error:
             if not error.retriable:
-                raise
+                stop.set()
+                return error
             _log.debug("range_look_failed", error=str(error))
+            begun_s = clock.now_s()  # nobody can begin a partition in an outage
+            continue
+        if progress == "complete":
+            _log.info("range_complete")
+            complete.set()
+            stop.set()
+        elif progress == "reading":
+            begun_s = clock.now_s()
+        elif clock.now_s() - begun_s > _OTHERS_S:
+            stop.set()
+            return BrokerError(
+                f"other members of the group have partitions for {_OTHERS_S:g} s that they do not"
+                " read as a bounded run over this range. Stop the service that runs in the group,"
+                " or give another --group"
+            )
+    return None
 
 
 class CountingSink:

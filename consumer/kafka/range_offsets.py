@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 from aiokafka import TopicPartition as KafkaPartition
@@ -14,7 +14,10 @@ from streamlabel.consumer.kafka.group_offsets import GroupOffsets
 from streamlabel.consumer.kafka.start_offsets import recreated
 from streamlabel.errors import BrokerError
 
-__all__ = ["RangeOffsets", "ReadCount"]
+__all__ = ["RangeOffsets", "RangeProgress", "ReadCount"]
+
+# not_begun: there are partitions that no member of the run has begun; complete: all are at the end.
+RangeProgress = Literal["not_begun", "reading", "complete"]
 
 _log = structlog.get_logger(__name__)
 
@@ -64,16 +67,17 @@ class RangeOffsets:
         """Return what to store with each offset of a partition whose reading has begun."""
         return self._marks[number]
 
-    async def is_complete(self) -> bool:
+    async def progress(self) -> RangeProgress:
         """Return whether the group has stored the end of every partition."""
         numbers = self._offsets.partitions()
         stored = await self._offsets.stored(numbers)
-        return bool(numbers) and all(
-            number in stored
-            and stored[number].mark.name == self._wanted.name
-            and stored[number].next_offset >= stored[number].mark.end
+        if not numbers or any(
+            number not in stored or stored[number].mark.name != self._wanted.name
             for number in numbers
-        )
+        ):
+            return "not_begun"
+        is_complete = all(each.next_offset >= each.mark.end for each in stored.values())
+        return "complete" if is_complete else "reading"
 
     async def _first(self, number: int) -> int:
         if self._wanted.since_ms is None:

@@ -42,7 +42,7 @@ from streamlabel.consumer.kafka.group_membership import Membership
 from streamlabel.consumer.kafka.input_topic import InputTopic
 from streamlabel.consumer.kafka.lease import Lease
 from streamlabel.consumer.kafka.links import Links
-from streamlabel.consumer.kafka.range_offsets import ReadCount
+from streamlabel.consumer.kafka.range_offsets import RangeProgress, ReadCount
 from streamlabel.consumer.kafka.reaching import reaching
 from streamlabel.consumer.kafka.record_batch_parser import read_undecodable
 from streamlabel.consumer.kafka.start_offsets import recreated
@@ -136,21 +136,23 @@ class KafkaSource:
             self._fetch_state.end_at(partition, topic.range.mark(partition.partition).end)
         return offset
 
-    async def is_complete(self) -> bool:
-        """Return whether the group has stored the end of every partition of a bounded run.
+    async def progress(self) -> RangeProgress:
+        """Return how far the group is in a bounded run.
 
-        Then everything before is delivered, by whichever member.
+        Complete: the end of every partition is stored, so everything before is delivered, by
+        whichever member.
 
         Raises:
             BrokerError: no answer.
         """
         if not self._topics or not all(map(self._fetch_state.has_ended, self._fetch_state.owned())):
-            return False
+            return "reading"
         with mapped("asking for the offsets of the group"):
-            for topic in self._topics.values():
-                if topic.range is None or not await topic.range.is_complete():
-                    return False
-        return True
+            found = {
+                "reading" if topic.range is None else await topic.range.progress()
+                for topic in self._topics.values()
+            }
+        return "complete" if found == {"complete"} else min(found - {"complete"})
 
     def _replaced(self) -> BrokerError | None:
         """Return an error if another process uses our ``kafka.group_instance_id``."""

@@ -14,13 +14,16 @@ from typer.testing import CliRunner
 
 from streamlabel.__main__ import app
 from streamlabel.config.settings import Settings
+from streamlabel.consumer import bounded_run
 from streamlabel.consumer.bounded_run import Summary, run_range
 from streamlabel.consumer.core.records import TopicPartition
 from streamlabel.consumer.delivery.time_range import TimeRange
+from streamlabel.consumer.kafka.open_ports import KafkaSource
 from streamlabel.errors import BrokerError
 from streamlabel.models.core.system_clock import SystemClock
 from testing.chaos.processes import ServiceProcess
 from testing.kafka_broker import Cluster, wait_until
+from tests.doubles import RecordingListener
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -187,28 +190,24 @@ def test_a_run_that_is_killed_continues_to_the_same_end(
     assert (found["records"], found["agreement"]) == (240, 1.0)
 
 
-@BOTH
-async def test_members_end_together_and_take_over_from_one_that_leaves(
-    kafka: Cluster, guarantee: str
-) -> None:
-    world = World(kafka, guarantee, partitions=4)
+async def test_members_end_together_and_take_over_from_one_that_leaves(kafka: Cluster) -> None:
+    world = World(kafka, "exactly_once", partitions=4)
     for partition in range(4):
-        await asyncio.to_thread(world.produce, 60, partition, at_ms=SINCE_MS)
+        await asyncio.to_thread(world.produce, 40, partition, at_ms=SINCE_MS)
     leaves, stays = asyncio.Event(), asyncio.Event()
     async with asyncio.TaskGroup() as group:
         members = [
-            group.create_task(world.run(TimeRange(None, None), stop=stop, batch_s=0.2))
-            for stop in (leaves, stays)
+            group.create_task(world.run(TimeRange(None, None), stop=stop, batch_s=batch_s))
+            for stop, batch_s in ((leaves, 1.0), (stays, 0.1))  # so the first one is not done
         ]
         await asyncio.to_thread(
-            wait_until, lambda: world.outputs().total() > 30, what="some are labelled"
+            wait_until, lambda: sum(kafka.ends(world.labels).values()) > 20, what="some are done"
         )
         leaves.set()
     assert [member.result().is_complete for member in members] == [False, True]
     outputs = await asyncio.to_thread(world.outputs)
-    assert outputs.keys() == {(p, n) for p in range(4) for n in range(60)}
-    if guarantee == "exactly_once":
-        assert max(outputs.values()) == 1
+    assert outputs.keys() == {(p, n) for p in range(4) for n in range(40)}
+    assert max(outputs.values()) == 1
 
 
 async def test_in_the_group_of_the_service_it_reads_what_is_left_each_time(kafka: Cluster) -> None:
@@ -225,3 +224,55 @@ async def test_in_the_group_of_the_service_it_reads_what_is_left_each_time(kafka
         assert world.outputs() - before == ids(0, offsets)
         assert kafka.committed(group, world.texts) == offsets.stop
         world.produce(15, 0, at_ms=UNTIL_MS)
+
+
+async def test_a_transaction_that_is_open_at_the_end_is_waited_for(kafka: Cluster) -> None:
+    """In one of two topics: its records are before the end, and what is written later is not."""
+    world, other = (World(kafka, "exactly_once", partitions=1) for _ in range(2))
+    world.produce(10, 0, at_ms=SINCE_MS)
+    other.produce(10, 0, at_ms=SINCE_MS)
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": other.texts})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for _ in range(5):
+        producer.produce(other.texts, b'{"text": "open"}')
+    assert producer.flush(30) == 0
+    values = world.values()
+    values["input"] = {"topics": [{"name": world.texts}, {"name": other.texts, "weight": 2}]}
+    settings = Settings.model_validate(values)
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        running = group.create_task(
+            run_range(settings, TimeRange(None, None), stop=asyncio.Event())
+        )
+        await asyncio.to_thread(
+            wait_until, lambda: world.outputs().total() == 20, what="what is committed is labelled"
+        )
+        await asyncio.sleep(1)
+        assert not running.done()
+        await asyncio.to_thread(other.produce, 3, 0, at_ms=SINCE_MS)
+        await asyncio.to_thread(producer.commit_transaction, 30)
+    assert running.result().is_complete
+    sources = [json.loads(message.value())["source"] for message in kafka.read(world.labels)]
+    read = Counter((source["topic"], source["offset"]) for source in sources)
+    assert read == Counter(
+        [(world.texts, n) for n in range(10)] + [(other.texts, n) for n in range(15)]
+    )
+
+
+async def test_a_service_in_the_same_group_is_said_and_not_waited_for(
+    kafka: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a partition that it reads for ever."""
+    monkeypatch.setattr(bounded_run, "_OTHERS_S", 2.0)
+    world = World(kafka, "at_least_once", partitions=2)
+    settings = Settings.model_validate(world.values())
+    member = KafkaSource(settings.kafka, settings.input, SystemClock(), revoke_timeout_s=5)
+    await member.start(RecordingListener())
+    try:
+        running = asyncio.ensure_future(world.run(TimeRange(None, None, continues=True)))
+        while not running.done():
+            await member.poll(max_items=10, timeout_s=0.2)
+        with pytest.raises(BrokerError, match="Stop the service that runs in the group"):
+            await running
+    finally:
+        await member.stop()
