@@ -13,6 +13,7 @@ from streamlabel.models.core.probes import DRIFT, PROBES
 from streamlabel.models.devices.device import Device
 from streamlabel.models.devices.device_threads import DeviceThreads
 from streamlabel.models.label_scoring.label_reads import LabelReads, compile_reads, prompt_version
+from streamlabel.models.label_scoring.taught_prompt import refuse_other_prompt, tuned_folders
 from streamlabel.models.llm.independence import settle_company, settle_shared_company
 from streamlabel.models.llm.loading import LoadedCausal, open_causal
 from streamlabel.models.llm.own_forward import settle_forward
@@ -93,11 +94,13 @@ def load(settings: GenerativeSettings) -> GenerativeClassifier:
         device=loaded.device,
         reviews_truncated=settings.long_text == "review",
     )
+    version = prompt_version(prompt, reads)
+    refuse_other_prompt(tuned_folders(loaded.folder, settings.adapter), version)
     attention = settle_forward(loaded, prompt)
     details = prove(reader, loaded, shares_prefix=settings.reuse_prefix)
     identity = loaded.identity(
         "generative",
-        prompt_version=prompt_version(prompt, reads),
+        prompt_version=version,
         details={
             "scoring": task.scoring,
             "answers": ", ".join(

@@ -38,6 +38,7 @@ class LoadedCausal:
         model: on its device.
         chat: tokenizer and chat template.
         device: where it computes.
+        folder: of the model's files.
         name: as configured: the folder's last part or the hub id.
         dtype: of the weights.
         digest: of weights, adapter, tokenizer and label names.
@@ -48,6 +49,7 @@ class LoadedCausal:
     model: CausalModel
     chat: Chat
     device: Device
+    folder: Path
     name: str
     dtype: str
     digest: str
@@ -101,6 +103,7 @@ def open_causal(settings: CausalSettings, labels: LabelSet) -> LoadedCausal:
             model=model,
             chat=chat,
             device=device,
+            folder=checkpoint.folder,
             name=checkpoint.name,
             dtype=choose_dtype(settings.dtype, device),
             digest=digest.result(),

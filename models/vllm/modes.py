@@ -17,6 +17,7 @@ from streamlabel.models.encoder.loading import build_rows, load_words
 from streamlabel.models.files.digest import model_digest
 from streamlabel.models.label_scoring.label_reads import LabelReads, compile_reads, prompt_version
 from streamlabel.models.label_scoring.label_tokens import LabelTokens
+from streamlabel.models.label_scoring.taught_prompt import refuse_other_prompt, tuned_folders
 from streamlabel.models.llm.after_head import open_after_head
 from streamlabel.models.llm.loading import causal_digest
 from streamlabel.models.prompts.build_prompt import Prompt, build_prompt
@@ -69,6 +70,8 @@ def open_one_token(settings: VllmSettings) -> Opened:
         if path_tokens:  # tokens that are appended to a prompt need room too
             length = engine_length(checkpoint, settings, extra=1 + path_tokens)
             prompt, reads = _compile(task, chat, settings, max_tokens=length - 1 - path_tokens)
+        version = prompt_version(prompt, reads)
+        refuse_other_prompt(tuned_folders(checkpoint.folder, settings.adapter), version)
         engine = start_engine(settings, checkpoint, Plan(max_model_len=length))
         with closed_on_error(engine):
             reads_by_id = engine.capabilities.label_ids
@@ -95,7 +98,7 @@ def open_one_token(settings: VllmSettings) -> Opened:
                 engine.identity(
                     checkpoint,
                     digest=digest.result(),
-                    prompt_version=prompt_version(prompt, reads),
+                    prompt_version=version,
                     details=details | {"scoring": task.scoring, "probe_off_label_mass": mass},
                 ),
                 engine.hints(max_in_flight=settings.max_in_flight, max_tokens=prompt.max_tokens),
@@ -118,6 +121,8 @@ def open_head(settings: VllmSettings) -> Opened:
         digest = beside.submit(causal_digest, checkpoint, labels, None)
         overrides = head_overrides(checkpoint, chat, reads)
         after = open_after_head(checkpoint)
+        version = prompt_version(prompt, reads)
+        refuse_other_prompt([checkpoint.folder], version)
         engine = start_engine(
             settings,
             checkpoint,
@@ -139,7 +144,7 @@ def open_head(settings: VllmSettings) -> Opened:
                 engine.identity(
                     checkpoint,
                     digest=digest.result(),
-                    prompt_version=prompt_version(prompt, reads),
+                    prompt_version=version,
                     details=details | {"after_head": "applied" if after else "nothing"},
                 ),
                 engine.hints(max_in_flight=settings.max_in_flight, max_tokens=prompt.max_tokens),

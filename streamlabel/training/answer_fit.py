@@ -21,6 +21,7 @@ from streamlabel.models.devices.device import Device, choose_device
 from streamlabel.models.files.checkpoint import Checkpoint
 from streamlabel.models.files.model_folder import replaced
 from streamlabel.models.files.whole_model import load_whole
+from streamlabel.models.label_scoring.taught_prompt import store_prompt
 from streamlabel.models.prompts.chat_template import Chat, load_chat
 from streamlabel.training.answer_tuning import Lessons, answer_model
 from streamlabel.training.fit_settings import EpochReport, Example, FitReport, FitSettings
@@ -142,6 +143,7 @@ def fit_answers(
         tree = task.model_dump(mode="json", exclude_defaults=True)
         dumped = yaml.safe_dump(tree, allow_unicode=True, sort_keys=False)
         (partial / "task.yaml").write_text(dumped, encoding="utf-8")
+        store_prompt(partial, lessons.prompt_version)
         if card is not None:
             (partial / "README.md").write_text(card(report), encoding="utf-8")
     return report

@@ -13,6 +13,7 @@ from typing import Any
 
 from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ConfigError
+from streamlabel.models.label_scoring.label_reads import prompt_version
 from streamlabel.models.label_scoring.label_tokens import LabelTokens, compile_labels
 from streamlabel.models.prompts.build_prompt import Prompt, build_prompt
 from streamlabel.models.prompts.chat_template import Chat
@@ -53,6 +54,7 @@ class Lessons:
 
     Attributes:
         token_ids: of all answers, in any order of the labels.
+        prompt_version: of the served prompt.
     """
 
     def __init__(self, task: TaskSettings, chat: Chat, *, max_tokens: int, seed: int) -> None:
@@ -66,6 +68,7 @@ class Lessons:
         self._lessons = [_lesson(each, chat, max_tokens) for each in _orders(task, order)]
         answers = (token for lesson in self._lessons for token in lesson.answers.ids)
         self.token_ids = tuple(dict.fromkeys(answers))
+        self.prompt_version = prompt_version(self._lessons[0].prompt, self._lessons[0].answers)
 
     def rows(self, examples: Sequence[Example], *, shuffled: bool) -> TrainingRows:
         """Return the prompt of each example, with the index of its answer in ``token_ids``.

@@ -198,6 +198,9 @@ def test_a_whole_model_keeps_the_tokenizer_to_the_last_byte(tiny_llm: Path, tmp_
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert (tmp_path / "m" / name).read_bytes() == (tiny_llm / name).read_bytes()
     assert load_chat(tmp_path / "m", name="m").template == template.read_text()
+    other = task(instruction="Is it an advertisement?")
+    with pytest.raises(ConfigError, match=r"m was tuned with another prompt .* to its task\.yaml"):
+        generative.load(settings(tmp_path / "m", task=other))
 
 
 def test_ctrl_c_before_the_first_epoch_leaves_nothing(tiny_llm: Path, tmp_path: Path) -> None:

@@ -447,6 +447,45 @@ async def test_a_refusal_to_score_is_for_a_person(answer: str | None) -> None:
     assert outcome.review_reasons == ("unparseable",)
 
 
+def _said(message: dict[str, Any], reason: str = "stop") -> Reply:
+    """Return a reply with such a message, and no log-probabilities."""
+    choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", **message}}
+    return Reply({"id": "1", "object": "chat.completion", "model": "m", "choices": [choice]})
+
+
+TOOL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+ODD = {
+    "reasoning and no content": _said({"content": None, "reasoning_content": "Let me see"}),
+    "a refusal": _said({"content": None, "refusal": "I cannot"}),
+    "a content filter": _said({"content": ""}, "content_filter"),
+    "tool calls": _said({"content": None, "tool_calls": [TOOL]}, "tool_calls"),
+    "null log-probabilities": chat("Yes", logprobs=None),
+}
+
+
+@pytest.mark.parametrize("method", ["one_token", "prompted"])
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+async def test_a_reply_without_an_answer_has_one_outcome(odd: Reply, method: str) -> None:
+    """No probabilities: an error of that text. No scores: a person reads it."""
+    usual = GOOD if method == "one_token" else chat(GOOD_SCORES)
+
+    def behave(request: dict[str, Any]) -> Reply:
+        return odd if "odd" in request["messages"][-1]["content"] else usual
+
+    with Endpoint(behave) as endpoint:
+        classifier = await opened(endpoint, method=method, max_tries=2)
+        good, bad = await ask(classifier, ["good", "odd"])
+        await classifier.close()
+    assert isinstance(good, Prediction)
+    assert good.probabilities is not None
+    if method == "one_token":
+        assert isinstance(bad, InferenceError)
+        assert "the endpoint fails on this text" in str(bad)
+    else:
+        assert isinstance(bad, Prediction)
+        assert bad.review_reasons == ("unparseable",)
+
+
 @pytest.mark.parametrize(
     ("task", "said"),
     [
