@@ -13,7 +13,7 @@ from streamlabel.models.calibration.binomial_bounds import labels_needed, upper_
 from streamlabel.models.calibration.sequence_plan import passed_tests, plan_sequences
 from streamlabel.models.calibration.thresholds import NEVER, Choices, Group, Promise
 
-__all__ = ["control_risk", "what_is_missing"]
+__all__ = ["control_risk"]
 
 # A class (or a pool) gets its own threshold if it has this many times the fewest texts that could
 # pass; with fewer, the wider exact bounds cost more than a separate threshold gains.
@@ -65,32 +65,6 @@ def control_risk(
         target=target,
         groups=tuple(groups),
     )
-
-
-def what_is_missing(choices: Choices, *, target: float, confidence: float) -> str:
-    """Return a sentence: why no threshold meets the target, and how many labels would suffice."""
-    least, one_wrong = (
-        labels_needed(target, confidence=confidence, errors=errors) for errors in (0, 1)
-    )
-    order = np.argsort(-choices.confidence[choices.is_open], kind="stable")
-    items = np.arange(1, len(order) + 1)
-    rates = np.cumsum(choices.is_wrong[choices.is_open][order]) / items
-    # the first few texts do not determine the rate
-    candidates = [int(i) for i in np.flatnonzero(rates <= target / 2) if i >= len(order) // 10]
-    enough = f"{least:,} accepted texts without an error, or {one_wrong:,} with one"
-    share = f"{target:.1%}".replace("%", " %")
-    what = f"an accepted error <= {share} ({confidence:.0%}) takes {enough}".replace("%)", " %)")
-    if not candidates:
-        return (
-            f"{what}; too many of the {len(order):,} most certain answers are wrong for that:"
-            " improve the model, or ask for less"
-        )
-    texts = len(choices.confidence)
-    # an error rate of half the target passes with about four times the fewest texts
-    more = min(int(4 * least * texts / (i + 1)) for i in candidates) - texts
-    if more <= 0:
-        return f"{what}; the errors among the most certain answers are too many for that"
-    return f"{what}; there are {texts:,} labels, about {more:,} more would do"
 
 
 def _groups(choices: Choices, *, target: float, confidence: float) -> list[tuple[int, ...]]:

@@ -11,8 +11,9 @@ from streamlabel.consumer.routing.router import RoutingPolicy
 from streamlabel.errors import ConfigError
 from streamlabel.models.calibration.binomial_bounds import labels_needed
 from streamlabel.models.calibration.calibration_sections import Thresholds
+from streamlabel.models.calibration.labels_missing import what_is_missing
 from streamlabel.models.calibration.outcomes import MissedTarget, missed_floor
-from streamlabel.models.calibration.risk_control import control_risk, what_is_missing
+from streamlabel.models.calibration.risk_control import control_risk
 from streamlabel.models.calibration.thresholds import (
     LEAST_THRESHOLD,
     NEVER,

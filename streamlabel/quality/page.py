@@ -63,6 +63,9 @@ def page(
         plots.confidences(scored),
     ]
     confusion = plots.confusion(evaluation)
+    if len(evaluation.by_label) <= plots.MOST_NUMBERED:  # as wide as the others
+        figures.append(confusion)
+        confusion = ""
     model = answers.identity
     facts = [
         ("Model", f"{model.name} ({model.backend}, {model.device}, {model.dtype})"),

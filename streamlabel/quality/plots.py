@@ -12,11 +12,18 @@ from matplotlib.figure import Figure
 
 from streamlabel.quality.evaluation import Evaluation, Scored
 
-__all__ = ["confidences", "confusion", "reliability", "risk_coverage", "svg_figure"]
+__all__ = [
+    "MOST_NUMBERED",
+    "confidences",
+    "confusion",
+    "reliability",
+    "risk_coverage",
+    "svg_figure",
+]
 
 _RIGHT, _WRONG, _PLAIN = "#2a7f62", "#c8553d", "#33658a"
 # With more classes the numbers in the cells are not legible.
-_MOST_NUMBERED = 20
+MOST_NUMBERED = 20
 
 _STYLE = {
     "svg.fonttype": "none",  # keep text as text: the browser has glyphs for every script
@@ -84,11 +91,11 @@ def confusion(evaluation: Evaluation) -> str:
         axes = figure.add_subplot()
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        if len(names) <= _MOST_NUMBERED:
+        if len(names) <= MOST_NUMBERED:
             for (row, column), count in np.ndenumerate(counts):
                 color = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", color=color)
-        turned = 45 if len(names) <= _MOST_NUMBERED else 90
+        turned = 45 if len(names) <= MOST_NUMBERED else 90
         axes.set_xticks(
             range(len(names)), names, rotation=turned, ha="right" if turned == 45 else "center"
         )

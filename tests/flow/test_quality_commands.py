@@ -77,6 +77,7 @@ def test_a_promise_that_cannot_be_made_is_refused_and_nothing_is_written(folder:
     done = run("calibrate", *MODEL, "--data", "dev.jsonl", "--target-error", "0.01")
     assert done.exit_code == 2
     assert "299 accepted texts without an error" in done.stderr
+    assert "It cannot be said how many more would do" in done.stderr
     assert not (folder / "calibration.yaml").exists()
 
 
