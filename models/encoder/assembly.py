@@ -1,11 +1,13 @@
 """Builds the packed encoder of a family from the tensors of its files."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 from streamlabel.models.encoder.attention import (
     Attention,
     Bucketed,
+    Disentangled,
     PlainAttention,
     bucketed_bias,
 )
@@ -67,9 +69,12 @@ class _Assembly:
         import torch
 
         family, parts = self._family, self._family.parts
-        positions = self._get(parts["positions"], kind=torch.float32)
-        if "types" in parts:
-            positions += self._get(parts["types"], kind=torch.float32)[0]
+        positions = None
+        if "positions" in parts:
+            positions = self._get(parts["positions"], kind=torch.float32)
+            if "types" in parts:
+                positions += self._get(parts["types"], kind=torch.float32)[0]
+            positions = positions.to(self._sums)
         padding = family.padding
         if padding is not None and not family.is_padding_fixed:
             padding = int(str(self._config.get("pad_token_id", padding)))
@@ -79,7 +84,7 @@ class _Assembly:
             project = self._linear(parts["project"], kind=self._sums)
         return Embeddings(
             words=self._get(parts["words"], kind=self._sums),
-            positions=positions.to(self._sums),
+            positions=positions,
             padding=padding,
             norm=self._norm(parts["embedded"]),
             project=project,
@@ -89,7 +94,40 @@ class _Assembly:
         if self._family.attention == "bucketed":
             table = self._get(self._family.parts["distances"], kind=self._sums)
             return Bucketed(bucketed_bias(table, self._sizes["positions"]))
+        if self._family.attention == "disentangled":
+            return self._disentangled()
         return PlainAttention()
+
+    def _disentangled(self) -> Disentangled:
+        import torch
+
+        parts, sizes = self._family.parts, self._sizes
+        # three sums of products: content, and content with position in both directions
+        scale = 1 / math.sqrt(3 * sizes["hidden"] / sizes["heads"])
+        table = self._get(parts["relative"], kind=torch.float32)
+        weight = self._get(parts["relative_norm"], kind=torch.float32)
+        bias = self._get(parts["relative_norm"], "bias", kind=torch.float32)
+        positions = Norm(weight, bias, self._epsilon)(table)  # (2 buckets, H)
+
+        def of_layer(number: int, kind: str) -> "Tensor":
+            part = self._family.layer[kind]
+            product = self._plain(Part(part.name.format(number)))
+            rows = product(positions) * scale  # (2 buckets, H)
+            by_head = rows.view(len(rows), sizes["heads"], -1).transpose(0, 1)
+            return by_head.to(self._kind(number)).contiguous()  # (A, 2 buckets, D)
+
+        return Disentangled(
+            keys=tuple(of_layer(number, "key") for number in range(sizes["layers"])),
+            queries=tuple(of_layer(number, "query") for number in range(sizes["layers"])),
+            buckets=sizes["buckets"],
+            farthest=sizes["positions"],
+            scale=scale,
+        )
+
+    def _kind(self, number: int) -> "dtype":
+        # The embeddings have the widest range of values: rounding them can cost as much precision
+        # as all other layers together.
+        return self._sums if number < self._exact_layers else self._wanted
 
     def _layer(self, number: int) -> Layer:
         parts = {
@@ -98,9 +136,7 @@ class _Assembly:
         }
         query, key_value = parts["query"], (parts["key"], parts["value"])
         is_last = number == self._sizes["layers"] - 1
-        # The embeddings have the widest range of values: rounding them can cost as much precision
-        # as all other layers together.
-        kind = self._sums if number < self._exact_layers else self._wanted
+        kind = self._kind(number)
         products = ((query,), key_value) if is_last else ((query, *key_value),)
         return Layer(
             qkv=tuple(self._linear(*product, kind=kind) for product in products),

@@ -50,17 +50,14 @@ class Family:
         sizes: size -> name in config.json and transformers' default.
         parts: weights outside the layers.
         layer: weights of a layer.
-        without_bias: parts that have no bias.
         activation: name in config.json.
         epsilon: name in config.json (None: fixed) and default.
-        head: activation between the two products of the head: a name of ACTIVATIONS or "tanh"; with
-            ``config:``, the name in config.json.
+        head: activation between the two products of the head.
         padding: default of ``pad_token_id`` if positions are counted from it, over tokens that are
             not padding; None: from 0.
         is_padding_fixed: ``pad_token_id`` of config.json does not matter.
         attention: how positions enter attention.
-        is_pre_norm: normalisation is before the products, not after the sums.
-        needs: name in config.json -> accepted values; the first one is the default.
+        needs: name in config.json -> accepted values; None: it need not be there.
         is_proven: tests prove that it is equal to transformers for everything that it accepts, so
             that it need not be compared at load.
     """
@@ -70,14 +67,12 @@ class Family:
     sizes: Mapping[str, tuple[str, int]]
     parts: Mapping[str, Part]
     layer: Mapping[str, Part]
-    without_bias: frozenset[str] = frozenset()
     activation: str = "hidden_act"
     epsilon: tuple[str | None, float] = ("layer_norm_eps", 1e-12)
     head: str = "tanh"
     padding: int | None = None
     is_padding_fixed: bool = False
-    attention: Literal["plain", "bucketed", "disentangled", "rotary"] = "plain"
-    is_pre_norm: bool = False
+    attention: Literal["plain", "bucketed", "disentangled"] = "plain"
     needs: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
     is_proven: bool = False
 
@@ -91,7 +86,7 @@ _SIZES: Final = {
     "positions": ("max_position_embeddings", 512),
     "types": ("type_vocab_size", 2),
 }
-_ABSOLUTE: Final = {"position_embedding_type": ("absolute",)}
+_ABSOLUTE: Final = {"position_embedding_type": ("absolute", None)}
 
 
 def _named(base: str, names: Mapping[str, str]) -> dict[str, Part]:
@@ -216,7 +211,55 @@ _MPNET: Final = Family(
     is_padding_fixed=True,
     attention="bucketed",
     # transformers computes with 32 buckets, whatever the size of the table is
-    needs={"relative_attention_num_buckets": (32,)},
+    needs={"relative_attention_num_buckets": (32, None)},
+)
+
+# DeBERTa-v3, and v2 where it has no convolution
+_DEBERTA: Final = Family(
+    model_type="deberta-v2",
+    architecture="DebertaV2ForSequenceClassification",
+    sizes={
+        "vocabulary": ("vocab_size", 128100),
+        "hidden": ("hidden_size", 1536),
+        "layers": ("num_hidden_layers", 24),
+        "heads": ("num_attention_heads", 24),
+        "inner": ("intermediate_size", 6144),
+        "positions": ("max_position_embeddings", 512),
+        "buckets": ("position_buckets", -1),
+    },
+    parts={
+        "words": Part("deberta.embeddings.word_embeddings"),
+        "embedded": Part("deberta.embeddings.LayerNorm"),
+        "relative": Part("deberta.encoder.rel_embeddings"),
+        "relative_norm": Part("deberta.encoder.LayerNorm"),
+        "head": Part("pooler.dense"),
+        "labels": Part("classifier"),
+    },
+    layer=_named(
+        "deberta.encoder.layer.{}.",
+        _LAYER
+        | {
+            "query": "attention.self.query_proj",
+            "key": "attention.self.key_proj",
+            "value": "attention.self.value_proj",
+        },
+    ),
+    epsilon=("layer_norm_eps", 1e-7),
+    head="gelu",
+    attention="disentangled",
+    needs={
+        "relative_attention": (True,),
+        "share_att_key": (True,),
+        "norm_rel_ebd": ("layer_norm",),
+        "pos_att_type": (["p2c", "c2p"], ["c2p", "p2c"], "p2c|c2p", "c2p|p2c"),
+        "position_biased_input": (False,),
+        "max_relative_positions": (-1, None),
+        "type_vocab_size": (0, None),
+        "conv_kernel_size": (0, None),
+        "embedding_size": (None,),
+        "attention_head_size": (None,),
+        "pooler_hidden_act": ("gelu", None),
+    },
 )
 
 FAMILIES: Final[Mapping[str, Family]] = {
@@ -239,5 +282,6 @@ FAMILIES: Final[Mapping[str, Family]] = {
         _ELECTRA,
         _DISTILBERT,
         _MPNET,
+        _DEBERTA,
     )
 }

@@ -48,14 +48,15 @@ class Embeddings:
 
     Attributes:
         words: (vocabulary, embedding).
-        positions: (positions, embedding), with token type 0 added, the only type of a single text.
+        positions: (positions, embedding), with token type 0 added, the only type of a single text;
+            None: attention alone knows positions.
         padding: the id from which positions are counted, see ``count_places``; None: from 0.
         norm: over the sum.
         project: from the embedding's size to the hidden size, if they differ.
     """
 
     words: "Tensor"
-    positions: "Tensor"
+    positions: "Tensor | None"
     padding: int | None
     norm: Norm
     project: Linear | None
@@ -64,8 +65,11 @@ class Embeddings:
         """Return (T, H) of the tokens of all rows."""
         import torch
 
-        places = torch.from_numpy(count_places(ids, lengths, padding=self.padding))
-        x = self.norm(self.words[torch.from_numpy(ids)] + self.positions[places])  # (T, E)
+        x = self.words[torch.from_numpy(ids)]  # (T, E)
+        if self.positions is not None:
+            places = count_places(ids, lengths, padding=self.padding)
+            x = x + self.positions[torch.from_numpy(places)]
+        x = self.norm(x)
         return x if self.project is None else self.project(x).to(x.dtype)
 
 

@@ -70,7 +70,7 @@ def family_of(config: Mapping[str, object]) -> Family:
     if family is None or config.get("model_type") != family.model_type:
         raise Unpacked(f"{config.get('model_type')} is none of the packed families")
     odd = [key for key in UNUSUAL if config.get(key)]
-    odd += [key for key, known in family.needs.items() if config.get(key, known[0]) not in known]
+    odd += [key for key, known in family.needs.items() if config.get(key) not in known]
     if config.get(family.activation, "gelu") not in ACTIVATIONS:
         odd.append(family.activation)
     name, default = family.epsilon

@@ -17,6 +17,8 @@ _SHAPES: Final[Mapping[str, tuple[str, ...]]] = {
     "embedded": ("embedding",),
     "project": ("hidden", "embedding"),
     "distances": ("buckets", "heads"),
+    "relative": ("both_buckets", "hidden"),
+    "relative_norm": ("hidden",),
     "query": ("hidden", "hidden"),
     "key": ("hidden", "hidden"),
     "value": ("hidden", "hidden"),
@@ -28,7 +30,7 @@ _SHAPES: Final[Mapping[str, tuple[str, ...]]] = {
     "head": ("hidden", "hidden"),
     "labels": ("labels", "hidden"),
 }
-_TABLES: Final = frozenset({"words", "positions", "types", "distances"})
+_TABLES: Final = frozenset({"words", "positions", "types", "distances", "relative"})
 
 
 def read_sizes(family: Family, config: Mapping[str, object]) -> dict[str, int]:
@@ -39,6 +41,8 @@ def read_sizes(family: Family, config: Mapping[str, object]) -> dict[str, int]:
     """
     sizes = {size: _size(config, *named) for size, named in family.sizes.items()}
     sizes.setdefault("embedding", sizes["hidden"])
+    if "buckets" in sizes:  # of distances; DeBERTa counts those of one direction
+        sizes["both_buckets"] = 2 * sizes["buckets"]
     try:
         sizes["labels"] = count_labels(config)
     except ModelLoadError as error:
@@ -55,7 +59,7 @@ def weight_shapes(family: Family, sizes: Mapping[str, int]) -> dict[str, tuple[i
         rows, *columns = (sizes[size] for size in _SHAPES[kind])
         name = part.name.format(number)
         shapes[f"{name}.weight"] = (rows * part.of, *columns)
-        if kind not in _TABLES and kind not in family.without_bias:
+        if kind not in _TABLES:
             shapes[f"{name}.bias"] = (rows * part.of,)
     return shapes
 

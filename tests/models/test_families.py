@@ -29,11 +29,26 @@ from streamlabel.models.files.checkpoint import Checkpoint, open_checkpoint
 from streamlabel.models.tokens.rows import Forward, Rows
 from tests.models.tiny import LABELS, PlainTransformers, build_model
 
-pytestmark = pytest.mark.model
+pytestmark = [
+    pytest.mark.model,
+    # transformers' own code, not ours
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning"),
+]
 
 CPU = Device("cpu", {})
 KINDS = {name: name.removesuffix("ForSequenceClassification") for name in FAMILIES}
 by_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=KINDS.values())
+# What a family's config.json has to say, besides sizes.
+NEEDED: dict[str, dict[str, object]] = {
+    "DebertaV2": {
+        "relative_attention": True,
+        "position_buckets": 32,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_biased_input": False,
+    }
+}
 # Beyond the widths at which attention by distance changes, see packed_proof.
 POSITIONS = 200
 TEXTS = [
@@ -45,6 +60,10 @@ TEXTS = [
     "the " * 61,
     "stocks",
 ]
+
+
+def build(folder: Path, kind: str, **config: object) -> Path:
+    return build_model(folder, kind, labels=LABELS, **(NEEDED.get(kind, {}) | config))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -61,7 +80,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A tiny model of each family, by its architecture."""
     root = tmp_path_factory.mktemp("families")
     return {
-        name: build_model(root / kind, kind, max_position_embeddings=POSITIONS)
+        name: build(root / kind, kind, max_position_embeddings=POSITIONS)
         for name, kind in KINDS.items()
     }
 
@@ -121,7 +140,11 @@ def test_bfloat16_is_as_close_to_float32_as_that_of_transformers(
     assert average(load_packed(checkpoint, CPU, Precision("bfloat16", exact_layers=2))) < 0.1
 
 
-@by_family
+@pytest.mark.parametrize(
+    "family",
+    [family for family in FAMILIES.values() if "positions" in family.parts],
+    ids=lambda family: family.model_type,
+)
 def test_a_row_that_is_too_long_fails_as_with_transformers(
     folders: dict[str, Path], family: Family
 ) -> None:
@@ -150,9 +173,7 @@ def test_every_activation_of_the_table_is_that_of_transformers(
 ) -> None:
     if activation not in transformers.activations.ACT2FN:
         pytest.skip("not in this version of transformers")
-    folder = build_model(
-        tmp_path, KINDS[family.architecture], labels=LABELS, **{family.activation: activation}
-    )
+    folder = build(tmp_path, KINDS[family.architecture], **{family.activation: activation})
     rows = random_rows(20)
     found = load_packed(opened(folder), CPU, EXACT).logits(rows)
     assert np.abs(found - one_by_one(folder, rows)).max() < 5e-4
@@ -169,6 +190,8 @@ def test_every_activation_of_the_table_is_that_of_transformers(
         ("MPNet", {"pad_token_id": 7}),
         ("DistilBert", {"sinusoidal_pos_embds": True}),
         ("Bert", {"num_hidden_layers": 1}),
+        ("DebertaV2", {"position_buckets": 8, "pos_att_type": "c2p|p2c"}),
+        ("DebertaV2", {"position_buckets": 256, "num_hidden_layers": 1}),
     ],
 )
 def test_what_config_json_may_say_is_computed_as_it_says(
@@ -176,7 +199,7 @@ def test_what_config_json_may_say_is_computed_as_it_says(
 ) -> None:
     family = next(family for name, family in FAMILIES.items() if KINDS[name] == kind)
     labels = None if "id2label" in config else LABELS
-    folder = build_model(tmp_path, kind, labels=labels, **config)
+    folder = build_model(tmp_path, kind, labels=labels, **(NEEDED.get(kind, {}) | config))
     rows = random_rows(50)
     found = load_packed(opened(folder), CPU, EXACT).logits(rows)
     assert np.abs(found - one_by_one(folder, rows)).max() < 5e-4
@@ -185,11 +208,12 @@ def test_what_config_json_may_say_is_computed_as_it_says(
 
 @by_family
 def test_names_shapes_and_defaults_are_those_of_transformers(family: Family) -> None:
+    needed = NEEDED.get(KINDS[family.architecture], {})
     with torch.device("meta"):
         architecture = getattr(transformers, family.architecture)
-        model = architecture(architecture.config_class())
+        model = architecture(architecture.config_class(**needed))
     theirs = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
-    assert weight_shapes(family, read_sizes(family, {})) == theirs
+    assert weight_shapes(family, read_sizes(family, needed)) == theirs
 
 
 async def answers(classifier: EncoderClassifier) -> list[tuple[float, ...]]:
@@ -241,13 +265,15 @@ def test_a_faster_precision_is_proven_in_float32_and_once(tmp_path: Path, dtype:
             {"relative_attention_num_buckets": 40, "max_position_embeddings": 66},
             "relative_attention_num_buckets is 40",
         ),
+        ("DebertaV2", {"conv_kernel_size": 3}, "conv_kernel_size is 3"),
+        ("DebertaV2", {"share_att_key": False}, "share_att_key is False"),
         ("Albert", {"embedding_size": 16}, "albert is none of the packed families"),
     ],
 )
 def test_an_unknown_variation_is_padded_and_the_log_says_why(
     tmp_path: Path, kind: str, config: dict[str, object], why: str
 ) -> None:
-    folder = build_model(tmp_path, kind, labels=LABELS, **config)
+    folder = build(tmp_path, kind, **config)
     with structlog.testing.capture_logs() as logs:
         classifier = load(EncoderSettings(path=str(folder), device="cpu", threads=1))
     assert classifier.identity.details["forward"] == "padded"
