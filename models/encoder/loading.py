@@ -11,7 +11,7 @@ from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.probabilities import Floats
 from streamlabel.models.devices.device import Device, device_errors, fastest_precision
 from streamlabel.models.encoder.independence import company_rows, describe, settle_padding
-from streamlabel.models.encoder.packed_proof import PackedLoader, proof_rows
+from streamlabel.models.encoder.packed_proof import PackedLoader, proof_limit, proof_rows
 from streamlabel.models.encoder.padded import PaddedForward, Padding
 from streamlabel.models.encoder.precision import (
     EXACT,
@@ -99,7 +99,7 @@ def load_forward(
         checkpoint,
         device,
         words.types,
-        proof_rows(words.count, words.before, words.after, limit=checkpoint.likely_positions()),
+        proof_rows(words.count, words.before, words.after, limit=proof_limit(checkpoint)),
         labels.problem_type,
     )
 

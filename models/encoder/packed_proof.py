@@ -22,7 +22,7 @@ from streamlabel.models.files.checkpoint import Checkpoint
 from streamlabel.models.tokens.rows import Rows
 from streamlabel.models.tokens.token_types import TokenTypes
 
-__all__ = ["PackedLoader", "proof_rows"]
+__all__ = ["PackedLoader", "proof_limit", "proof_rows"]
 
 logger = structlog.get_logger(__name__)
 
@@ -135,3 +135,16 @@ def proof_rows(
         np.array((*before, *rng.integers(0, vocabulary, length), *after), dtype=np.int32)
         for length in lengths
     ]
+
+
+def proof_limit(checkpoint: Checkpoint) -> int | None:
+    """Return a length that the model certainly takes; the exact limit is known only once it runs.
+
+    Families that count positions from the padding token lose its entry and those before it; MPNet
+    always counts from 2, whatever its padding token is.
+    """
+    positions = checkpoint.stated_positions()
+    if positions is None:
+        return None
+    padding = checkpoint.config.get("pad_token_id")
+    return positions - max(1, int(padding or 0)) - 1
