@@ -90,14 +90,14 @@ def test_pickled_weights(tmp_path: Path) -> None:
     assert "convert them to model.safetensors" in refusal(folder)
 
 
-@pytest.mark.parametrize("kind", ["Bert", "Electra"])
+@pytest.mark.parametrize("kind", ["Bert", "ModernBert"])
 def test_broken_weights(tmp_path: Path, kind: str) -> None:
     folder = build_model(tmp_path, kind)
     (folder / "model.safetensors").write_bytes(b"\xff" * 100)
     refusal(folder)
 
 
-@pytest.mark.parametrize("kind", ["Bert", "Electra"])
+@pytest.mark.parametrize("kind", ["Bert", "ModernBert"])
 def test_cut_off_weights(tmp_path: Path, kind: str) -> None:
     folder = build_model(tmp_path, kind)
     path = folder / "model.safetensors"

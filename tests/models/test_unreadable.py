@@ -47,7 +47,7 @@ def _prompted(folder: Path) -> PromptedSettings:
 
 WAYS: dict[str, Callable[[Path], Any]] = {
     "packed": _encoder("Bert"),
-    "padded": _encoder("DistilBert"),
+    "padded": _encoder("ModernBert"),
     "one token": _generative(),
     "one token, whole prompts": _generative(reuse_prefix=False),
     "prompted": _prompted,
