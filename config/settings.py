@@ -7,12 +7,12 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from streamlabel.config.batching import BatchingSettings, RepeatSettings
-from streamlabel.config.control import ControlSettings
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
 from streamlabel.config.model import AnyModel, WorkerSettings
 from streamlabel.config.routing import DriftSettings, RoutingSettings
 from streamlabel.config.section import Section
 from streamlabel.config.several import (
+    ControlSettings,
     ShadowSettings,
     ShortName,
     StageSettings,

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, SecretStr, StringConstraints, model_validator
 
 from streamlabel.config.input_topics import TopicName
 from streamlabel.config.model import AnyModel
@@ -18,6 +18,7 @@ from streamlabel.config.section import Section
 
 __all__ = [
     "ConditionSettings",
+    "ControlSettings",
     "ShadowSettings",
     "ShortName",
     "StageSettings",
@@ -29,6 +30,9 @@ __all__ = [
 
 # Part of deployment ids, headers and metric labels.
 ShortName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+# Characters of a key that signs deployments.
+_LEAST_KEY = 16
+
 Scalar = str | int | float | bool
 Values = Scalar | list[Scalar]
 
@@ -149,6 +153,29 @@ class StreamTaskSettings(Section):
             raise ValueError("model: give the task either a model or a cascade, not both")
         if problem := cascade_problem(self.cascade, has_routing=_is_given(self, "routing")):
             raise ValueError(problem)
+        return self
+
+
+class ControlSettings(Section):
+    """Deployments for all members of the group: see docs/several-models.md."""
+
+    topic: TopicName | None = Field(
+        None,
+        description="Compacted topic with one partition on which `streamlabel deploy` announces"
+        " deployments, and members say how they went. Default: members follow no deployments.",
+    )
+    key: SecretStr | None = Field(
+        None,
+        description="Secret of at least 16 characters that `streamlabel deploy` and all members"
+        " share: members use only deployments that were signed with it.",
+    )
+
+    @model_validator(mode="after")
+    def _is_signed(self) -> Self:
+        if self.topic is not None and self.key is None:
+            raise ValueError("key: required with topic, so that nobody else can change the models")
+        if self.key is not None and len(self.key.get_secret_value()) < _LEAST_KEY:
+            raise ValueError(f"key: at least {_LEAST_KEY} characters")
         return self
 
 

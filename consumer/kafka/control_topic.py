@@ -1,5 +1,6 @@
 """Reads and writes the control topic: one partition, compacted, no consumer group."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
@@ -9,17 +10,20 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from streamlabel.config.kafka import KafkaSettings
 from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.core.records import SourceRecord
+from streamlabel.consumer.kafka.clients import ask_client, ends_well
 from streamlabel.consumer.kafka.connection import connection_options
 from streamlabel.consumer.kafka.errors import mapped
 from streamlabel.consumer.kafka.partition_scan import Scanner
 from streamlabel.consumer.kafka.producer import start_producer, stop_producer
+from streamlabel.consumer.kafka.reaching import reaching
 from streamlabel.consumer.kafka.topic_reader import watch
 from streamlabel.consumer.kafka.topics import find_topics
 from streamlabel.errors import BrokerError, ConfigError
 
-__all__ = ["ControlTopic"]
+__all__ = ["ControlTopic", "members_of"]
 
 _TIMEOUT_S: Final = 30.0
+_CLOSE_TIMEOUT_S: Final = 5.0
 
 
 class ControlTopic:
@@ -111,3 +115,25 @@ class ControlTopic:
                 await producer.send_and_wait(self._topic, value, key=key, partition=0)
         finally:
             await stop_producer(producer)
+
+
+async def members_of(kafka: KafkaSettings) -> int:
+    """Return the number of members of ``kafka.group_id``; 0 if the group is empty or unknown.
+
+    Raises:
+        BrokerError: the cluster cannot be reached, or refuses.
+    """
+    admin = AIOKafkaAdminClient(**await connection_options(kafka))
+
+    async def ask() -> int:
+        await admin.start()
+        [response] = await admin.describe_consumer_groups([kafka.group_id])
+        # a group is a tuple: error code, name, state, protocol type, protocol, members, ...
+        return sum(len(group[5]) for group in response.groups)
+
+    async def close() -> None:
+        await ends_well(admin.close(), timeout_s=_CLOSE_TIMEOUT_S)
+
+    async with reaching(kafka, f"looking for the members of {kafka.group_id}"):
+        async with asyncio.timeout(_TIMEOUT_S):
+            return await ask_client(ask(), stop=close)

@@ -95,13 +95,8 @@ def load_forward(
     """Return the model after the checks at load."""
     positions: list[int | None] = []
     companies: dict[Precision, str] = {}
-    packed = PackedLoader(
-        checkpoint,
-        device,
-        words.types,
-        proof_rows(words.count, words.before, words.after, limit=proof_limit(checkpoint)),
-        labels.problem_type,
-    )
+    random = proof_rows(words.count, words.before, words.after, limit=proof_limit(checkpoint))
+    packed = PackedLoader(checkpoint, device, words.types, random, labels.problem_type)
 
     def proved(way: Precision) -> Forward:
         forward = packed.load(way) or load_padded(

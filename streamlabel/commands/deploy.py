@@ -153,7 +153,7 @@ async def _wait(settings: "Settings", order: "Order", wait_s: float) -> None:
 
     from streamlabel.commands.terminal import say
     from streamlabel.consumer.control.messages import Status
-    from streamlabel.consumer.kafka.group_size import members_of
+    from streamlabel.consumer.kafka.control_topic import members_of
     from streamlabel.errors import BrokerError, DeploymentRefusedError
 
     topic = _topic(settings)

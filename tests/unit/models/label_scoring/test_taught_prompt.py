@@ -30,5 +30,10 @@ def test_the_adapters_prompt_counts_then_the_models_and_none_is_no_reason(tmp_pa
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"prompt_version": 5}'])
 def test_a_file_that_says_nothing_is_no_reason(tmp_path: Path, content: str) -> None:
-    (tmp_path / "prompt.json").write_text(content)
+    file = tmp_path / "prompt.json"
+    file.write_text(content)
     refuse_other_prompt([tmp_path], "aaa")
+    assert file.read_text() == content, "it was looked at only"
+    file.write_text('{"prompt_version": "bbb"}')
+    with pytest.raises(ConfigError):
+        refuse_other_prompt([tmp_path], "aaa")
