@@ -185,7 +185,9 @@ def _entries(section: type[Section], path: Path, backend: str | None) -> Iterato
     fields = sorted(section.model_fields.items(), key=lambda item: item[0] != "backend")
     for name, field in fields:
         here = (*path, name)
-        inner = [part for part in sections_in(field.annotation) if part.model_fields]
+        # A section that is left out by default is one setting, like a list of sections.
+        is_left_out = not path and takes_none(field.annotation) and _default(field) is None
+        inner = [] if is_left_out else [p for p in sections_in(field.annotation) if p.model_fields]
         for part in inner:
             yield from _entries(part, here, _backend_of(part) or backend)
         if not inner:

@@ -73,7 +73,7 @@ class EncoderSettings(NamedModel):
         description="Data type of matrix products; probabilities are always computed in float32."
         " auto: the precision of routing.calibration; without it bfloat16 if the device"
         " supports it and a test at start shows that every probability stays within 0.02"
-        " of the float32 result, on the texts of the file for calibrate, evaluate and"
+        " of the float32 result, on the texts given to calibrate, evaluate and"
         " classify, else on random tokens.",
     )
     threads: int | None = Field(

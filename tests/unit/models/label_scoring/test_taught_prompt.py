@@ -35,5 +35,5 @@ def test_a_file_that_says_nothing_is_no_reason(tmp_path: Path, content: str) -> 
     refuse_other_prompt([tmp_path], "aaa")
     assert file.read_text() == content, "it was looked at only"
     file.write_text('{"prompt_version": "bbb"}')
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="was tuned with another prompt"):
         refuse_other_prompt([tmp_path], "aaa")
