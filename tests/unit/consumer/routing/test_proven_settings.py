@@ -27,7 +27,8 @@ BACKENDS: tuple[type[BaseModel], ...] = get_args(get_args(config_model.ModelSett
 # device and its dtype. The digest of a remote model is that of address and name.
 ELSEWHERE = {
     "backend", "path", "revision", "labels", "problem_type", "task", "adapter", "chat_template",
-    "chat_date", "chat_template_kwargs", "device", "dtype", "base_url", "model", "extra_body",
+    "chat_date", "chat_template_kwargs", "preset",
+    "device", "dtype", "base_url", "model", "extra_body",
 }  # fmt: skip
 # Settings that change how fast a prediction comes, not what it is.
 NEUTRAL = {
