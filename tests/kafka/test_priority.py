@@ -53,7 +53,9 @@ def test_topics_with_a_backlog_are_admitted_in_proportion_to_their_weights(
     # One output partition: its order is that of the deliveries.
     sources = [json.loads(message.value())["source"] for message in kafka.read(labels)]
     shared = Counter(source["topic"] for source in sources[200:1200])
-    assert shared[live] / shared.total() == pytest.approx(0.75, abs=0.05)
+    # 0.75 but for the credit of a topic whose fetch was late (500 records); 0.2 by partitions, and
+    # 0.5 by topics without weights.
+    assert 0.65 < shared[live] / shared.total() < 0.9
     for topic in (bulk, live):
         for n in range(4):
             offsets = [s["offset"] for s in sources if (s["topic"], s["partition"]) == (topic, n)]
