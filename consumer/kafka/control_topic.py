@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
 
+import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streamlabel.config.kafka import KafkaSettings
@@ -24,6 +25,9 @@ __all__ = ["ControlTopic", "members_of"]
 
 _TIMEOUT_S: Final = 30.0
 _CLOSE_TIMEOUT_S: Final = 5.0
+_AGAIN_S: Final = 5.0
+
+_log = structlog.get_logger(__name__)
 
 
 class ControlTopic:
@@ -87,12 +91,10 @@ class ControlTopic:
         return [record async for record in scanner.records(0, until=end)]
 
     async def follow(self) -> AsyncGenerator[SourceRecord, None]:
-        """Yield all records, and those that come, without end; reconnects if that ends.
+        """Yield all records, and those that come, without end.
 
-        Records are yielded again after a new connection.
-
-        Raises:
-            ConfigError: it does not exist any more.
+        A topic that cannot be read, or does not exist any more, is logged and read again later:
+        the present models keep working. Records are yielded again after a new connection.
         """
         while True:
             try:
@@ -100,8 +102,9 @@ class ControlTopic:
                 async with aclosing(records):
                     async for record in records:
                         yield record
-            except BrokerError:
-                await self._clock.sleep(1.0)
+            except (BrokerError, ConfigError) as error:
+                _log.warning("control_topic_unreadable", topic=self._topic, why=str(error))
+                await self._clock.sleep(_AGAIN_S)
 
     async def publish(self, key: bytes, value: bytes) -> None:
         """Write a record; return when all in-sync replicas have it.
