@@ -44,6 +44,7 @@ __all__ = [
     "PartlyDeliveredError",
     "RecordError",
     "StreamlabelError",
+    "VerdictError",
     "WorkerError",
     "WorkerGaveUpError",
     "WorkerHungError",
@@ -84,6 +85,10 @@ class RecordError(StreamlabelError):
 
 class DecodeError(RecordError):
     """The record's value does not have the configured input format."""
+
+
+class VerdictError(StreamlabelError):
+    """A verdict cannot be read, or does not fit the record that it is about."""
 
 
 class ModelError(StreamlabelError):

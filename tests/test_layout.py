@@ -21,6 +21,7 @@ MAX_LINES = 250
 LONGER = {
     "consumer/kafka/source.py": "fetching, seeking and membership share the state of one consumer",
     "consumer/core/metric_names.py": "one table: all metrics",
+    "streamlabel/errors.py": "one tree: all errors",
     "consumer/pipeline.py": "the only loop: all steps of a text in one place",
     "models/encoder/families.py": "one table: all encoder families",
     "models/worker/worker_classifier.py": "proxy and process life cycle share their state",

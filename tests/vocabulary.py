@@ -21,7 +21,6 @@ BANNED: Final = MappingProxyType(
         r"wrong on purpose": "deliberately broken, used as a negative control",
         r"twins?": "reduced configuration for tests",
         r"mend(?:s|ed|ing)?": "fix",
-        r"verdicts?": "judgement of a reviewer",
         r"strikes?|struck": "inject a fault into, or affect",
         r"doubled (?:record|output|with)s?|lost, doubled|nothing doubled": "duplicated",
         r"keep(?:s|ing)? (?:a |the |its |their )?promises?": "control the error rate, hold",
