@@ -156,7 +156,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _audits_cannot_be_foreseen(self) -> Self:
         """Refuse an audit of which records with ids of their own could know."""
-        sections = {"routing": self.routing} if self.model else {}
+        sections = {} if self.cascade or self.tasks else {"routing": self.routing}
         problem = audit_problem(self.audit, self.input, sections, self.cascade, self.tasks)
         if problem:
             raise ValueError(problem)
