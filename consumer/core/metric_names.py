@@ -25,6 +25,7 @@ CounterName = Literal[
     "swaps",
     "control_refused",
     "shadow",
+    "future_records",
 ]
 HistogramName = Literal[
     "batch_items",
@@ -41,6 +42,7 @@ GaugeName = Literal[
     "in_flight_bytes",
     "assigned_partitions",
     "consumer_lag_records",
+    "consumer_lag_seconds",
     "records_behind_open_transaction",
     "token_budget",
     "event_loop_lag_seconds",
@@ -154,6 +156,11 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "Results dropped because their partition was revoked.",
         "Expected at rebalances; the new owner reads the records again.",
     ),
+    "future_records": Metric(
+        "counter",
+        "Records whose time is more than 5 s ahead of the clock of this machine.",
+        "If it rises, compare the clocks of this machine, the producers and the brokers.",
+    ),
     "batch_items": Metric(
         "histogram",
         "Texts per batch.",
@@ -230,6 +237,12 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "gauge",
         "Readable records of the partition that are not yet processed.",
         "If it grows, add processes.",
+        ("topic", "partition"),
+    ),
+    "consumer_lag_seconds": Metric(
+        "gauge",
+        "Age of the oldest record of the partition that was not yet delivered; 0 if there is none.",
+        "The lag that readers of the labels feel. If it grows, add processes.",
         ("topic", "partition"),
     ),
     "records_behind_open_transaction": Metric(
