@@ -83,7 +83,8 @@ class TargetBets:
         else:
             weight = self._scale / probability
         self._count(_Bet(is_wrong, weight), 1)
-        self._peak = max(self._peak, self.log_evidence)
+        if is_wrong:  # a correct label only lowers the capital
+            self._peak = max(self._peak, self.log_evidence)
         return weight
 
     def forget(self, *, is_wrong: bool, weight: float) -> None:
