@@ -11,6 +11,7 @@ import typer
 from streamlabel.commands.terminal import say
 from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.errors import ConfigError
+from streamlabel.quality.data_care import refuse_spellings, repeats_in
 from streamlabel.quality.labelled import (
     LabelledText,
     labels_in,
@@ -64,7 +65,10 @@ def learned_and_held(
         ConfigError: a file is refused, or there are too few texts.
     """
     texts = read_labelled(data, known=known, several=several)
+    refuse_spellings(texts, data.name)
     refuse_single_class(texts, data)
+    if repeats := str(repeats_in(texts)):
+        say(f"{data.name}: {repeats}")
     if dev is not None:
         held = read_labelled(dev, known=known or labels_in(texts), several=several)
         refuse_overlap(held, dev, texts, data)

@@ -241,6 +241,8 @@ def _labels(
         return f"{len(labels)} labels, but the task has exactly one per text"
     unknown = [label for label in labels if known is not None and label not in known]
     if unknown:
-        names = ", ".join(map(printable, known or ()))
-        return f"label {printable(unknown[0][:40])!r} is unknown; the labels are {names}"
+        names, one = ", ".join(map(printable, known or ())), unknown[0]
+        alike = [name for name in known or () if name.casefold() == one.strip().casefold()]
+        hint = f", write {printable(alike[0])!r}" if alike else ""
+        return f"label {printable(one[:40])!r} is unknown{hint}; the labels are {names}"
     return tuple(labels)
