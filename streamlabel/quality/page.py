@@ -14,6 +14,7 @@ from streamlabel.quality.evaluation import Estimate, Evaluation, Scored
 from streamlabel.quality.label_lines import COLUMNS, accepted_line, label_cells, warnings_of
 from streamlabel.quality.labelled import LabelledText
 from streamlabel.quality.scoring import Answers
+from streamlabel.quality.worst_slices import worse_slices
 
 __all__ = ["document", "page"]
 
@@ -42,6 +43,7 @@ def document(
             "wrong": accepted.wrong,
             "by_label": {name: each.model_dump() for name, each in accepted.by_label.items()},
             "slices": [dataclasses.asdict(each) for each in accepted.slices],
+            "worse_slices": [dataclasses.asdict(each) for each in worse_slices(accepted)],
             "guarantees": [dataclasses.asdict(each) for each in accepted.guarantees],
         },
     }
@@ -118,6 +120,7 @@ def _optima(e: Evaluation) -> Iterable[tuple[str, str]]:
 def _accepted(found: Accepted) -> str:
     """Return the section about what is accepted."""
     lines = [accepted_line(found), *map(str, found.guarantees), *warnings_of(found.by_label)]
+    lines += map(str, worse_slices(found))
     slices = (
         (
             each.field,
