@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from streamlabel.config.places import FileName
 from streamlabel.config.section import Section
-from streamlabel.config.task import Task
+from streamlabel.config.task import OneQuestionTask
 
 __all__ = ["RemoteSettings"]
 
@@ -21,7 +21,7 @@ class RemoteSettings(Section):
         pattern=r"^https?://",
     )
     model: str = Field(description="Name of the model at the endpoint.", min_length=1)
-    task: Task = Field(
+    task: OneQuestionTask = Field(
         description="The classification task (labels, definitions, instruction): a section, or"
         " the path of a YAML file."
     )
