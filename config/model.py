@@ -15,6 +15,7 @@ from streamlabel.config.chat import ChatSettings
 from streamlabel.config.engines import RemoteSettings, VllmSettings
 from streamlabel.config.named_model import NamedModel
 from streamlabel.config.places import FileName
+from streamlabel.config.remote import ScoreReading
 from streamlabel.config.section import Section
 from streamlabel.config.task import OneQuestionTask, Task
 from streamlabel.errors import ConfigError
@@ -167,6 +168,7 @@ class PromptedSettings(CausalSettings):
 
     backend: Literal["prompted"] = "prompted"
     task: OneQuestionTask = Field(description="The classification task, without policies.")
+    score_reading: ScoreReading = "strict"
 
 
 class FakeSettings(Section):

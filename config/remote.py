@@ -1,6 +1,6 @@
 """The settings of models behind an OpenAI-compatible endpoint."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -8,7 +8,17 @@ from streamlabel.config.places import FileName
 from streamlabel.config.section import Section
 from streamlabel.config.task import OneQuestionTask
 
-__all__ = ["RemoteSettings"]
+__all__ = ["RemoteSettings", "ScoreReading"]
+
+
+ScoreReading = Annotated[
+    Literal["strict", "lenient"],
+    Field(
+        description="How a written answer with scores is read. strict: one JSON object of integers"
+        " and nothing else; lenient: also in one code fence, after a closed <think> block, and with"
+        ' integers as 60.0 or "60". The output says so (lenient_reading).'
+    ),
+]
 
 
 class RemoteSettings(Section):
@@ -54,6 +64,7 @@ class RemoteSettings(Section):
         description="Method prompted: send the JSON Schema of the answer. Set false if the"
         " endpoint rejects it.",
     )
+    score_reading: ScoreReading = "strict"
     token_limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
         "max_tokens", description="Name of the request field that limits the length of an answer."
     )
@@ -103,6 +114,15 @@ class RemoteSettings(Section):
         description="The service stops if every request has failed for this long; no record is"
         " lost. Must be less than worker.batch_timeout_s.",
     )
+
+    @model_validator(mode="after")
+    def _reads_what_is_written(self) -> Self:
+        if self.score_reading != "strict" and self.method != "prompted":
+            raise ValueError(
+                "score_reading: method one_token reads no written answer; remove it, or set method:"
+                " prompted"
+            )
+        return self
 
     @model_validator(mode="after")
     def _tokens_can_be_counted(self) -> Self:

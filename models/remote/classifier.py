@@ -160,7 +160,10 @@ def load(settings: RemoteSettings) -> Classifier:
         guided=guided,
     )
     return PromptedClassifier(
-        labels=labels, engine=engine, reviews_truncated=settings.long_text == "review"
+        labels=labels,
+        engine=engine,
+        reviews_truncated=settings.long_text == "review",
+        lenient=settings.score_reading == "lenient",
     )
 
 
