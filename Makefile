@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo demo-llm docs test check format clean
+.PHONY: help setup models demo demo-llm docs promtool test check format clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,7 +47,10 @@ demo-llm: setup models ## the demo, then the same texts answered by a small lang
 docs: setup ## build the documentation site into build/site; broken links fail
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-test: setup $(VENV)/.vllm models ## run every check and test
+promtool: setup ## get the tool that tests the alerting rules
+	scripts/promtool
+
+test: setup $(VENV)/.vllm models promtool ## run every check and test
 	scripts/check
 	scripts/test
 
