@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of the service")
     parser.add_argument("--epochs", type=int, default=2, help="of the training on sms_spam")
     asked = parser.parse_args()
-    model = fetch_small_llm(Path(".demo"))
+    model = fetch_small_llm(Path(".demo").resolve())
     stored = results_file.RESULTS / "llm.json"
     parts: dict[str, Any] = json.loads(stored.read_text())["parts"] if stored.exists() else {}
     for name, part in _PARTS.items():

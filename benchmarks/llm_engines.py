@@ -52,6 +52,7 @@ def parity(model: Path, count: int) -> Result:
     engines = {
         "transformers": {
             "backend": "generative", "device": "cpu", "dtype": "float32", "max_tokens": 1024,
+            "threads": 1,
         },
         "vllm": _ENGINE,
     }  # fmt: skip
