@@ -68,10 +68,14 @@ class RemoteSettings(Section):
     token_limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
         "max_tokens", description="Name of the request field that limits the length of an answer."
     )
-    extra_body: dict[str, Any] = Field(
+    chat_template_kwargs: dict[str, Any] = Field(
         default_factory=dict,
-        description="Fields added to every request, for example {chat_template_kwargs:"
-        " {enable_thinking: false}} for Qwen3 on vLLM.",
+        description="Variables for the chat template, which the endpoint renders, for example"
+        " {enable_thinking: false}; for endpoints that accept the field of this name, as vLLM's"
+        " server does.",
+    )
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict, description="Fields added to every request."
     )
     max_text_chars: int = Field(
         20_000,
@@ -116,6 +120,15 @@ class RemoteSettings(Section):
     )
 
     @model_validator(mode="after")
+    def _fields_are_given_once(self) -> Self:
+        if self.chat_template_kwargs and "chat_template_kwargs" in self.extra_body:
+            raise ValueError(
+                "extra_body: it contains chat_template_kwargs, which is a setting of its own;"
+                " remove one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _reads_what_is_written(self) -> Self:
         if self.score_reading != "strict" and self.method != "prompted":
             raise ValueError(
@@ -132,3 +145,9 @@ class RemoteSettings(Section):
                 " tokenizer, or limit max_text_chars"
             )
         return self
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Fields added to every request."""
+        variables = self.chat_template_kwargs
+        return self.extra_body | ({"chat_template_kwargs": variables} if variables else {})

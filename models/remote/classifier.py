@@ -174,5 +174,5 @@ def _refuse_if(is_closed: bool) -> None:
 
 def _digest(settings: RemoteSettings, labels: LabelSet) -> str:
     """The weights are not accessible: equal digests mean equal addresses and model names."""
-    parts = (settings.base_url, settings.model, settings.extra_body, labels.names)
+    parts = (settings.base_url, settings.model, settings.body, labels.names)
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
