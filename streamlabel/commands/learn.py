@@ -107,7 +107,7 @@ def learn(
         ),
     ] = None,
 ) -> None:
-    """Fit the calibration to verdicts, choose thresholds anew with exact tests, and say the effect.
+    """Fit the calibration to verdicts, choose thresholds with exact tests, and say the effect.
 
     Each verdict counts with the inverse of the probability of its review. A fit is kept only if it
     describes later verdicts better; thresholds are tested on a sample in which all records have the

@@ -44,7 +44,7 @@ class Wish:
 def proposal_of(
     verdicts: "Sequence[VerdictMessage]", now: "CalibrationFile", task: str | None, wish: Wish
 ) -> "Proposal":
-    """Return the calibration that the verdicts support; say what they are worth.
+    """Return the calibration that the verdicts support; say how reliable they are.
 
     Raises:
         ConfigError: too few verdicts, no audits, or no threshold holds the target error.

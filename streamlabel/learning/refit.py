@@ -55,7 +55,9 @@ class Refit:
 
 
 def refit(data: Reviewed, now: Calibration, *, max_weight: float) -> Refit:
-    """Return the fit that describes later verdicts best; the calibration in force is one of them.
+    """Return the fit that describes later verdicts best, or the calibration in force.
+
+    A more complex one is taken only if it lowers the loss by more than one standard error.
 
     Each verdict has the inverse of its probability of review as its weight: reviewed records are
     the uncertain ones, and a fit without weights would describe those, not the traffic.
@@ -78,17 +80,21 @@ def refit(data: Reviewed, now: Calibration, *, max_weight: float) -> Refit:
     split = round(_EARLIER * len(data))
     earlier, later = np.s_[:split], np.s_[split:]
     problem = now.problem_type
-    before = _loss(now, data, later, weights.values)
-    best: tuple[float, Method | None] = (before, None)
+    best_losses = _losses(now, data, later)
+    chosen: Method | None = None
+    before = float(np.average(best_losses, weights=weights.values[later]))
     notes: list[str] = []
     for method in _methods(data, problem == "multi_label", weights.values[earlier], notes):
         made = fit_weighted(
             method, data.log_scores[earlier], data.truth[earlier], weights.values[earlier]
         )
-        loss = _loss(made, data, later, weights.values)
+        losses = _losses(made, data, later)
+        gain, error = _mean(best_losses - losses, weights.values[later])
+        loss = float(np.average(losses, weights=weights.values[later]))
         notes.append(f"{method}: {loss:.4f} on later verdicts; in force: {before:.4f}")
-        best = min(best, (loss, method), key=lambda found: found[0])
-    loss, chosen = best
+        if gain > error:
+            best_losses, chosen = losses, method
+    loss = float(np.average(best_losses, weights=weights.values[later]))
     calibration = now
     if chosen is not None:
         calibration = fit_weighted(chosen, data.log_scores, data.truth, weights.values)
@@ -114,10 +120,15 @@ def _effective(weights: Floats) -> float:
     return float(weights.sum()) ** 2 / float((weights**2).sum()) if len(weights) else 0.0
 
 
-def _loss(now: Calibration, data: Reviewed, part: slice, weights: Floats) -> float:
+def _losses(now: Calibration, data: Reviewed, part: slice) -> Floats:
     shown = calibrated(now, data.log_scores[part])
-    losses = negative_log_likelihood(shown, data.truth[part], now.problem_type)
-    return float(np.average(losses, weights=weights[part]))
+    return negative_log_likelihood(shown, data.truth[part], now.problem_type)
+
+
+def _mean(values: Floats, weights: Floats) -> tuple[float, float]:
+    """Return a weighted mean and its standard error."""
+    mean = float(np.average(values, weights=weights))
+    return mean, float(np.sqrt(((weights * (values - mean)) ** 2).sum()) / weights.sum())
 
 
 def sample_of(data: Reviewed, calibration: Calibration, labels: LabelSet) -> Choices:
