@@ -12,6 +12,7 @@ from streamlabel.errors import ConfigError
 __all__ = [
     "DeploymentSettings",
     "all_deployments",
+    "cascade_named",
     "for_deployment",
     "metric_labels",
     "paths_of_models",
@@ -72,6 +73,19 @@ def for_deployment(settings: Settings, name: str | None) -> Settings:
     if name is None:
         raise ConfigError(f"the configuration has several models; choose one: {listed}")
     raise ConfigError(f"there is no model {name!r} in the configuration; choose one of {listed}")
+
+
+def cascade_named(settings: Settings, name: str | None) -> tuple[DeploymentSettings, ...]:
+    """Return the stages of the cascade that is meant; none if one model is meant.
+
+    Args:
+        settings: of a service with one model or several.
+        name: of a task with a cascade, or the id of a deployment; None: the only task.
+    """
+    if name is None and len(settings.tasks) > 1:
+        return ()
+    stages = [each for each in all_deployments(settings) if each.stage is not None]
+    return tuple(each for each in stages if name is None or each.task == name)
 
 
 def metric_labels(settings: Settings) -> dict[str, list[str]]:

@@ -55,8 +55,13 @@ class StageSettings(Section):
     price: float = Field(
         1.0,
         gt=0,
-        description="What a text costs in this stage, in any unit that the stages share, for the"
-        " curve of costs.",
+        description="What a text costs in this stage, in any unit that the stages share.",
+    )
+    review_price: float | None = Field(
+        None,
+        gt=0,
+        description="Last stage: what the review of a text costs, in the same unit. `streamlabel"
+        " calibrate` chooses the thresholds of the cascade by these prices. No default.",
     )
     deadline_s: float | None = Field(
         None,
@@ -194,11 +199,18 @@ def cascade_problem(stages: Sequence[StageSettings], *, has_routing: bool) -> st
     repeated = [name for name, count in Counter(each.name for each in stages).items() if count > 1]
     if repeated:
         return f"cascade: two stages are named {repeated[0]}; give each its own name"
+    return _misplaced(stages)
+
+
+def _misplaced(stages: Sequence[StageSettings]) -> str | None:
+    """Return which setting is given in a stage where it can do nothing."""
     if stages[0].deadline_s is not None or stages[0].max_waiting_items is not None:
         return (
             "cascade: deadline_s and max_waiting_items limit the wait for a further stage; the"
             " first one has no result before it to fall back on, so remove them there"
         )
+    if any(each.review_price is not None for each in stages[:-1]):
+        return "cascade: review_price: only the last stage sends to review; set it there"
     return None
 
 

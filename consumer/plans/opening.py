@@ -9,6 +9,7 @@ from streamlabel.consumer.plans.condition import Condition
 from streamlabel.consumer.plans.deployment import Deployment, deploy
 from streamlabel.consumer.plans.deployment_id import deployment_id
 from streamlabel.consumer.plans.plan import Plan, Single, TaskPlan
+from streamlabel.consumer.plans.proven_cascade import refuse_other_cascade, with_changes_named
 from streamlabel.consumer.plans.several_tasks import SeveralTasks, TaskOfPlan
 from streamlabel.consumer.routing.calibrated_router import read_calibration
 from streamlabel.errors import ConfigError
@@ -46,11 +47,13 @@ def deploy_all(
         calibrations: as ``read_calibrations`` returned them.
 
     Raises:
-        ConfigError: as for ``deploy``.
+        ConfigError: as for ``deploy``, or a calibration is of another cascade.
     """
     calibration_ids = {name: each.id for name, each in calibrations.items() if each is not None}
     name = deployment_id(settings, classifiers, calibration_ids)
-    return [
+    models = all_deployments(settings)
+    refuse_other_cascade(models, calibrations)
+    deployments = [
         deploy(
             each,
             classifiers[each.id],
@@ -58,8 +61,9 @@ def deploy_all(
             calibration=calibrations.get(each.id),
             deployment_id=name,
         )
-        for each in all_deployments(settings)
+        for each in models
     ]
+    return with_changes_named(models, deployments, calibrations)
 
 
 def plan_for(settings: Settings, deployments: Sequence[Deployment]) -> Plan:

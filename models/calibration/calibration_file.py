@@ -24,6 +24,7 @@ from streamlabel.models.calibration.calibration_sections import (
     MissedLimit,
     PrecisionUsed,
     PredictionSets,
+    ProvenCascade,
     ProvenUnder,
     Reference,
     Thresholds,
@@ -37,7 +38,7 @@ __all__ = ["CalibrationFile"]
 _ID_DIGITS = 16
 
 # Sections that version 1 of the file does not have: its id is a digest without them.
-_SINCE_V2 = {"settings", "precision", "prediction_sets", "by_label", "missed"}
+_SINCE_V2 = {"settings", "precision", "prediction_sets", "by_label", "missed", "cascade"}
 
 
 class CalibrationFile(Section):
@@ -58,6 +59,7 @@ class CalibrationFile(Section):
     thresholds: Thresholds | None = None
     by_label: dict[str, LabelOutcome] = Field(default_factory=dict)
     missed: dict[str, MissedLimit] = Field(default_factory=dict)
+    cascade: ProvenCascade | None = None
     conformal: Conformal | None = None
     prediction_sets: PredictionSets | None = None
     reference: Reference | None = None
@@ -194,6 +196,8 @@ class CalibrationFile(Section):
 
     def _digest(self) -> str:
         later = _SINCE_V2 if self.schema_.endswith("v1") else set()
+        if self.cascade is None:  # files of one model have the id that they had before it existed
+            later = {*later, "cascade"}
         return _digest(self.model_dump_json(by_alias=True, exclude={"id", *later}))
 
 
