@@ -128,6 +128,7 @@ def prove(
     alpha: float,
     floor: float = 0.0,
     least: int = 0,
+    last_start: float | None = None,
 ) -> Proven | None:
     """Return the loosest threshold that is proven; None: none is.
 
@@ -138,6 +139,7 @@ def prove(
         alpha: probability that any test passes wrongly, in (0, 1).
         floor: no threshold is below it.
         least: no test begins with fewer texts.
+        last_start: share of the texts at which the last sequence of tests begins; None: as usual.
     """
     from scipy.special import bdtr
 
@@ -149,7 +151,8 @@ def prove(
         accepted = int(ends[count - 1])
         return bool(bdtr(wrong[accepted - 1], accepted, target) <= level)
 
-    plan = plan_sequences(len(confidence), target=target, alpha=alpha, least=least)
+    more = {} if last_start is None else {"last_start": last_start}
+    plan = plan_sequences(len(confidence), target=target, alpha=alpha, least=least, **more)
     found = [each for each in passed_tests(plan, passes) if confidence[each.count - 1] >= floor]
     if not found:
         return None
