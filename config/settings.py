@@ -7,6 +7,15 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from streamlabel.config.batching import BatchingSettings, RepeatSettings
+from streamlabel.config.cascade import (
+    ShortName,
+    StageSettings,
+    cascade_problem,
+    escalation_topics,
+    part_here,
+    parts_problem,
+)
+from streamlabel.config.delivery import DeliverySettings, GuardSettings
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
 from streamlabel.config.model import AnyModel, WorkerSettings
 from streamlabel.config.routing import DriftSettings, RoutingSettings
@@ -14,10 +23,7 @@ from streamlabel.config.section import Section
 from streamlabel.config.several import (
     ControlSettings,
     ShadowSettings,
-    ShortName,
-    StageSettings,
     StreamTaskSettings,
-    cascade_problem,
     task_problem,
 )
 from streamlabel.config.waits import contradictions
@@ -33,73 +39,6 @@ __all__ = [
     "RoutingSettings",
     "Settings",
 ]
-
-
-class DeliverySettings(Section):
-    """Delivery guarantee and timeouts."""
-
-    guarantee: Literal["at_least_once", "exactly_once"] = Field(
-        "at_least_once",
-        description="Delivery guarantee. at_least_once: an offset is committed after all outputs"
-        " of its record are acknowledged; exactly_once: outputs and offset are"
-        " written in one transaction, for readers with isolation level"
-        " read_committed.",
-    )
-    transaction_interval_s: float = Field(
-        0.0,
-        ge=0,
-        le=10,
-        description="exactly_once: minimum time between two transactions of a partition. A longer"
-        " interval puts more records into a transaction, which loads the brokers less"
-        " but delays readers.",
-    )
-    transaction_timeout_ms: int = Field(
-        30_000,
-        ge=1_000,
-        le=900_000,
-        description="exactly_once: the brokers abort a transaction that takes longer than this."
-        " After a process dies, read_committed readers may wait this long, plus up to"
-        " 10 s until the broker checks"
-        " (transaction.abort.timed.out.transaction.cleanup.interval.ms).",
-    )
-    commit_interval_s: float = Field(1.0, gt=0, description="Interval between offset commits.")
-    drain_timeout_s: float = Field(
-        30.0,
-        gt=0,
-        description="At SIGTERM, time to finish the records in flight before the process ends.",
-    )
-    revoke_timeout_s: float = Field(
-        15.0,
-        gt=0,
-        description="At a rebalance, time to finish the records in flight of a revoked partition.",
-    )
-    delivery_timeout_s: float = Field(
-        600.0,
-        gt=0,
-        description="The service stops if the brokers acknowledge nothing for this long while"
-        " outputs wait.",
-    )
-
-
-class GuardSettings(Section):
-    """Dead-letter guard: stops the service when too many records become dead letters."""
-
-    max_consecutive: int = Field(
-        100,
-        ge=0,
-        description="Consecutive dead letters in one partition that stop the service. 0 turns"
-        " this off.",
-    )
-    max_ratio: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="Fraction of dead letters in the window that stops the service. 1 turns this"
-        " off.",
-    )
-    window_items: int = Field(
-        1000, ge=10, description="Number of latest records over which max_ratio is computed."
-    )
 
 
 class HttpSettings(Section):
@@ -190,7 +129,11 @@ class Settings(Section):
         has_routing = "routing" in self.model_fields_set
         if self.tasks and has_routing:
             raise ValueError("routing: each task has its own; move it to tasks.NAME.routing")
-        problem = cascade_problem(self.cascade, has_routing=has_routing) or task_problem(self.tasks)
+        problem = (
+            cascade_problem(self.cascade, has_routing=has_routing)
+            or parts_problem(self.cascade, self.input.weights)
+            or task_problem(self.tasks)
+        )
         if problem:
             raise ValueError(problem)
         return self
@@ -213,6 +156,7 @@ class Settings(Section):
         yield from ((field, topic) for topic in self.input.weights)
         for purpose in ("labels_topic", "review_topic", "dead_letter_topic"):
             yield f"output.{purpose}", getattr(self.output, purpose)
+        yield from escalation_topics(self.cascade, self.input.weights)
         if self.shadow is not None:
             yield "shadow.topic", self.shadow.topic
         for name, task in self.tasks.items():
@@ -225,7 +169,15 @@ class Settings(Section):
     def output_topics(self) -> tuple[str, ...]:
         """All topics that outputs are written to, each once."""
         own = (*self.labels_topics, *self.review_topics, self.output.dead_letter_topic)
+        if (topic := self.escalation_topic) is not None:
+            own = (*own, topic)
         return own if self.shadow is None else (*own, self.shadow.topic)
+
+    @property
+    def escalation_topic(self) -> str | None:
+        """Where records go that the stages of this service are not sure of; None: to review."""
+        _, end = part_here(self.cascade, self.input.weights)
+        return self.cascade[end].escalate if end < len(self.cascade) else None
 
     @property
     def labels_topics(self) -> tuple[str, ...]:

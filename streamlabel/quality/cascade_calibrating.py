@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from streamlabel.config.cascade import StageSettings
 from streamlabel.config.deployments import DeploymentSettings
 from streamlabel.config.settings import Settings
-from streamlabel.config.several import StageSettings
 from streamlabel.consumer.routing.router import routing_policy
 from streamlabel.errors import ConfigError
 from streamlabel.models.calibration.calibration_file import CalibrationFile
