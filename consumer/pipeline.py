@@ -41,7 +41,8 @@ from streamlabel.consumer.output.formats import ValueDecoder
 from streamlabel.consumer.output.outcome import Outcome, Outcomes
 from streamlabel.consumer.output.outcome_builder import OutcomeBuilder
 from streamlabel.consumer.plans.deployment import Deployment
-from streamlabel.consumer.plans.job import Classified, Job, Result
+from streamlabel.consumer.plans.escalation import decoder_of, escalation
+from streamlabel.consumer.plans.job import Classified, Escalated, Job, Result
 from streamlabel.consumer.plans.plan import Ask, Done, Plan
 from streamlabel.consumer.routing.dead_letter_guard import DeadLetterGuard
 from streamlabel.errors import BrokerError, DecodeError, DrainTimeoutError
@@ -111,7 +112,7 @@ class Pipeline:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._decoder: ValueDecoder = decoder or open_decoder(settings.input)
+        self._decoder = decoder_of(settings, decoder or open_decoder(settings.input))
         self._outcome_builder = OutcomeBuilder(
             dead_letter_topic=settings.output.dead_letter_topic, limit_bytes=sink.limit_bytes
         )
@@ -430,6 +431,9 @@ class Pipeline:
 
     def _outcome(self, job: Job, result: Result) -> Outcome:
         deployment = result.deployment
+        if isinstance(result, Escalated):
+            outbound = escalation(job.record, result, now_ms=self._clock.epoch_ms())
+            return self._outcome_builder.escalated(job.record, outbound, result.deployment.stage)
         if not isinstance(result, Classified):
             return self._outcome_builder.dead(job.record.source, result.error, deployment.task)
         return self._outcome_builder.result(

@@ -97,6 +97,20 @@ class OutcomeBuilder:
             stage=decision.stages[-1].stage if decision.stages else None,
         )
 
+    def escalated(self, record: TextRecord, outbound: Outbound, stage: str | None) -> Outcome:
+        """Return the outcome of a record that goes on to a stage in another service."""
+        limit = self._limit_bytes(outbound.topic)
+        if outbound.size_bytes > limit:
+            message = f"it has {outbound.size_bytes} bytes, {outbound.topic} accepts {limit}"
+            return self.dead(record.source, RecordError("output_too_large", message))
+        return Outcome(
+            record.source,
+            (outbound,),
+            "escalate",
+            event_time_ms=record.event_time_ms,
+            stage=stage,
+        )
+
     def dead(self, source: SourceRecord, error: RecordError, task: str | None = None) -> Outcome:
         """Return the outcome of a record that cannot be classified, by one task or by any."""
         topic = self._dead_letter_topic
