@@ -1,6 +1,7 @@
 """The checks of ``streamlabel check`` for the models of a service, one or several."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +15,7 @@ from streamlabel.consumer.shadowing import shadow_settings
 from streamlabel.errors import ConfigError
 from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.core.classifier import Classifier
+from streamlabel.models.encoder.trunk import find_shared_trunks
 from streamlabel.tools.preflight import PreflightCheck, check_model
 
 __all__ = ["check_models"]
@@ -56,14 +58,23 @@ async def check_models(
             own, clock=clock, configure_worker=configure_worker, topics=topics
         ):
             yield replace(check, name=f"shadow {check.name}")
-    if len(models) == 1 or len(deployments) < len(models):
-        return
+    if len(models) > 1 and len(deployments) == len(models):
+        async for check in _check_plan(settings, models, deployments):
+            yield check
+
+
+async def _check_plan(
+    settings: Settings, models: Sequence[DeploymentSettings], deployments: Sequence[Deployment]
+) -> AsyncIterator[PreflightCheck]:
+    """Check that the labels of the models fit together, and say which are computed together."""
     try:
         plan_for(settings, deployments)
     except ConfigError as error:
         yield PreflightCheck("plan", failure=error)
     else:
         yield PreflightCheck("plan", _described(settings))
+        async for check in _encoders(deployments, models):
+            yield check
 
 
 def _note(
@@ -75,6 +86,21 @@ def _note(
     deployments.append(
         deploy(model, classifier, limit_bytes=lambda _: _NO_LIMIT_BYTES, calibration=calibration)
     )
+
+
+async def _encoders(
+    deployments: Sequence[Deployment], models: Sequence[DeploymentSettings]
+) -> AsyncIterator[PreflightCheck]:
+    """Say which models are computed together; yields nothing if none of them could be."""
+    is_packed = {each.id: each.identity.details.get("forward") == "packed" for each in deployments}
+    sections = {each.id: each.settings.model for each in models if is_packed[each.id]}
+    sharing = await asyncio.to_thread(find_shared_trunks, sections)
+    if sharing.groups or sharing.apart:
+        shared = [
+            f"{', '.join(group)}: the same encoder, computed once for all"
+            for group in sharing.groups
+        ]
+        yield PreflightCheck("encoders", "; ".join(shared), warnings=sharing.apart)
 
 
 def _described(settings: Settings) -> str:
