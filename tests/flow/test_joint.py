@@ -1,6 +1,7 @@
 """Tasks whose models are computed together: one pass, and everything else stays of each task."""
 
 import asyncio
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,9 @@ from streamlabel.errors import InferenceError
 from streamlabel.models.core.classifier import ModelIdentity, Prediction, PreparedText
 from streamlabel.models.core.joint import Head, HeadClassifier
 from streamlabel.models.core.labels import LabelSet
+from tests.doubles import settle
 from tests.flow.rig import Rig, ScriptedClassifier, rig
-from tests.flow.test_several_models import FAKE, SURE, TWO, messages
+from tests.flow.test_several_models import FAKE, SURE, TWO, happen, messages, outputs_by_task
 
 HEADS = tuple(
     Head(LabelSet(labels), ModelIdentity(name, "fake", "cpu", "float32", name * 8))
@@ -170,3 +172,40 @@ async def test_a_revoked_partition_leaves_nothing_behind() -> None:
         await r.drain()
     assert r.sources("labels", 1) == r.sources("topics", 1) == [0, 1]
     assert r.sources("labels", 0) == []
+
+
+@pytest.mark.parametrize("transactional", [False, True])
+@pytest.mark.parametrize("seed", range(10))
+async def test_no_task_loses_or_doubles_a_record_whatever_happens(
+    seed: int, transactional: bool
+) -> None:
+    """A slow model, failures, waits for the other task, repeats, a revoked partition: at random."""
+    chance = random.Random(seed)
+    waits = {"when": {"tasks": {"moderation": ["yes", "no"]}}} if chance.random() < 0.5 else {}
+    settings = {
+        "tasks": {
+            "moderation": {"model": FAKE, "routing": SURE},
+            "topic": {"model": FAKE, "routing": SURE, **waits},
+        },
+        "repeats": {"max_items": chance.choice([0, 3])},
+    }
+    model, heads = joint()
+    async with rig(settings=settings, models=heads, partitions=2, transactional=transactional) as r:
+        for _ in range(30):
+            await happen(r, {"joint": model}, chance)
+        model.open.set()
+        await r.clock.advance(60)
+        await settle()
+        await r.drain()
+        r.check_no_commit_passes_an_undelivered_record()
+        sent = [
+            (partition, offset)
+            for partition in range(2)
+            for offset in range(len(r.broker.logs[TopicPartition("texts", partition)]))
+        ]
+    written = outputs_by_task(r)
+    for task in ("moderation", "topic"):
+        for place in sent:
+            count = written[task, *place]
+            is_skipped = count == 0 and bool(waits) and task == "topic"  # the other one failed
+            assert count == 1 or is_skipped or (count > 1 and not transactional), (task, place)

@@ -18,10 +18,13 @@ from streamlabel.consumer.workers import Workers
 from streamlabel.errors import InferenceError, NotJoinedError
 from streamlabel.models.core.classifier import Prediction
 from streamlabel.models.core.joint import HeadClassifier
+from streamlabel.models.core.system_clock import SystemClock
 from streamlabel.models.encoder.classifier import load
 from streamlabel.models.encoder.joint import JointEncoder, load_joint
 from streamlabel.models.encoder.trunk import Sharing, find_shared_trunks, trunk_digest
 from streamlabel.models.files.checkpoint import open_checkpoint
+from streamlabel.tools.plan_check import check_models
+from streamlabel.tools.preflight import PreflightCheck
 from tests.flow.rig import rig
 from tests.models.test_families import KINDS, POSITIONS, build
 from tests.models.tiny import LABELS, with_other_head
@@ -193,6 +196,22 @@ def both_tasks(one: Path, two: Path) -> dict[str, Any]:
         },
         "output": {"probabilities": "all"},
     }
+
+
+@pytest.mark.timeout(240)  # a process for each model imports torch
+async def test_check_says_which_tasks_share_an_encoder(bert: Mapping[str, Path]) -> None:
+    async def said(second: Path, **more: Any) -> list[PreflightCheck]:  # noqa: ANN401
+        tasks = both_tasks(bert["one"], second)
+        tasks["tasks"]["second"]["model"].update(more)
+        wanted = Settings.model_validate(tasks)
+        checks = check_models(wanted, clock=SystemClock(), configure_worker=None, topics={})
+        return [each async for each in checks if each.name == "encoders"]
+
+    [shared] = await said(bert["two"])
+    assert shared.detail == "first, second: the same encoder, computed once for all"
+    [apart] = await said(bert["two"], max_tokens=32)
+    assert "max_tokens (None and 32); make them equal to compute it once" in apart.warnings[0]
+    assert await said(bert["apart"]) == []
 
 
 async def test_a_swap_to_another_trunk_ends_the_sharing_without_a_lost_record(
