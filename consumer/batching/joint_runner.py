@@ -12,6 +12,7 @@ from typing import Any, cast
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.batching.deciding import Answered, decide
 from streamlabel.consumer.batching.model_runner import ModelRunner
+from streamlabel.consumer.batching.submitted import SubmittedJobs
 from streamlabel.consumer.plans.deployment import Deployment
 from streamlabel.consumer.plans.job import Job, KeptAnswer, Result
 from streamlabel.errors import InferenceError, RecordError
@@ -44,6 +45,21 @@ class PartRunner:
         self._runner.ask(job, self._number)
 
 
+class _Unknown(SubmittedJobs):
+    """Jobs that have to be computed; the others are given their results when they are taken."""
+
+    def __init__(self, give_kept: Callable[[Job], bool]) -> None:
+        super().__init__()
+        self._give_kept = give_kept
+
+    async def take(self) -> list[Job]:
+        """Wait for jobs, and return those that have to be computed; at least one."""
+        while True:
+            jobs = [job for job in await super().take() if not self._give_kept(job)]
+            if jobs:
+                return jobs
+
+
 class JointRunner(ModelRunner):
     """Takes jobs for several deployments; reports a result for each that was asked.
 
@@ -69,6 +85,7 @@ class JointRunner(ModelRunner):
         super().__init__(joint, settings=settings, on_results=on_results, **options)
         self.deployments = list(deployments)
         self.parts = [PartRunner(self, number) for number in range(len(deployments))]
+        self._submitted = _Unknown(self._give_kept)
         # The deployments that asked about a record and have no result; each record is queued once.
         self._asked: dict[Job, list[int]] = {}
 
@@ -79,31 +96,22 @@ class JointRunner(ModelRunner):
             asked.append(number)
             return
         self._asked[job] = [number]
-        self.submit(job)
+        self._submitted.add(job)
 
     def forget_unwanted(self) -> None:
         """Drop the jobs of revoked partitions."""
         super().forget_unwanted()
         self._asked = {job: asked for job, asked in self._asked.items() if job.is_wanted()}
 
-    def _take_submitted(self, max_items: int) -> list[Job]:
-        """Return the jobs to compute; those whose answers are kept get their results at once."""
-        while jobs := super()._take_submitted(max_items):
-            fresh: list[Job] = []
-            for job in jobs:
-                kept = job.kept and job.kept.get(self)
-                if not kept:
-                    fresh.append(job)
-                    continue
-                self._give(
-                    [([job], kept.answer)],
-                    self._clock.now_s(),
-                    kept.inference_s,
-                    cached=kept.cached,
-                )
-            if fresh:
-                return fresh
-        return []
+    def _give_kept(self, job: Job) -> bool:
+        """Give the results of a record at once if its answer is kept; return whether it is."""
+        kept = job.kept.get(self) if job.kept else None
+        if kept is None:
+            return False
+        self._give(
+            [([job], kept.answer)], self._clock.now_s(), kept.inference_s, cached=kept.cached
+        )
+        return True
 
     def _give(
         self, answered: Answered, began_s: float, inference_s: float = 0.0, *, cached: bool = False
