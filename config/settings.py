@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from streamlabel.config.batching import BatchingSettings, RepeatSettings
+from streamlabel.config.console import ConsoleSettings
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
 from streamlabel.config.model import AnyModel, WorkerSettings
 from streamlabel.config.routing import DriftSettings, RoutingSettings
@@ -176,6 +177,7 @@ class Settings(Section):
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     guard: GuardSettings = Field(default_factory=GuardSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+    console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
 
     @model_validator(mode="after")
@@ -211,7 +213,7 @@ class Settings(Section):
     def _topics(self) -> Iterator[tuple[str, str]]:
         field = "input.topics" if self.input.topics else "input.topic"
         yield from ((field, topic) for topic in self.input.weights)
-        for purpose in ("labels_topic", "review_topic", "dead_letter_topic"):
+        for purpose in ("labels_topic", "review_topic", "dead_letter_topic", "verdicts_topic"):
             yield f"output.{purpose}", getattr(self.output, purpose)
         if self.shadow is not None:
             yield "shadow.topic", self.shadow.topic
