@@ -11,6 +11,7 @@ from streamlabel.consumer.core.records import SourceRecord, TextRecord
 from streamlabel.consumer.output.dead_letters import bare_dead_letter, dead_letter
 from streamlabel.consumer.output.formats import ValueEncoder
 from streamlabel.consumer.output.message_encoder import MessageEncoder
+from streamlabel.consumer.output.near_duplicates import NearDuplicates
 from streamlabel.consumer.output.outcome import Outcome
 from streamlabel.consumer.output.timings import Timings
 from streamlabel.consumer.routing.decision import Decision
@@ -198,4 +199,5 @@ def encoder_for(
         task=task,
         deployment_id=deployment_id,
         top=None if kept == "all" else kept,
+        near_duplicates=NearDuplicates() if settings.output.near_duplicate_keys else None,
     )

@@ -13,7 +13,16 @@ from streamlabel.errors import RecordError
 from streamlabel.models.core.classifier import Prediction
 from streamlabel.models.core.values import value
 
-__all__ = ["Classified", "Delivery", "Escalated", "Job", "NotClassified", "Reading", "Result"]
+__all__ = [
+    "Classified",
+    "Delivery",
+    "Escalated",
+    "Job",
+    "KeptAnswer",
+    "NotClassified",
+    "Reading",
+    "Result",
+]
 
 
 @value
@@ -65,6 +74,21 @@ class Delivery(Protocol):
         ...
 
 
+@value
+class KeptAnswer:
+    """What several models that are computed together say, for those that are asked later.
+
+    Attributes:
+        answer: of all of them.
+        inference_s: duration of the batch.
+        cached: it was not computed for this record.
+    """
+
+    answer: Prediction | RecordError
+    inference_s: float
+    cached: bool
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """A text that is being classified.
@@ -75,6 +99,7 @@ class Job:
         slot: its place in the order of the partition.
         results: the results so far, by the id of the deployment.
         is_concluded: whether its outcome is complete; later results are dropped.
+        kept: answers of models that are computed together, by their runner; None: there are none.
     """
 
     record: TextRecord
@@ -82,6 +107,7 @@ class Job:
     slot: Slot[Outcomes]
     results: dict[str, Result] = field(default_factory=dict)
     is_concluded: bool = False
+    kept: dict[object, KeptAnswer] | None = None
 
     def is_wanted(self) -> bool:
         """Return whether results are still needed.
