@@ -229,3 +229,9 @@ class OutputSettings(Section):
         " whose outputs would exceed the topic's size limit. Routing and calibration"
         " always use all probabilities.",
     )
+    near_duplicate_keys: bool = Field(
+        False,
+        description="Give each record in review eight keys, of which nearly equal texts share at"
+        " least one, so that a wave of them can be decided at once. Needs the extra"
+        " near-duplicates.",
+    )
