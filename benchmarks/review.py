@@ -7,6 +7,7 @@ runs one part and keeps the figures of the others: speed, delay or kills.
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -131,7 +132,8 @@ def speed() -> tuple[dict[str, float], dict[str, Any]]:
         server.close()
     figures = {f"next_item_p95_ms_{name}": percentile(took, 0.95) for name, took in found.items()}
     medians = {name: round(statistics.median(took), 2) for name, took in found.items()}
-    return figures, {"next_item_median_ms": medians, "open_items": OPEN_ITEMS, "asked": ASKED}
+    about = {"open_items": OPEN_ITEMS, "asked": ASKED, "load_average": round(os.getloadavg()[0], 1)}
+    return figures, {"next_item_median_ms": medians, **about}
 
 
 def delay() -> tuple[dict[str, float], dict[str, Any]]:
@@ -207,7 +209,14 @@ def main() -> None:
     if given.part and before.exists():
         stored = json.loads(Path(before).read_text())
         figures |= stored.pop("figures")
-        kept = ("next_item_median_ms", "open_items", "asked", "verdict_to_topic_median_s", "kills")
+        kept = (
+            "next_item_median_ms",
+            "open_items",
+            "asked",
+            "load_average",
+            "verdict_to_topic_median_s",
+            "kills",
+        )
         details |= {name: stored[name] for name in kept if name in stored}
     for name in chosen:
         if name == "speed":

@@ -26,6 +26,7 @@ from testing.kafka_broker import Cluster
 __all__ = ["Outcome", "Plan", "review_all", "review_value"]
 
 _TIMEOUT_S = 10.0
+_GRACE_S = 5.0
 _LABELS = ("spam", "ham")
 
 
@@ -54,7 +55,8 @@ class Outcome:
     Attributes:
         lost: items without a verdict on the topic, or with another than was acknowledged.
         decided_twice: items with more than one verdict in the database.
-        stuck_leases: that were not back 5 s after their end, at any time.
+        stuck_leases: that were not back 5 s after their end, although a console had been answering
+            for 5 s. While all consoles are down nothing can give an item back.
         kills: that were made.
     """
 
@@ -162,6 +164,7 @@ class _Run:
         self.acknowledged: dict[str, str] = {}
         self.is_over = False
         self.stuck: set[int] = set()
+        self.up_since_s: float | None = None  # when the present console first answered
 
     async def reviewer(self, number: int) -> None:
         """Decide one item after the other; after an error ask again."""
@@ -175,6 +178,8 @@ class _Run:
 
     async def _decide_one(self, client: httpx.AsyncClient, name: str, number: int) -> None:
         answer = await client.post("/next", json={"reviewer": name})
+        if self.up_since_s is None:
+            self.up_since_s = time.monotonic()
         found = answer.json() if answer.status_code == 200 else {}
         if not found:
             await asyncio.sleep(0.1)
@@ -191,7 +196,10 @@ class _Run:
             limit_ms = time.time_ns() // 1_000_000 - 5_000
             async with store.database.reading() as connection:
                 query = select(lease.c.item_id).where(lease.c.until_ms < limit_ms)
-                self.stuck |= set((await connection.execute(query)).scalars())
+                late = set((await connection.execute(query)).scalars())
+            up_since_s = self.up_since_s
+            if up_since_s is not None and time.monotonic() - up_since_s >= _GRACE_S:
+                self.stuck |= late
             await asyncio.sleep(1.0)
 
 
@@ -256,6 +264,7 @@ async def _disturbed(
             _, what = disturbances.pop(0)
             if what == "kill":
                 await asyncio.to_thread(console.end)
+                run.up_since_s = None
                 await asyncio.to_thread(console.start)
                 kills += 1
             elif restart is not None:

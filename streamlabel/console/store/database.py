@@ -1,8 +1,9 @@
 """Connections, transactions, and what the errors of a database mean."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from sqlalchemy import Engine, create_engine, event, exc, text
 from sqlalchemy.engine import URL, Connection, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from streamlabel.console.store.database_faults import unavailable
 from streamlabel.errors import ConfigError, StoreUnavailableError
 
 __all__ = ["ADVISORY_LOCK", "Database", "connected", "url_of"]
@@ -25,26 +27,6 @@ _POSTGRESQL_OPTIONS: Final = {
 }
 # Of PostgreSQL; ends with the transaction.
 ADVISORY_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
-
-# Part of SQLite's message -> reason and what to do.
-_SQLITE: Final = (
-    ("readonly", "read_only", "make its file and folder writable"),
-    ("disk is full", "full", "make room on its disk"),
-    ("disk I/O", "gone", "look at its disk"),
-    ("unable to open", "gone", "look for its file and folder"),
-    ("malformed", "gone", "restore a backup: the file is damaged"),
-    ("not a database", "gone", "restore a backup: the file is damaged"),
-    ("locked", "busy", "try again"),
-)
-# Class or code of PostgreSQL's SQLSTATE -> the same.
-_POSTGRESQL: Final = (
-    ("25006", "read_only", "it is a standby, or default_transaction_read_only is on"),
-    ("53100", "full", "make room on its disk"),
-    ("53", "busy", "try again"),
-    ("55P03", "busy", "try again"),
-    ("57014", "busy", "try again"),
-    ("40", "busy", "try again"),
-)
 
 
 def url_of(database: str, password: str | None) -> URL:
@@ -155,6 +137,21 @@ class Database:
         if not self.is_sqlite:
             await connection.execute(ADVISORY_LOCK, {"name": name})
 
+    async def check(self) -> None:
+        """Return if it can be opened, before anything else.
+
+        A connection of aiosqlite 0.22 that fails leaves a thread behind, which prints a traceback
+        if the program ends because of it.
+
+        Raises:
+            StoreUnavailableError: it cannot be opened.
+        """
+        if self._file is not None:
+            try:
+                await asyncio.to_thread(_open_once, self._file)
+            except sqlite3.Error as error:
+                raise unavailable(error, is_sqlite=True) from error
+
     async def close(self) -> None:
         """Close all connections."""
         await self._engine.dispose()
@@ -168,7 +165,7 @@ class Database:
         except exc.DBAPIError as error:
             if isinstance(error, (exc.IntegrityError, exc.ProgrammingError, exc.DataError)):
                 raise
-            raise _unavailable(error, is_sqlite=self.is_sqlite) from error
+            raise unavailable(error.orig, is_sqlite=self.is_sqlite) from error
 
 
 def _inode(file: Path) -> int | None:
@@ -178,20 +175,9 @@ def _inode(file: Path) -> int | None:
         return None
 
 
-def _unavailable(error: exc.DBAPIError, *, is_sqlite: bool) -> StoreUnavailableError:
-    if is_sqlite:
-        said = str(error.orig)
-        found = next((each for each in _SQLITE if each[0] in said), None)
-    else:
-        said = getattr(error.orig, "sqlstate", None) or ""
-        found = next((each for each in _POSTGRESQL if said and said.startswith(each[0])), None)
-    if found is None:
-        return StoreUnavailableError("gone", "the database does not answer: look at its server")
-    _, reason, advice = found
-    what = {"read_only": "cannot be written", "full": "is full", "busy": "is too busy"}
-    return StoreUnavailableError(
-        reason, f"the database {what.get(reason, 'cannot be used')}: {advice}"
-    )
+def _open_once(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master")
 
 
 def connected(database: str, password: str | None) -> Database:

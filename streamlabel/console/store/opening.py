@@ -74,6 +74,7 @@ async def open_store(
         settings.database_place, None if password is None else password.get_secret_value()
     )
     try:
+        await database.check()
         await migrate(database)
         key = settings.pseudonym_key
         rules = StoreRules(
