@@ -30,7 +30,7 @@ from streamlabel.errors import (
     UserUnknownError,
 )
 
-__all__ = ["MemoryStore", "an_item"]
+__all__ = ["BEGIN", "MemoryStore", "an_item"]
 
 BEGIN = datetime(2026, 11, 29, 12, tzinfo=UTC)
 

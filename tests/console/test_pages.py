@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -10,7 +11,7 @@ from streamlabel.console.access.proxy import TrustedProxy
 from streamlabel.console.store.items import Purpose
 from streamlabel.console.web.guard import CONTENT_SECURITY_POLICY
 from streamlabel.console.web.options import PageOptions, TaskChoices
-from tests.console.memory_store import an_item
+from tests.console.memory_store import BEGIN, an_item
 from tests.console.pages import Console, inputs_of, opened
 
 SPAM = TaskChoices(labels=("other", "spam", "threat"))
@@ -160,7 +161,16 @@ async def test_texts_that_are_alike_are_decided_together_when_asked() -> None:
 
 
 # On the wire, these say what the model thought.
-SIGNS = ("61 %", "0.61", ' short"', " checked", "low_confidence", "not sure enough", "Confirm")
+SIGNS = (
+    "61 %",
+    "veiled",
+    "0.61",
+    ' short"',
+    " checked",
+    "low_confidence",
+    "not sure enough",
+    "Confirm",
+)
 
 
 @pytest.mark.parametrize("purpose", ["audit", "gold", "second_look"])
@@ -194,7 +204,7 @@ async def test_two_blind_items_with_opposite_answers_are_the_same_page(purpose: 
         item = an_item(
             1, purpose=purpose, model_labels=(answer,), probabilities=odds, prediction_set=(answer,)
         )
-        options = PageOptions(signature_secret="x")
+        options = PageOptions(signature_secret="x", severe=frozenset({"threat"}))
         async with opened(item, options=options) as console, console.client("ana") as browser:
             pages.append((await browser.get("/review")).text)
     assert pages[0] == pages[1]
@@ -225,17 +235,27 @@ async def test_a_person_gets_items_of_their_tasks() -> None:
             assert "of task b" in (await browser.get("/review")).text
 
 
-async def test_hard_texts_are_counted_a_break_is_proposed_and_a_day_ends() -> None:
+async def test_a_break_is_proposed_after_the_time_without_a_pause() -> None:
+    times = [BEGIN + timedelta(minutes=minutes) for minutes in (0, 4, 8, 11, 17, 17)]
+    options = PageOptions(tasks={None: SPAM}, break_after_min=10)
+    passing = iter(times)
+    now = lambda: next(passing)  # noqa: E731 one line
+    async with (
+        opened(an_item(1), options=options, now=now) as console,
+        console.client("ana") as who,
+    ):
+        pages = [(await who.get("/review")).text for _ in times]
+    assert ["Time for a break" in page for page in pages] == [False] * 3 + [True] + [False] * 2
+
+
+async def test_hard_texts_are_counted_veiled_and_end_with_the_cap() -> None:
     items = [an_item(number, model_labels=("threat",)) for number in range(1, 9)]
-    options = PageOptions(
-        tasks={None: SPAM}, severe=frozenset({"threat"}), break_after=2, severe_per_day=3
-    )
+    options = PageOptions(tasks={None: SPAM}, severe=frozenset({"threat"}), severe_per_day=3)
     async with opened(*items, options=options) as console:
         _, page, _ = await decided(console, "ana", label="threat")
         assert "1 of 3" in page
-        assert "Time for a break" not in page
-        _, page, _ = await decided(console, "ana", label="threat")
-        assert "Time for a break" in page
+        assert "veiled" in page
+        await decided(console, "ana", label="threat")
         _, page, _ = await decided(console, "ana", label="threat")
         assert "Enough for today" in page
         async with console.client("ben") as browser:

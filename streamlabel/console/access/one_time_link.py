@@ -16,7 +16,7 @@ class OneTimeLink:
     """One token for one account, valid once, for 15 minutes, from this machine.
 
     Attributes:
-        token: 256 random bits; part of the link's path, shown to the person who started the console.
+        token: 256 random bits; part of the link's path, shown where the console was started.
 
     Args:
         name: of the account.

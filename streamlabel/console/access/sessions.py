@@ -12,7 +12,7 @@ from streamlabel.console.store.items import User
 
 __all__ = ["Session", "Sessions"]
 
-MAX_AGE_S: Final = 12 * 3600  # a working day; the next one begins with signing in
+MAX_AGE_S: Final = 12 * 3600.0  # a working day; the next one begins with signing in
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,11 @@ class Sessions:
     Args:
         secret: signs them; None: a random one, so a restart signs everybody out.
         secure: whether browsers send them with HTTPS only.
+        max_age_s: after which people sign in again.
     """
 
-    def __init__(self, secret: str | None, *, secure: bool) -> None:
+    def __init__(self, secret: str | None, *, secure: bool, max_age_s: float = MAX_AGE_S) -> None:
+        self._max_age_s = max_age_s
         self.secure = secure
         # the prefix makes browsers refuse such a cookie from another host or without HTTPS
         self.cookie = "__Host-streamlabel" if secure else "streamlabel-console"
@@ -52,7 +54,7 @@ class Sessions:
     def read(self, value: str) -> Session | None:
         """Return the session of a cookie; None if it is too old or not ours."""
         try:
-            name, way, proof = self._signer.loads(value, max_age=MAX_AGE_S)
+            name, way, proof = self._signer.loads(value, max_age=self._max_age_s)
         except (BadData, ValueError, TypeError):
             return None
         return Session(name, way, proof)

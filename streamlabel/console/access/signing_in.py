@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 from streamlabel.console.access.attempts import Attempts
@@ -13,12 +14,13 @@ from streamlabel.console.access.provider import Provider
 from streamlabel.console.access.proxy import TrustedProxy
 from streamlabel.console.access.sessions import Sessions
 from streamlabel.console.store.api import Store
-from streamlabel.console.store.items import User
+from streamlabel.console.store.items import Role, User
 from streamlabel.errors import SignInError
 
 __all__ = ["Access"]
 
 _WRONG = "name or password is wrong"
+_PROVIDER = "identity provider"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,22 @@ class Access:
                 " `streamlabel console add-user`"
             )
         return self.sessions.begin(user, way=way)
+
+    async def by_provider(self, name: str, role: Role | None, *, now: datetime) -> str:
+        """Return the cookie of a new session of somebody whom the provider has signed in.
+
+        With a role from the provider the account is made, or its role changed, if need be. One
+        that was removed here stays removed.
+
+        Raises:
+            SignInError: the console has no such account, or has removed it.
+        """
+        user = await self.store.user(name)
+        if role is not None and user is None:
+            await self.store.add_user(User(name=name, role=role), by=_PROVIDER, now=now)
+        elif role is not None and user is not None and user.role != role and not user.is_disabled:
+            await self.store.set_role(name, role, by=_PROVIDER, now=now)
+        return await self.by_name(name, way="provider")
 
     async def _active(self, name: str) -> User | None:
         user = await self.store.user(name)

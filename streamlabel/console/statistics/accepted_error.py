@@ -1,8 +1,9 @@
 """The error rate among accepted records, from the audit sample, with a bound valid at any time.
 
 The audit draws accepted records at random, so the share of wrong ones among their verdicts is an
-unbiased estimate. A usual interval is right for one look only, and this page is looked at often. This bound holds at all looks together: a Beta mixture of likelihood ratios is a
-martingale under the true rate, and exceeds 1/delta with probability delta at most, ever (Ville).
+unbiased estimate. A usual interval is right for one look only, and this page is looked at often.
+This bound holds at all looks together: a Beta mixture of likelihood ratios is a martingale under
+the true rate, and exceeds 1/delta with probability delta at most, ever (Ville).
 """
 
 import math

@@ -109,8 +109,9 @@ class Entering:
         if provider is None:
             raise AssertionError("the route exists only with a provider. This is a bug.")
         try:
-            name = await provider.arrive(request)
-            return self._entered(await self._access.by_name(name, way="provider"))
+            name, role = await provider.arrive(request)
+            now = self._site.now()
+            return self._entered(await self._access.by_provider(name, role, now=now))
         except SignInError as error:
             return self._page(request, problem=str(error), status=403)
 

@@ -1,15 +1,17 @@
-"""Wraps the pages: refuses requests of other sites, and sends the headers that contain a page."""
+"""Wraps the pages: refuses requests of other sites, and sends the headers that contain a page.
 
-from collections.abc import Awaitable, Callable
+Browsers say where a request comes from: ``Sec-Fetch-Site``, or ``Origin`` in older ones. What
+changes something must come from our own pages (CSRF). The cookies are SameSite=Lax, too.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streamlabel.console.access.origin import is_from_our_pages
-
-__all__ = ["CONTENT_SECURITY_POLICY", "Guard"]
+__all__ = ["CONTENT_SECURITY_POLICY", "Guard", "is_from_our_pages"]
 
 # Scripts, styles, images and requests are ours alone; nothing inline, no frames, no plug-ins.
 CONTENT_SECURITY_POLICY: Final = (
@@ -26,6 +28,7 @@ _HEADERS: Final = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=(), autoplay=()",
 }
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _YEAR_S: Final = 365 * 24 * 3600
 
 
@@ -68,3 +71,25 @@ class Guard:
             await send(message)
 
         return sending
+
+
+def is_from_our_pages(method: str, headers: Mapping[str, str], *, origins: frozenset[str]) -> bool:
+    """Return whether a request may change something.
+
+    Args:
+        method: of HTTP. Safe methods change nothing and may come from anywhere.
+        headers: lower-case names.
+        origins: ours, for example https://review.example.org. Empty: that of the Host header.
+    """
+    if method in _SAFE:
+        return True
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = headers.get("origin")
+    if origin is None:
+        return False
+    if origins:
+        return origin in origins
+    scheme, _, host = origin.partition("://")
+    return scheme in {"http", "https"} and host == headers.get("host")

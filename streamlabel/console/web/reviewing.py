@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -15,6 +15,7 @@ from streamlabel.console.web.forms import read_form
 from streamlabel.console.web.options import TaskChoices
 from streamlabel.console.web.presenting import present
 from streamlabel.console.web.site import Site
+from streamlabel.console.web.stretches import Stretches
 from streamlabel.console.web.visible import plain
 from streamlabel.errors import (
     ItemGoneError,
@@ -42,7 +43,6 @@ class _Done:
 class _Exposure:
     count: int
     cap: int | None
-    pause: bool
 
     @property
     def is_capped(self) -> bool:
@@ -55,6 +55,7 @@ class Reviewing:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._store = site.store
+        self._stretches = Stretches(site.options.break_after_min)
 
     def routes(self) -> Sequence[Route]:
         """Return the addresses."""
@@ -97,6 +98,7 @@ class Reviewing:
             problem=problem,
             note="",
             exposure=exposure,
+            pause_min=self._stretches.minutes_to_propose(person.name, now=now),
             capped=capped,
             undo_s=round(options.undo_s),
             renew_s=max(1, round(options.lease_s / 3)),
@@ -118,10 +120,9 @@ class Reviewing:
         options = self._site.options
         if not options.severe:
             return None
-        seen = await self._store.exposure(reviewer=person.name, since=_morning(now))
+        seen = await self._store.exposure(reviewer=person.name, since=now - timedelta(days=1))
         count = sum(number for label, number in seen.items() if label in options.severe)
-        pause = count > 0 and count % options.break_after == 0
-        return _Exposure(count, options.severe_per_day, pause)
+        return _Exposure(count, options.severe_per_day)
 
     async def _counters(self, person: Person, now: datetime) -> dict[str, int]:
         queues = (await self._store.counts(now=now)).queues

@@ -5,13 +5,13 @@ from argon2 import PasswordHasher
 
 from streamlabel.console.access.attempts import Attempts
 from streamlabel.console.access.one_time_link import OneTimeLink
-from streamlabel.console.access.origin import is_from_our_pages
 from streamlabel.console.access.passwords import Passwords, check_new
 from streamlabel.console.access.people import Person
 from streamlabel.console.access.proxy import TrustedProxy
 from streamlabel.console.access.sessions import Sessions
 from streamlabel.console.access.signing_in import Access
 from streamlabel.console.store.items import User
+from streamlabel.console.web.guard import is_from_our_pages
 from streamlabel.errors import ConfigError, SignInError
 from tests.console.memory_store import MemoryStore
 
