@@ -30,6 +30,7 @@ StreamlabelError
 ├── PositionsMovedError         the console's database knows earlier positions: read again
 ├── DeploymentRefusedError      a swap of models failed before the swap: the old ones stay
 ├── DeadLetterGuardError        too many dead letters indicate a systematic fault: stop
+├── TargetErrorAlarmError       audits show more errors than the target: review more
 └── DrainTimeoutError           the drain deadline passed; nothing unfinished was committed
 
 Errors cross process boundaries (the worker pickles them), so each one is built from positional
@@ -63,6 +64,7 @@ __all__ = [
     "StaleLeaseError",
     "StoreUnavailableError",
     "StreamlabelError",
+    "TargetErrorAlarmError",
     "UndoExpiredError",
     "UserExistsError",
     "UserUnknownError",
@@ -312,6 +314,12 @@ class DeadLetterGuardError(StreamlabelError):
     """Too large a fraction of records, or too many in a row, became dead letters."""
 
     exit_code = 5
+
+
+class TargetErrorAlarmError(StreamlabelError):
+    """Audits show that accepted labels are wrong more often than the target error."""
+
+    exit_code = 8
 
 
 class DrainTimeoutError(StreamlabelError):
