@@ -1,9 +1,9 @@
 """The error rate among accepted records, from the audit sample, with a bound valid at any time.
 
-The audit draws accepted records at random, so the share of wrong ones among their verdicts is an
-unbiased estimate. A usual interval is right for one look only, and this page is looked at often.
-This bound holds at all looks together: a Beta mixture of likelihood ratios is a martingale under
-the true rate, and exceeds 1/delta with probability delta at most, ever (Ville).
+The audit draws accepted records at random, so the weighted share of wrong ones among their verdicts
+estimates the rate without bias. A usual interval is right for one look only, and the page with
+these figures is looked at often: the bound, and the evidence against the target, hold at all looks
+together (``models.calibration.target_bets``).
 """
 
 import math
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from streamlabel.console.store.items import VerdictRow
+from streamlabel.models.calibration.target_bets import TargetBets
 
-__all__ = ["AuditPoint", "audit_curve", "upper_bound"]
+__all__ = ["AuditPoint", "audit_curve"]
 
-DELTA: Final = 0.05
-# Prior of the mixture: about two errors in a hundred, so that it is tight for small error rates.
-_A: Final = 0.5
-_B: Final = 20.0
-_STEPS: Final = 60  # halvings: to the last bit of the bound
+_CONFIDENCE: Final = 0.95
+_ALARM: Final = -math.log(1 - _CONFIDENCE)
 _POINTS: Final = 200  # of a curve
+# Without a target there is a bound all the same; evidence needs one, and is not shown then.
+_ANY_TARGET: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,67 +30,51 @@ class AuditPoint:
     Attributes:
         audited: verdicts with a decision.
         wrong: of them those that corrected the model.
-        rate: their share.
+        rate: their share, weighted by the inverse of the probability of the audit.
         bound: the error rate is at most this with 95 % confidence, at all points together.
+        is_refuted: whether the evidence against the target was ever 20 to 1; if the target holds,
+            that happens in 5 % of all audits, however long. False without a target.
     """
 
     audited: int
     wrong: int
     rate: float
     bound: float
+    is_refuted: bool
 
 
-def audit_curve(rows: Sequence[VerdictRow], *, label: str | None = None) -> list[AuditPoint]:
+def audit_curve(rows: Sequence[VerdictRow], *, target: float | None = None) -> list[AuditPoint]:
     """Return the audit so far, oldest first: every verdict, or evenly chosen ones of many.
 
     Args:
-        rows: verdicts in the order of their decision. Only first looks at audit items with a
-            decision count; those without one are missing, which ``wrong`` cannot show.
-        label: of the model, whose accepted records are meant; None: all.
+        rows: verdicts in the order of their decision. First looks at audited records count, if
+            they have a decision; those without one are missing, which ``wrong`` cannot show.
+        target: largest error rate that was promised, in (0, 1); None: unknown.
     """
-    errors = [
-        set(row.labels) != set(row.model_labels)
+    audits = [
+        row
         for row in rows
-        if row.purpose == "audit" and row.look == 1
+        if row.look == 1 and (row.purpose == "audit" or row.reasons == ("audit",))
         if row.labels is not None and row.model_labels is not None
-        if label is None or label in row.model_labels
     ]
-    every = max(1, math.ceil(len(errors) / _POINTS))
-    points, wrong = [], 0
-    for audited, error in enumerate(errors, 1):
-        wrong += error
-        if audited % every == 0 or audited == len(errors):
-            bound = upper_bound(wrong, audited)
-            points.append(AuditPoint(audited, wrong, wrong / audited, bound))
+    bets = TargetBets(target or _ANY_TARGET)
+    every = max(1, math.ceil(len(audits) / _POINTS))
+    points = []
+    whole = wrong = 0.0
+    for number, row in enumerate(audits, 1):
+        is_wrong = set(row.labels or ()) != set(row.model_labels or ())
+        probability = row.review_probability or 1.0
+        bets.saw(is_wrong=is_wrong, probability=probability)
+        whole += 1 / probability
+        wrong += is_wrong / probability
+        if number % every == 0 or number == len(audits):
+            points.append(
+                AuditPoint(
+                    number,
+                    bets.wrong,
+                    wrong / whole,
+                    bets.upper_bound(confidence=_CONFIDENCE),
+                    target is not None and bets.peak >= _ALARM,
+                )
+            )
     return points
-
-
-def upper_bound(wrong: int, audited: int, *, delta: float = DELTA) -> float:
-    """Return the largest error rate that is not refuted, in [wrong/audited, 1].
-
-    Source: Robbins, Statistical methods related to the law of the iterated logarithm, 1970: the
-    mixture over all rates; the confidence sequence of its Beta prior.
-    """
-    if audited == 0:
-        return 1.0
-    mixture = _log_beta(_A + wrong, _B + audited - wrong) - _log_beta(_A, _B)
-    limit = -math.log(delta)
-    low, high = wrong / audited, 1.0
-    for _ in range(_STEPS):
-        middle = (low + high) / 2
-        likelihood = _times_log(wrong, middle) + _times_log(audited - wrong, 1 - middle)
-        if mixture - likelihood < limit:
-            low = middle
-        else:
-            high = middle
-    return high
-
-
-def _log_beta(a: float, b: float) -> float:
-    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
-
-
-def _times_log(number: int, share: float) -> float:
-    if number == 0:
-        return 0.0
-    return number * math.log(share) if share > 0 else -math.inf

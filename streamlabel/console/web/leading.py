@@ -97,8 +97,8 @@ class Leading:
 
     async def _quality(self, request: Request, person: Person) -> Response:
         days, rows = await self._rows(request)
-        curve, agreement, reviewers = await asyncio.to_thread(_computed, rows)
         promised = self._site.options.promised_error
+        curve, agreement, reviewers = await asyncio.to_thread(_computed, rows, promised)
         return self._site.page(
             request,
             "quality.html",
@@ -157,10 +157,10 @@ class Leading:
         return RedirectResponse(f"/lead/items/{item_id}", 303)
 
 
-def _computed(rows: Sequence[VerdictRow]) -> tuple[Any, ...]:
+def _computed(rows: Sequence[VerdictRow], promised: float | None) -> tuple[Any, ...]:
     """Return all statistics; in a thread, because a bootstrap takes a while."""
     figures = [figures_of(each, rows) for each in reviewers_of(rows)]
-    return audit_curve(rows), agreement_by_label(rows), figures
+    return audit_curve(rows, target=promised), agreement_by_label(rows), figures
 
 
 def _moment(at: datetime) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamlabel.console.statistics.accepted_error import audit_curve, upper_bound
+from streamlabel.console.statistics.accepted_error import audit_curve
 from streamlabel.console.statistics.agreement import MIN_ITEMS, agreement_by_label
 from streamlabel.console.statistics.confusion import figures_of, reviewers_of
 from streamlabel.console.store.items import Purpose, VerdictRow
@@ -133,25 +133,23 @@ def test_the_audit_counts_first_looks_with_a_decision() -> None:
     ]
     last = audit_curve(rows)[-1]
     assert (last.audited, last.wrong, last.rate) == (2, 1, 0.5)
-    assert audit_curve(rows, label="c") == []
 
 
-def test_the_bound_shrinks_with_evidence_and_never_falls_below_the_rate() -> None:
-    assert upper_bound(0, 0) == 1
-    bounds = [upper_bound(0, audited) for audited in (10, 100, 1000, 10_000)]
-    assert bounds == sorted(bounds, reverse=True)
-    assert bounds[-1] < 0.001
-    assert upper_bound(50, 100) > 0.5
-    assert upper_bound(100, 100) == 1
+def audit(wrong: list[bool]) -> list[VerdictRow]:
+    return [
+        row(i, "x", ("b",) if each else ("a",), purpose="audit") for i, each in enumerate(wrong)
+    ]
 
 
-@pytest.mark.parametrize("rate", [0.01, 0.05, 0.3])
-def test_the_bound_holds_at_all_looks_together(rate: float) -> None:
-    """500 audits of 1,000 records, looked at 20 times: at most 5 % are ever wrong."""
-    random = np.random.default_rng(11)
-    looks = np.arange(50, 1001, 50)
-    broken = 0
-    for _ in range(500):
-        wrong = np.cumsum(random.random(1000) < rate)
-        broken += any(upper_bound(int(wrong[n - 1]), int(n)) < rate for n in looks)
-    assert broken / 500 <= 0.05 + 2 * (0.05 * 0.95 / 500) ** 0.5
+def test_a_curve_has_few_points_and_the_last_verdict() -> None:
+    points = audit_curve(audit([False] * 1001))
+    assert len(points) <= 201
+    assert points[-1].audited == 1001
+    assert points[-1].bound < 0.01
+    assert points[0].bound > points[-1].bound
+
+
+def test_the_target_is_refuted_by_many_errors_and_not_by_few() -> None:
+    assert audit_curve(audit([True] * 50 + [False] * 50), target=0.01)[-1].is_refuted
+    assert not audit_curve(audit([False] * 99 + [True]), target=0.01)[-1].is_refuted
+    assert not audit_curve(audit([True] * 50))[-1].is_refuted
