@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs promtool test check format clean
+.PHONY: help setup demo docs promtool chromium test check format clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,7 +44,10 @@ docs: setup ## build the documentation site into build/site; broken links fail
 promtool: setup ## get the tool that tests the alerting rules
 	scripts/promtool
 
-test: setup $(VENV)/.vllm promtool ## run every check and test
+chromium: ## get the browser in which the pages of the review console are tested
+	scripts/chromium
+
+test: setup $(VENV)/.vllm promtool chromium ## run every check and test
 	scripts/check
 	scripts/test
 

@@ -18,13 +18,12 @@ from streamlabel.console.access.signing_in import Access
 from streamlabel.console.store.items import Item, Role, User
 from streamlabel.console.web.app import make_app
 from streamlabel.console.web.options import PageOptions
-from streamlabel.console.web.rendering import load_renderer
-from tests.console.memory_store import BEGIN, MemoryStore
+from testing.console.desk import RENDERER
+from testing.console.memory_store import BEGIN, MemoryStore
 
-__all__ = ["ORIGIN", "RENDERER", "Console", "Inputs", "inputs_of", "opened"]
+__all__ = ["ORIGIN", "Console", "Inputs", "inputs_of", "opened"]
 
 ORIGIN = "http://console.test"
-RENDERER = load_renderer()
 
 
 class Inputs(HTMLParser):

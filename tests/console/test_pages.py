@@ -11,7 +11,7 @@ from streamlabel.console.access.proxy import TrustedProxy
 from streamlabel.console.store.items import Purpose
 from streamlabel.console.web.guard import CONTENT_SECURITY_POLICY
 from streamlabel.console.web.options import PageOptions, TaskChoices
-from tests.console.memory_store import BEGIN, an_item
+from testing.console.memory_store import BEGIN, an_item
 from tests.console.pages import Console, inputs_of, opened
 
 SPAM = TaskChoices(labels=("other", "spam", "threat"))

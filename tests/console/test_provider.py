@@ -12,7 +12,7 @@ from oidc_provider_mock import run_server_in_thread
 
 from streamlabel.console.access.provider import Provider, ProviderOptions
 from streamlabel.console.store.items import Role, User
-from tests.console.memory_store import an_item
+from testing.console.memory_store import an_item
 from tests.console.pages import opened
 
 # Of the provider and of authlib, both libraries: reading certificates, and their own notices.

@@ -2,18 +2,15 @@
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Dialog, expect
+from playwright.sync_api import Browser, expect
 
-from streamlabel.console.store.items import Event, Purpose
 from streamlabel.console.web.options import PageOptions, TaskChoices
-from tests.console.hostile import HOSTILE
-from tests.console.memory_store import an_item
-from tests.console.people import LABELS, Desk, sitting
+from testing.console.desk import LABELS, sitting
+from testing.console.examining import PAGES, axe_findings, hostile_effects
+from testing.console.hostile import HOSTILE
+from testing.console.memory_store import an_item
 
 TEXTS = [an_item(number, f"text {number}") for number in range(1, 9)]
 
@@ -204,139 +201,19 @@ def test_the_live_numbers_follow_the_queue(browser: Browser) -> None:
         expect(desk.page.locator("[id='total.open']")).to_have_text("6", timeout=10_000)
 
 
-# --- hostile texts --------------------------------------------------------------------------------
-
-# Buttons over which something else lies.
-_COVERED = """[...document.querySelectorAll(".choice")].filter((button) => {
-  button.scrollIntoView({ block: "center" });
-  const box = button.getBoundingClientRect();
-  const hit = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
-  return !button.contains(hit);
-}).length"""
-_EXECUTED = "window.executed !== undefined || document.title === 'executed'"
-
-
-def is_broken(desk: Desk) -> list[str]:
-    """Return what a hostile text did to the page."""
-    found = []
-    page = desk.page
-    if page.evaluate(_EXECUTED):
-        found.append("executed")
-    if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
-        found.append("wider than the window")
-    if page.evaluate(_COVERED):
-        found.append("a button is covered")
-    return found
+# --- hostile texts, accessibility -----------------------------------------------------------------
 
 
 @pytest.mark.timeout(180)  # pages with a megabyte of text, on a busy machine
 def test_fifty_hostile_texts_do_nothing(browser: Browser) -> None:
-    """Each as text, label, metadata, neighbour and note, on the reviewing and leading pages."""
     assert len(HOSTILE) >= 50
-    items = []
-    for number, text in enumerate(HOSTILE, 1):
-        short = text[:2000]
-        items.append(
-            an_item(
-                number,
-                text,
-                model_labels=("spam",),
-                probabilities={"spam": 0.6, short or "x": 0.4},
-                prediction_set=(short or "x",),
-                metadata={short: short, "n": {short: [short]}},
-                record_id=f"r-{short}",
-                key=b"all",
-                task=None,
-            )
-        )
-    with sitting(
-        browser, *items, options=PageOptions(), viewport={"width": 390, "height": 844}
-    ) as desk:
-        broken: dict[int, Any] = {}
-
-        def dismiss(dialog: Dialog) -> None:
-            broken[0] = "dialog"
-            dialog.dismiss()
-
-        desk.page.on("dialog", dismiss)
-        for number, item in enumerate(items, 1):
-            desk.go()
-            if found := is_broken(desk):
-                broken[number] = found
-            now = datetime(2026, 11, 29, tzinfo=UTC)
-            note = Event(at=now, actor=item.record_id, action="x", item_id=number, note=item.text)
-            desk.store.events.append(note)
-            desk.store.leases.clear()
-            desk.store.items[number] = replace(desk.store.items[number], state="decided")
-        for path in ("/lead", "/lead/search", "/lead/items/1", "/lead/items/9"):
-            desk.go(path)
-            if desk.page.evaluate(_EXECUTED):
-                broken[-1] = path
-        assert broken == {}
-
-
-# --- accessibility --------------------------------------------------------------------------------
-
-PAGES = (
-    "/review",
-    "/mine",
-    "/lead",
-    "/lead/quality",
-    "/lead/search",
-    "/lead/items/1",
-    "/sign-in",
-    "/x",
-)
+    assert hostile_effects(browser) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_axe_finds_nothing_serious(browser: Browser, scheme: str, width: int) -> None:
-    blind: Purpose = "audit"
-    items = [
-        an_item(1, "a text", metadata={"channel": "x"}, key=b"k"),
-        an_item(2, "a text", key=b"k"),
-        an_item(3, "\u202eblind", purpose=blind),
-    ]
-    # axe is injected, which the content security policy would refuse
-    with sitting(
-        browser,
-        *items,
-        options=PageOptions(severe=frozenset({"spam"})),
-        color_scheme=scheme,
-        viewport={"width": width, "height": 844},
-        bypass_csp=True,
-    ) as desk:
-        found: list[str] = []
-
-        def examine(place: str) -> None:
-            for each in Axe().run(desk.page).response["violations"]:
-                if each["impact"] in {"serious", "critical"}:
-                    nodes = [node["target"] for node in each["nodes"]]
-                    found.append(f"{place}: {each['id']} {nodes}")
-
-        for path in PAGES:
-            desk.go(path)
-            examine(path)
-        desk.go()
-        desk.page.locator("summary", has_text="View").click()
-        examine("the view's menu")
-        desk.page.locator("summary", has_text="View").click()
-        desk.page.locator(".text").focus()
-        desk.press("?")
-        examine("the keys")
-        desk.press("Escape")
-        desk.page.locator(".text").focus()
-        desk.press("3")
-        examine("after a decision")
-        desk.store.leases.clear()
-        desk.press("1")
-        examine("after a refusal")
-        desk.go()
-        desk.press("1", "1", "1")
-        desk.go()
-        examine("nothing left")
-        assert found == []
+    assert axe_findings(browser, scheme=scheme, width=width) == []
 
 
 def test_the_page_of_a_phone_is_not_wider_than_the_phone(browser: Browser) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import math
 import secrets
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -54,7 +55,7 @@ class Sessions:
     def read(self, value: str) -> Session | None:
         """Return the session of a cookie; None if it is too old or not ours."""
         try:
-            name, way, proof = self._signer.loads(value, max_age=self._max_age_s)
+            name, way, proof = self._signer.loads(value, max_age=math.ceil(self._max_age_s))
         except (BadData, ValueError, TypeError):
             return None
         return Session(name, way, proof)

@@ -13,7 +13,7 @@ from streamlabel.console.access.signing_in import Access
 from streamlabel.console.store.items import User
 from streamlabel.console.web.guard import is_from_our_pages
 from streamlabel.errors import ConfigError, SignInError
-from tests.console.memory_store import MemoryStore
+from testing.console.memory_store import MemoryStore
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
 

@@ -13,12 +13,13 @@ from streamlabel.console.access.signing_in import Access
 from streamlabel.console.store.items import Item, User
 from streamlabel.console.web.app import make_app
 from streamlabel.console.web.options import PageOptions, TaskChoices
-from tests.console.conftest import served
-from tests.console.memory_store import MemoryStore
-from tests.console.pages import RENDERER
+from streamlabel.console.web.rendering import load_renderer
+from testing.console.browser import served
+from testing.console.memory_store import MemoryStore
 
-__all__ = ["LABELS", "Desk", "sitting"]
+__all__ = ["LABELS", "RENDERER", "Desk", "sitting"]
 
+RENDERER = load_renderer()
 LABELS = ("insult", "other", "spam", "threat")
 
 
