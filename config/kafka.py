@@ -217,6 +217,11 @@ class OutputSettings(Section):
     dead_letter_topic: TopicName = Field(
         "dead-letters", description="Topic for records that cannot be classified."
     )
+    verdicts_topic: TopicName = Field(
+        "verdicts",
+        description="Topic for what people decide about records in review; compacted. Written by"
+        " `streamlabel console`.",
+    )
     probabilities: Literal["all"] | Annotated[int, Field(ge=1)] = Field(
         "all",
         description="How many label probabilities an output holds. all, or the number of most"

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from streamlabel.config.audit import AuditSettings, audit_problem
 from streamlabel.config.batching import BatchingSettings, RepeatSettings
+from streamlabel.config.console import ConsoleSettings
 from streamlabel.config.delivery import DeliverySettings
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
 from streamlabel.config.model import AnyModel, WorkerSettings
@@ -134,6 +135,7 @@ class Settings(Section):
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     guard: GuardSettings = Field(default_factory=GuardSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+    console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
 
     @model_validator(mode="after")
@@ -178,7 +180,7 @@ class Settings(Section):
     def _topics(self) -> Iterator[tuple[str, str]]:
         field = "input.topics" if self.input.topics else "input.topic"
         yield from ((field, topic) for topic in self.input.weights)
-        for purpose in ("labels_topic", "review_topic", "dead_letter_topic"):
+        for purpose in ("labels_topic", "review_topic", "dead_letter_topic", "verdicts_topic"):
             yield f"output.{purpose}", getattr(self.output, purpose)
         if self.shadow is not None:
             yield "shadow.topic", self.shadow.topic
