@@ -4,15 +4,15 @@ import asyncio
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import uvicorn
 from playwright.sync_api import Browser, sync_playwright
 from starlette.applications import Starlette
 
-__all__ = ["ChromiumMissingError", "launched", "served"]
+__all__ = ["ChromiumMissingError", "launched", "served", "served_while"]
 
 _STOP_S = 30.0
 
@@ -43,16 +43,35 @@ def launched() -> Iterator[Browser]:
 @contextmanager
 def served(app: Starlette) -> Iterator[str]:
     """Serve an application in a thread, at the address that is returned."""
+
+    @asynccontextmanager
+    async def ready() -> AsyncIterator[Starlette]:
+        yield app
+
+    with served_while(ready) as address:
+        yield address
+
+
+@contextmanager
+def served_while(opening: Callable[[], AbstractAsyncContextManager[Starlette]]) -> Iterator[str]:
+    """Open an application in the event loop of a thread, and serve it there."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(
-            target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True
-        )
+        servers: list[uvicorn.Server] = []
+
+        async def run() -> None:
+            async with opening() as app:
+                config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1)
+                servers.append(uvicorn.Server(config))
+                await servers[0].serve(sockets=[listener])
+
+        thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
         thread.start()
+        # requests that come before the server is ready wait in the backlog of the socket
+        listener.listen()
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            server.should_exit = True
+            for server in servers:
+                server.should_exit = True
             thread.join(_STOP_S)

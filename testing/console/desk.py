@@ -1,5 +1,6 @@
 """A person with a browser in front of the pages, whose store is in memory."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ def sitting(
         options or PageOptions(tasks={None: TaskChoices(labels=LABELS)}),
         renderer=RENDERER,
         now=lambda: datetime.now(UTC),
+        monotonic_s=time.monotonic,
     )
     with served(app) as address:
         opened = browser.new_context(**context)

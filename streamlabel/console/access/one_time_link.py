@@ -5,6 +5,7 @@ import secrets
 from ipaddress import ip_address
 from typing import Final
 
+from streamlabel.console.store.items import Role
 from streamlabel.errors import SignInError
 
 __all__ = ["OneTimeLink"]
@@ -16,12 +17,15 @@ class OneTimeLink:
     """One token for one account, valid once, for 15 minutes, from this machine.
 
     Attributes:
+        role: of the account, which is made if there is none.
         token: 256 random bits; part of the link's path, shown where the console was started.
 
     Args:
         name: of the account.
         now_s: monotonic seconds.
     """
+
+    role: Final[Role] = "admin"
 
     def __init__(self, name: str, *, now_s: float) -> None:
         self.token = secrets.token_urlsafe(32)

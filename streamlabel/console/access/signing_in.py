@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from streamlabel.console.access.attempts import Attempts
 from streamlabel.console.access.one_time_link import OneTimeLink
@@ -20,7 +20,7 @@ from streamlabel.errors import SignInError
 __all__ = ["Access"]
 
 _WRONG = "name or password is wrong"
-_PROVIDER = "identity provider"
+_BY: Final = {"provider": "identity provider", "link": "console"}  # in the audit log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,21 +100,23 @@ class Access:
             )
         return self.sessions.begin(user, way=way)
 
-    async def by_provider(self, name: str, role: Role | None, *, now: datetime) -> str:
-        """Return the cookie of a new session of somebody whom the provider has signed in.
+    async def by_other(
+        self, name: str, role: Role | None, *, way: Literal["provider", "link"], now: datetime
+    ) -> str:
+        """Return the cookie of a new session of somebody whom a provider or a link signs in.
 
-        With a role from the provider the account is made, or its role changed, if need be. One
-        that was removed here stays removed.
+        With a role the account is made, or its role changed, if need be. One that was removed here
+        stays removed.
 
         Raises:
             SignInError: the console has no such account, or has removed it.
         """
         user = await self.store.user(name)
         if role is not None and user is None:
-            await self.store.add_user(User(name=name, role=role), by=_PROVIDER, now=now)
+            await self.store.add_user(User(name=name, role=role), by=_BY[way], now=now)
         elif role is not None and user is not None and user.role != role and not user.is_disabled:
-            await self.store.set_role(name, role, by=_PROVIDER, now=now)
-        return await self.by_name(name, way="provider")
+            await self.store.set_role(name, role, by=_BY[way], now=now)
+        return await self.by_name(name, way=way)
 
     async def _active(self, name: str) -> User | None:
         user = await self.store.user(name)

@@ -1,9 +1,8 @@
 """Puts the pages together: ``make_app``."""
 
 import secrets
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -30,18 +29,14 @@ __all__ = ["make_app"]
 _AWAY_S = 600  # at the identity provider
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 def make_app(
     store: Store,
     access: Access,
     options: PageOptions,
     *,
     renderer: Renderer,
-    now: Callable[[], datetime] = _utc_now,
-    monotonic_s: Callable[[], float] = time.monotonic,
+    now: Callable[[], datetime],
+    monotonic_s: Callable[[], float],
 ) -> Starlette:
     """Return the pages as an ASGI application.
 

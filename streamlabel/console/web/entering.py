@@ -91,7 +91,8 @@ class Entering:
             name = link.redeem(
                 request.path_params["token"], client=client, now_s=self._site.monotonic_s()
             )
-            return self._entered(await self._access.by_name(name, way="link"))
+            now = self._site.now()
+            return self._entered(await self._access.by_other(name, link.role, way="link", now=now))
         except SignInError as error:
             return self._page(request, problem=str(error), status=403)
 
@@ -111,7 +112,7 @@ class Entering:
         try:
             name, role = await provider.arrive(request)
             now = self._site.now()
-            return self._entered(await self._access.by_provider(name, role, now=now))
+            return self._entered(await self._access.by_other(name, role, way="provider", now=now))
         except SignInError as error:
             return self._page(request, problem=str(error), status=403)
 
