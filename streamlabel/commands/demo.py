@@ -1,11 +1,21 @@
 """``streamlabel demo``: the service on an embedded broker, with sample texts."""
 
+from typing import Annotated
+
 import typer
 
 __all__ = ["demo"]
 
 
-def demo() -> None:
+def demo(
+    console: Annotated[
+        bool,
+        typer.Option(
+            "--console",
+            help="At the end, open the review console on this machine, on the demo's own items.",
+        ),
+    ] = False,
+) -> None:
     """Run the service on an embedded broker with a real encoder and sample texts.
 
     The first run trains the encoder's classification head; later runs reuse it. Its files are in
@@ -15,11 +25,14 @@ def demo() -> None:
     Examples:
       streamlabel demo
       make demo
+      streamlabel demo --console
     """  # noqa: D301 \b keeps the lines as they are
     from streamlabel.extras import require
 
     require("the demo", extra="demo")
+    if console:
+        require("the console of the demo", extra="console")
 
     from streamlabel.demo import run
 
-    raise typer.Exit(run.main())
+    raise typer.Exit(run.main(console=console))

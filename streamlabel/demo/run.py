@@ -17,6 +17,7 @@ from streamlabel.consumer import service
 from streamlabel.consumer.core.causes import first_cause
 from streamlabel.consumer.observability.logs import configure_logging
 from streamlabel.demo.broker import EmbeddedBroker
+from streamlabel.demo.console import run_console
 from streamlabel.demo.encoder import fitted_encoder, is_fitted
 from streamlabel.demo.samples import stream_samples
 from streamlabel.demo.screen import Screen
@@ -41,24 +42,25 @@ class DemoError(StreamlabelError):
     """The demo did not finish."""
 
 
-def main(*, folder: Path = Path(".demo"), live: bool | None = None) -> int:
+def main(*, folder: Path = Path(".demo"), live: bool | None = None, console: bool = False) -> int:
     """Run the demo and return its exit code: 0 if every record came out exactly once.
 
     Args:
         folder: for the fitted encoder and the log of the service.
         live: redraw in place; None: only if standard output is a terminal.
+        console: open the review console at the end, until it is ended by Ctrl-C.
 
     Raises:
         StreamlabelError: a component could not start or had to stop.
     """
-    console = Console(highlight=False)
+    screen = Console(highlight=False)
     folder.mkdir(parents=True, exist_ok=True)
-    encoder = _fit(console, folder)
+    encoder = _fit(screen, folder)
     log = folder / "service.log"
     log.write_text("")
     _log_to(log)
     with EmbeddedBroker() as broker:
-        console.print(
+        screen.print(
             f"Embedded broker at {broker.bootstrap_servers}: the Kafka protocol in memory, for"
             " trying out. It serves one at-least-once consumer; use a real cluster for anything"
             " else."
@@ -72,10 +74,20 @@ def main(*, folder: Path = Path(".demo"), live: bool | None = None) -> int:
             outputs.dead_letter_topic,
         )
         partitions = {topic: broker.create_topic(topic) for topic in topics}
-        is_live = console.is_terminal if live is None else live
-        return asyncio.run(
-            _Demo(console, settings, log, encoder=encoder, partitions=partitions).run(live=is_live)
+        is_live = screen.is_terminal if live is None else live
+        code = asyncio.run(
+            _Demo(screen, settings, log, encoder=encoder, partitions=partitions).run(live=is_live)
         )
+        if console:
+            for path in folder.glob("console.db*"):  # of an earlier demo, whose broker is gone
+                path.unlink()
+            run_console(
+                screen,
+                settings,
+                database=folder / "console.db",
+                partitions=broker.create_topic(outputs.verdicts_topic),
+            )
+        return code
 
 
 def _fit(console: Console, folder: Path) -> Path:
@@ -205,6 +217,7 @@ class _Demo:
         return (
             "\nWhat to try next\n"
             "  streamlabel run --help       the service on your own Kafka\n"
+            "  streamlabel demo --console   decide the reviewed texts in a page\n"
             " streamlabel classify --help the same for a file, without a broker\n"
             f"  {self._log.parent / 'model'}\n"
             "      the fitted encoder, an ordinary folder, for your own model.path\n"

@@ -14,6 +14,8 @@ _LEFT: Final = 56
 _RIGHT: Final = 12
 _TOP: Final = 12
 _BOTTOM: Final = 32
+# Between marks of error rates: numbers that are easy to read.
+_STEPS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,9 @@ def audit_plot(points: Sequence[AuditPoint], *, promised: float | None) -> Plot 
     most = points[-1].audited
     # the first bounds are near 1 and would press everything else to the ground
     settled = [point.bound for point in points if point.audited * 10 >= most]
-    top = min(1.0, 1.15 * max(*settled, promised or 0.0, 0.01))
+    highest = 1.05 * max(*settled, promised or 0.0)
+    step = next((each for each in _STEPS if 4 * each >= highest), _STEPS[-1])
+    top = 4 * step
 
     def x(audited: float) -> float:
         return round(_LEFT + (_WIDTH - _LEFT - _RIGHT) * audited / most, 1)
@@ -70,5 +74,5 @@ def audit_plot(points: Sequence[AuditPoint], *, promised: float | None) -> Plot 
         bound=" ".join(f"{x(p.audited)},{y(p.bound)}" for p in points if p.bound <= top),
         target_y=None if promised is None else y(promised),
         xs=[Tick(x(most * i / 4), f"{most * i / 4:,.0f}") for i in range(5)],
-        ys=[Tick(y(top * i / 4), f"{top * i * 25:.1f} %") for i in range(5)],
+        ys=[Tick(y(step * i), f"{step * i * 100:g} %") for i in range(5)],
     )
