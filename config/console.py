@@ -18,6 +18,7 @@ __all__ = [
 
 # Characters of a key from which pseudonyms or sessions are computed.
 _LEAST_KEY = 16
+_OIDC = ("issuer", "client_id", "client_secret")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -71,11 +72,16 @@ class RetentionSettings(Section):
 class OidcSettings(Section):
     """Log-in by an identity provider (OpenID Connect)."""
 
-    issuer: str = Field(
-        min_length=1, description="Address of the provider, without /.well-known/..."
+    issuer: str | None = Field(
+        None,
+        description="Address of the provider, without /.well-known/... Required by auth: oidc.",
     )
-    client_id: str = Field(min_length=1, description="The console's name at the provider.")
-    client_secret: SecretStr = Field(description="The console's secret at the provider.")
+    client_id: str | None = Field(
+        None, description="The console's name at the provider. Required by auth: oidc."
+    )
+    client_secret: SecretStr | None = Field(
+        None, description="The console's secret at the provider. Required by auth: oidc."
+    )
     name_claim: str = Field(
         "preferred_username", description="Claim that names the account; has to be unique."
     )
@@ -93,8 +99,9 @@ class ProxySettings(Section):
     """Log-in by a proxy in front of the console, which sets a header."""
 
     addresses: list[str] = Field(
-        min_length=1,
-        description="IP addresses or networks of the proxy. From others the header is refused.",
+        default_factory=list,
+        description="IP addresses or networks of the proxy. From others the header is refused."
+        " Required by auth: proxy.",
     )
     user_header: str = Field("X-Forwarded-User", description="Header with the account.")
 
@@ -113,11 +120,11 @@ class ProxySettings(Section):
 class ConsoleSettings(Section):
     """The review console. Used by `streamlabel console` only."""
 
-    database: Annotated[str, Place(may_come_later=True)] = Field(
-        "console.db",
+    database: Annotated[str, Place(may_come_later=True)] | None = Field(
+        None,
         min_length=1,
         description="File of a SQLite database, which is made if it is missing, or"
-        " postgresql://user@host:5432/name.",
+        " postgresql://user@host:5432/name. Default: console.db in the working directory.",
     )
     database_password: SecretStr | None = Field(
         None, description="Password of the user in a PostgreSQL address."
@@ -135,8 +142,8 @@ class ConsoleSettings(Section):
         " only; local: accounts with passwords, made by `streamlabel console add-user`; oidc: an"
         " identity provider; proxy: a header of a proxy.",
     )
-    oidc: OidcSettings | None = Field(None, description="The provider, with auth: oidc.")
-    proxy: ProxySettings | None = Field(None, description="The proxy, with auth: proxy.")
+    oidc: OidcSettings = Field(default_factory=OidcSettings)
+    proxy: ProxySettings = Field(default_factory=ProxySettings)
     session_key: SecretStr | None = Field(
         None,
         description="Secret of at least 16 characters that signs sessions. Set the same one if"
@@ -200,6 +207,11 @@ class ConsoleSettings(Section):
         50, ge=0, description="Minutes of reviewing after which a break is proposed. 0: never."
     )
 
+    @property
+    def database_place(self) -> str:
+        """The database: a file, or an address."""
+        return self.database or "console.db"
+
     @model_validator(mode="after")
     def _is_protected(self) -> Self:
         if self.auth == "none" and not _is_loopback(self.host):
@@ -207,9 +219,12 @@ class ConsoleSettings(Section):
                 "auth: none is for this machine only; set auth to local, oidc or proxy, or host to"
                 " 127.0.0.1"
             )
-        for kind in ("oidc", "proxy"):
-            if (self.auth == kind) != (getattr(self, kind) is not None):
-                raise ValueError(f"{kind}: required with auth: {kind}, and not allowed without it")
+        if self.auth == "oidc":
+            missing = [name for name in _OIDC if getattr(self.oidc, name) is None]
+            if missing:
+                raise ValueError(f"oidc.{missing[0]}: required by auth: oidc; set it")
+        if self.auth == "proxy" and not self.proxy.addresses:
+            raise ValueError("proxy.addresses: required by auth: proxy; list its addresses")
         for name in ("session_key", "pseudonym_key"):
             key: SecretStr | None = getattr(self, name)
             if key is not None and len(key.get_secret_value()) < _LEAST_KEY:
@@ -218,7 +233,7 @@ class ConsoleSettings(Section):
 
     @model_validator(mode="after")
     def _database_has_no_password(self) -> Self:
-        if "://" not in self.database:
+        if self.database is None or "://" not in self.database:
             if self.database_password is not None:
                 raise ValueError("database_password: only with a PostgreSQL address in database")
             return self

@@ -8,11 +8,20 @@ __all__ = ["demo"]
 
 
 def demo(
+    *,
     console: Annotated[
         bool,
         typer.Option(
             "--console",
             help="At the end, open the review console on this machine, on the demo's own items.",
+        ),
+    ] = False,
+    llm: Annotated[
+        bool,
+        typer.Option(
+            "--llm",
+            help="Then answer some of the texts with a small language model, prompted and tuned."
+            " The first time, it is downloaded (93 MB) and tuned.",
         ),
     ] = False,
 ) -> None:
@@ -24,8 +33,8 @@ def demo(
     \b
     Examples:
       streamlabel demo
-      make demo
       streamlabel demo --console
+      streamlabel demo --llm
     """  # noqa: D301 \b keeps the lines as they are
     from streamlabel.extras import require
 
@@ -35,4 +44,4 @@ def demo(
 
     from streamlabel.demo import run
 
-    raise typer.Exit(run.main(console=console))
+    raise typer.Exit(run.main(console=console, with_llms=llm))

@@ -16,6 +16,7 @@ from streamlabel.config.console import ConsoleSettings
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.consumer.output.verdict import read_verdict
+from streamlabel.demo.broker import EmbeddedBroker
 from streamlabel.demo.stream import read_verdicts
 from streamlabel.extras import require
 from streamlabel.models.core.system_clock import SystemClock
@@ -31,17 +32,21 @@ _UNDO_S: Final = 3.0
 
 
 def run_console(
-    screen: Console, settings: Settings, *, database: Path, partitions: int
+    screen: Console, settings: Settings, *, broker: EmbeddedBroker, folder: Path
 ) -> None:
     """Open the console on loopback until Ctrl-C, and print each verdict as it is written.
 
     Args:
         screen: to print on.
         settings: of the demo's service.
-        database: file to make; it must not exist.
-        partitions: of the verdicts topic.
+        broker: of the demo.
+        folder: for the database, which begins empty.
     """
     require("the console of the demo", extra="console")
+    for path in folder.glob("console.db*"):  # of an earlier demo, whose broker is gone
+        path.unlink()
+    partitions = broker.create_topic(settings.output.verdicts_topic)
+    database = folder / "console.db"
     with suppress(KeyboardInterrupt):  # how it is meant to end
         asyncio.run(_run(screen, settings, database=database, partitions=partitions))
 

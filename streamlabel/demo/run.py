@@ -19,6 +19,7 @@ from streamlabel.consumer.observability.logs import configure_logging
 from streamlabel.demo.broker import EmbeddedBroker
 from streamlabel.demo.console import run_console
 from streamlabel.demo.encoder import fitted_encoder, is_fitted
+from streamlabel.demo.language_models import compare_llms
 from streamlabel.demo.samples import stream_samples
 from streamlabel.demo.screen import Screen
 from streamlabel.demo.stream import Post, Posted, committed_records, read_answers
@@ -42,13 +43,20 @@ class DemoError(StreamlabelError):
     """The demo did not finish."""
 
 
-def main(*, folder: Path = Path(".demo"), live: bool | None = None, console: bool = False) -> int:
+def main(
+    *,
+    folder: Path = Path(".demo"),
+    live: bool | None = None,
+    console: bool = False,
+    with_llms: bool = False,
+) -> int:
     """Run the demo and return its exit code: 0 if every record came out exactly once.
 
     Args:
         folder: for the fitted encoder and the log of the service.
         live: redraw in place; None: only if standard output is a terminal.
-        console: open the review console at the end, until it is ended by Ctrl-C.
+        with_llms: then answer some of the texts with a small language model, too.
+        console: then open the review console, until it is ended by Ctrl-C.
 
     Raises:
         StreamlabelError: a component could not start or had to stop.
@@ -79,15 +87,10 @@ def main(*, folder: Path = Path(".demo"), live: bool | None = None, console: boo
             _Demo(screen, settings, log, encoder=encoder, partitions=partitions).run(live=is_live)
         )
         if console:
-            for path in folder.glob("console.db*"):  # of an earlier demo, whose broker is gone
-                path.unlink()
-            run_console(
-                screen,
-                settings,
-                database=folder / "console.db",
-                partitions=broker.create_topic(outputs.verdicts_topic),
-            )
-        return code
+            run_console(screen, settings, broker=broker, folder=folder)
+    if with_llms:
+        compare_llms(screen, folder, encoder=encoder)
+    return code
 
 
 def _fit(console: Console, folder: Path) -> Path:
@@ -218,6 +221,7 @@ class _Demo:
             "\nWhat to try next\n"
             "  streamlabel run --help       the service on your own Kafka\n"
             "  streamlabel demo --console   decide the reviewed texts in a page\n"
+            "  streamlabel demo --llm       the same texts answered by a small language model\n"
             " streamlabel classify --help the same for a file, without a broker\n"
             f"  {self._log.parent / 'model'}\n"
             "      the fitted encoder, an ordinary folder, for your own model.path\n"

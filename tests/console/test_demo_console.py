@@ -22,15 +22,14 @@ ROOT = Path(__file__).parents[2]
 DECISIONS = 10
 
 
-def main(database: str) -> None:
+def main(folder: str) -> None:
     """Run the console of a demo whose service has sent some records to review."""
     with EmbeddedBroker() as broker:
         settings = _settings(broker.bootstrap_servers, Path("not-loaded"))
         broker.create_topic(settings.output.review_topic)
-        partitions = broker.create_topic(settings.output.verdicts_topic)
         asyncio.run(_post(broker.bootstrap_servers, settings.output.review_topic))
         screen = Console(width=200)
-        run_console(screen, settings, database=Path(database), partitions=partitions)
+        run_console(screen, settings, broker=broker, folder=Path(folder))
 
 
 async def _post(bootstrap_servers: str, topic: str) -> None:
@@ -53,7 +52,7 @@ def waited(log: Path, pattern: str, *, count: int = 1) -> list[str]:
 @pytest.mark.timeout(180)
 def test_ten_texts_are_decided_and_arrive_as_events(browser: Browser, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    program = f"from tests.console.test_demo_console import main; main({str(tmp_path / 'db')!r})"
+    program = f"from tests.console.test_demo_console import main; main({str(tmp_path)!r})"
     with (
         log.open("w") as output,
         subprocess.Popen([sys.executable, "-u", "-c", program], cwd=ROOT, stdout=output) as demo,

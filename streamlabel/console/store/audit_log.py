@@ -1,6 +1,6 @@
 """The audit log: append-only, each entry with a hash over itself and the one before.
 
-Whoever changes or removes an entry has to compute all later hashes again, and the last hash then
+To change or remove an entry, somebody has to compute all later hashes again, and the last hash then
 differs from one that was written down elsewhere. A note is in the hash by a salted digest only, so
 that it can be erased.
 """

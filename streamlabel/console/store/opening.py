@@ -71,7 +71,7 @@ async def open_store(
     """
     password = settings.database_password
     database = connected(
-        settings.database, None if password is None else password.get_secret_value()
+        settings.database_place, None if password is None else password.get_secret_value()
     )
     try:
         await migrate(database)

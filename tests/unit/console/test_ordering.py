@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from streamlabel.config.console import OrderSettings
 from streamlabel.console.topics.ordering import due_time, near_key, priority, value_at
@@ -70,12 +71,12 @@ def test_the_order_of_two_does_not_depend_on_the_time(
         ({}, None),
     ],
 )
-def test_a_due_time_is_read_where_it_can_be(value: object, expected: datetime | None) -> None:
+def test_a_due_time_is_read_where_it_can_be(value: JsonValue, expected: datetime | None) -> None:
     assert due_time({"due": value}, "due") == expected
 
 
 def test_a_value_is_found_at_its_dotted_path() -> None:
-    metadata = {"a": {"b": [1]}}
+    metadata: JsonValue = {"a": {"b": [1]}}
     assert value_at(metadata, "a.b") == [1]
     for path in (None, "a.c", "a.b.0", "x"):
         assert value_at(metadata, path) is None
