@@ -9,9 +9,9 @@ from testing.console.browser import ChromiumMissingError, launched
 from tests.requirements import missing
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # longer, its running loop would be in the way of async tests
 def browser() -> Iterator[Browser]:
-    """One browser for all tests; each test opens its own context."""
+    """One browser for the tests of a module; each test opens its own context."""
     try:
         with launched() as found:
             yield found

@@ -35,7 +35,7 @@ class TrustedProxy:
                 f"the header {header} is trusted from no address; list the proxy's addresses"
             )
         try:
-            return cls(header.lower(), tuple(ip_network(each) for each in addresses))
+            return cls(header.lower(), tuple(ip_network(each, strict=False) for each in addresses))
         except ValueError as error:
             raise ConfigError(f"addresses of the trusted proxy: {error}") from error
 

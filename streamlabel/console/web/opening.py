@@ -133,14 +133,15 @@ def _promised_error(settings: Settings) -> float | None:
 
 
 def _provider(chosen: ConsoleSettings) -> Provider | None:
-    if chosen.oidc is None:
-        return None
     oidc = chosen.oidc
+    if chosen.auth != "oidc" or oidc.issuer is None or oidc.client_id is None:
+        return None
+    secret = oidc.client_secret
     return Provider(
         ProviderOptions(
             issuer=oidc.issuer,
             client_id=oidc.client_id,
-            client_secret=oidc.client_secret.get_secret_value(),
+            client_secret=None if secret is None else secret.get_secret_value(),
             claim=oidc.name_claim,
             role_claim=oidc.role_claim,
             roles=oidc.roles,
@@ -149,6 +150,6 @@ def _provider(chosen: ConsoleSettings) -> Provider | None:
 
 
 def _proxy(chosen: ConsoleSettings) -> TrustedProxy | None:
-    if chosen.proxy is None:
+    if chosen.auth != "proxy":
         return None
     return TrustedProxy.of(chosen.proxy.user_header, chosen.proxy.addresses)

@@ -147,7 +147,7 @@ async def test_a_proxy_signs_in_accounts_that_exist() -> None:
     assert await access.person(other, {}, client="10.0.0.1") is None
 
 
-@pytest.mark.parametrize("addresses", [[], ["not an address"], ["10.0.0.1/8"]])
+@pytest.mark.parametrize("addresses", [[], ["not an address"], ["10.0.0.1/99"]])
 def test_a_proxy_needs_valid_addresses(addresses: list[str]) -> None:
     with pytest.raises(ConfigError, match="prox"):
         TrustedProxy.of("x-user", addresses)
