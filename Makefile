@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo demo-llm docs promtool test check format clean
+.PHONY: help setup models demo demo-console demo-llm docs promtool chromium test check format clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ models: setup ## fetch the small language model of the tests and of demo-llm int
 demo: setup ## run the service on an embedded broker with a real encoder
 	$(BIN)/streamlabel demo
 
+demo-console: setup ## the same, then the review console on its items, on this machine
+	$(BIN)/streamlabel demo --console
+
 demo-llm: setup models ## the demo, then the same texts answered by a small language model
 	$(BIN)/streamlabel demo --llm
 
@@ -50,7 +53,10 @@ docs: setup ## build the documentation site into build/site; broken links fail
 promtool: setup ## get the tool that tests the alerting rules
 	scripts/promtool
 
-test: setup $(VENV)/.vllm models promtool ## run every check and test
+chromium: ## get the browser in which the pages of the review console are tested
+	scripts/chromium
+
+test: setup $(VENV)/.vllm models promtool chromium ## run every check and test
 	scripts/check
 	scripts/test
 

@@ -23,8 +23,10 @@ StreamlabelError
 │   ├── ItemGoneError           the item was erased, or is not in the state that the call needs
 │   ├── UndoExpiredError        the decision cannot be taken back any more
 │   ├── ReviewerRemovedError    the account was removed
+│   ├── SignInError             nobody is signed in by what was sent; the message says why
 │   ├── UserExistsError         there is an account of this name
 │   └── UserUnknownError        there is no account of this name
+├── IdentityProviderError       the identity provider does not answer, or not as agreed
 ├── StoreUnavailableError       the console's database is read-only, full or gone
 ├── PositionsMovedError         the console's database knows earlier positions: read again
 ├── DeploymentRefusedError      a swap of models failed before the swap: the old ones stay
@@ -47,6 +49,7 @@ __all__ = [
     "DeviceLostError",
     "DeviceMemoryError",
     "DrainTimeoutError",
+    "IdentityProviderError",
     "InferenceError",
     "ItemGoneError",
     "ModelError",
@@ -59,6 +62,7 @@ __all__ = [
     "RecordError",
     "ReviewError",
     "ReviewerRemovedError",
+    "SignInError",
     "StaleLeaseError",
     "StoreUnavailableError",
     "StreamlabelError",
@@ -267,12 +271,20 @@ class ReviewerRemovedError(ReviewError):
     """The account is disabled; it gets no items."""
 
 
+class SignInError(ReviewError):
+    """Nobody is signed in by what was sent: name, password, link or answer of the provider."""
+
+
 class UserExistsError(ReviewError):
     """There is an account of this name already."""
 
 
 class UserUnknownError(ReviewError):
     """There is no account of this name."""
+
+
+class IdentityProviderError(StreamlabelError):
+    """The identity provider does not answer, or its answer is not what the standard says."""
 
 
 class StoreUnavailableError(StreamlabelError):

@@ -86,11 +86,7 @@ async def _run(settings: "Settings") -> None:
 
 
 def _pages(settings: "Settings", store: "SqlStore") -> "App":
-    from importlib import import_module
-
+    from streamlabel.console.web.opening import create_app
     from streamlabel.models.core.system_clock import SystemClock
 
-    app: App = import_module("streamlabel.console.web.opening").create_app(
-        settings, store, clock=SystemClock()
-    )
-    return app
+    return create_app(settings, store, clock=SystemClock())

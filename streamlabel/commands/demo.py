@@ -9,6 +9,13 @@ __all__ = ["demo"]
 
 def demo(
     *,
+    console: Annotated[
+        bool,
+        typer.Option(
+            "--console",
+            help="At the end, open the review console on this machine, on the demo's own items.",
+        ),
+    ] = False,
     llm: Annotated[
         bool,
         typer.Option(
@@ -26,12 +33,15 @@ def demo(
     \b
     Examples:
       streamlabel demo
+      streamlabel demo --console
       streamlabel demo --llm
     """  # noqa: D301 \b keeps the lines as they are
     from streamlabel.extras import require
 
     require("the demo", extra="demo")
+    if console:
+        require("the console of the demo", extra="console")
 
     from streamlabel.demo import run
 
-    raise typer.Exit(run.main(with_llms=llm))
+    raise typer.Exit(run.main(console=console, with_llms=llm))

@@ -17,6 +17,7 @@ from streamlabel.consumer import service
 from streamlabel.consumer.core.causes import first_cause
 from streamlabel.consumer.observability.logs import configure_logging
 from streamlabel.demo.broker import EmbeddedBroker
+from streamlabel.demo.console import run_console
 from streamlabel.demo.encoder import fitted_encoder, is_fitted
 from streamlabel.demo.language_models import compare_llms
 from streamlabel.demo.samples import stream_samples
@@ -42,25 +43,32 @@ class DemoError(StreamlabelError):
     """The demo did not finish."""
 
 
-def main(*, folder: Path = Path(".demo"), live: bool | None = None, with_llms: bool = False) -> int:
+def main(
+    *,
+    folder: Path = Path(".demo"),
+    live: bool | None = None,
+    console: bool = False,
+    with_llms: bool = False,
+) -> int:
     """Run the demo and return its exit code: 0 if every record came out exactly once.
 
     Args:
         folder: for the fitted encoder and the log of the service.
         live: redraw in place; None: only if standard output is a terminal.
         with_llms: then answer some of the texts with a small language model, too.
+        console: then open the review console, until it is ended by Ctrl-C.
 
     Raises:
         StreamlabelError: a component could not start or had to stop.
     """
-    console = Console(highlight=False)
+    screen = Console(highlight=False)
     folder.mkdir(parents=True, exist_ok=True)
-    encoder = _fit(console, folder)
+    encoder = _fit(screen, folder)
     log = folder / "service.log"
     log.write_text("")
     _log_to(log)
     with EmbeddedBroker() as broker:
-        console.print(
+        screen.print(
             f"Embedded broker at {broker.bootstrap_servers}: the Kafka protocol in memory, for"
             " trying out. It serves one at-least-once consumer; use a real cluster for anything"
             " else."
@@ -74,12 +82,14 @@ def main(*, folder: Path = Path(".demo"), live: bool | None = None, with_llms: b
             outputs.dead_letter_topic,
         )
         partitions = {topic: broker.create_topic(topic) for topic in topics}
-        is_live = console.is_terminal if live is None else live
+        is_live = screen.is_terminal if live is None else live
         code = asyncio.run(
-            _Demo(console, settings, log, encoder=encoder, partitions=partitions).run(live=is_live)
+            _Demo(screen, settings, log, encoder=encoder, partitions=partitions).run(live=is_live)
         )
+        if console:
+            run_console(screen, settings, broker=broker, folder=folder)
     if with_llms:
-        compare_llms(console, folder, encoder=encoder)
+        compare_llms(screen, folder, encoder=encoder)
     return code
 
 
@@ -210,6 +220,7 @@ class _Demo:
         return (
             "\nWhat to try next\n"
             "  streamlabel run --help       the service on your own Kafka\n"
+            "  streamlabel demo --console   decide the reviewed texts in a page\n"
             "  streamlabel demo --llm       the same texts answered by a small language model\n"
             " streamlabel classify --help the same for a file, without a broker\n"
             f"  {self._log.parent / 'model'}\n"

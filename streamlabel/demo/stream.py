@@ -14,7 +14,7 @@ from streamlabel.consumer.output.headers import OURS
 from streamlabel.demo.samples import Sample
 from streamlabel.demo.tally import Answer, Route
 
-__all__ = ["Post", "Posted", "committed_records", "read_answers"]
+__all__ = ["Post", "Posted", "committed_records", "read_answers", "read_verdicts"]
 
 _ID_HEADER: Final = "demo-id"  # passed through, even for records that cannot be decoded
 _READ_S = 0.1
@@ -126,6 +126,29 @@ def _answer(record: Any, route: Route, posted: Posted, now_s: float) -> Answer: 
     message = json.loads(record.value)
     why = ", ".join(message["reasons"])
     return Answer(sample, route, message["label"], message["confidence"], why, latency_s)
+
+
+async def read_verdicts(
+    settings: Settings, on_value: Callable[[bytes], None], *, partitions: int
+) -> None:
+    """Read the verdicts topic from its beginning until cancelled; tombstones are left out."""
+    topic = settings.output.verdicts_topic
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka.bootstrap_servers,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        check_crcs=False,  # those of transactions do not fit, see librdkafka 2.16's mock cluster
+    )
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(topic, number) for number in range(partitions)])
+        while True:
+            for records in (await consumer.getmany(timeout_ms=int(_READ_S * 1000))).values():
+                for record in records:
+                    if record.value is not None:
+                        on_value(record.value)
+    finally:
+        await consumer.stop()
 
 
 async def committed_records(settings: Settings, *, partitions: Mapping[str, int]) -> int:

@@ -1,0 +1,1 @@
+"""For tests of the review console: a store in memory, and a person with a browser."""
