@@ -48,6 +48,7 @@ from streamlabel.errors import BrokerError, DecodeError, DrainTimeoutError
 
 if TYPE_CHECKING:
     from streamlabel.consumer.batching.shadow import Shadow
+    from streamlabel.consumer.observability.traces import Traces
 
 __all__ = ["Pipeline"]
 
@@ -87,6 +88,7 @@ class Pipeline:
         in_flight: the records read and not yet delivered.
         assignment: the assigned partitions.
         shadow: another model that gets the texts, too; None: there is none.
+        traces: makes the spans of records and batches; None: tracing is off.
         last_progress_s: when something was last delivered, or nothing was waiting, or failure
             isolation made a step.
     """
@@ -124,6 +126,7 @@ class Pipeline:
         self._current = self.prepare(plan, deployments, drift=drift)
         self._canary: Canary | None = None
         self.shadow: Shadow | None = None
+        self.traces: Traces | None = None
         self._running: dict[RunningPlan, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self.in_flight = InFlight(
@@ -375,6 +378,8 @@ class Pipeline:
             if self.shadow is not None:
                 self.shadow.offer(text)
             job = Job(text, delivery, slot)
+            if self.traces is not None:
+                job.trace = self.traces.begin(text)
             running.jobs.add(job)
             asks = running.plan.start(text)
             if asks:
@@ -390,6 +395,8 @@ class Pipeline:
 
     def _take_results(self, running: RunningPlan, results: Sequence[tuple[Job, Result]]) -> None:
         """Continue jobs with results of a runner, a batch at a time."""
+        if self.traces is not None:
+            self.traces.batch(results, now_ns=self._clock.epoch_ms() * 1_000_000)
         for job, result in results:
             deployment = result.deployment.id
             if waits := running.waits.get(deployment):
@@ -415,13 +422,15 @@ class Pipeline:
         """Create the outcomes of a record; its partition delivers them in input order."""
         job.is_concluded = True
         running.jobs.discard(job)
-        outcomes = [self._outcome(job, result) for result in results]
+        outcomes = tuple([self._outcome(job, result) for result in results])
         if not outcomes:
-            outcomes.append(self._outcome_builder.skipped(job.record.source, "no_task"))
+            outcomes = (self._outcome_builder.skipped(job.record.source, "no_task"),)
         if self._canary is not None:
             took_s = self._clock.now_s() - job.record.source.received_at_s
-            self._canary.saw(running, tuple(outcomes), took_s)
-        job.delivery.finished(job.slot, tuple(outcomes))
+            self._canary.saw(running, outcomes, took_s)
+        if self.traces is not None:
+            outcomes = self.traces.end(job, outcomes)
+        job.delivery.finished(job.slot, outcomes)
 
     def _outcome(self, job: Job, result: Result) -> Outcome:
         deployment = result.deployment

@@ -224,8 +224,10 @@ class Metrics(Protocol):
         """Add to a counter."""
         ...
 
-    def observe(self, name: HistogramName, value: float, **labels: str) -> None:
-        """Put one value into a histogram."""
+    def observe(
+        self, name: HistogramName, value: float, *, trace_id: str | None = None, **labels: str
+    ) -> None:
+        """Put one value into a histogram, with the trace that it is an example of."""
         ...
 
     def set(self, name: GaugeName, value: float, **labels: str) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from streamlabel.consumer.core.ports import Metrics
+from streamlabel.consumer.core.trace_context import trace_id
 from streamlabel.consumer.output.outcome import Outcomes
 
 __all__ = ["count_outcomes"]
@@ -31,7 +32,8 @@ def count_outcomes(outcomes: Sequence[Outcomes], now_ms: int, metrics: Metrics) 
         results[outcome.route, outcome.reason, task, outcome.stage or ""] += 1
         if outcome.route == "dead_letter":
             position, why = str(outcome.source.position), outcome.message
-            about = {} if outcome.task is None else {"task": outcome.task}
+            about = {"task": outcome.task, "trace_id": trace_id(outcome.source.headers)}
+            about = {name: found for name, found in about.items() if found is not None}
             _log.warning("dead_letter", position=position, reason=outcome.reason, why=why, **about)
         if outcome.label is not None:
             labels[outcome.label, task] += 1
@@ -39,7 +41,7 @@ def count_outcomes(outcomes: Sequence[Outcomes], now_ms: int, metrics: Metrics) 
             metrics.observe("confidence", outcome.confidence, task=task)
         # Clocks differ between machines: a record from the future counts as no wait.
         waited_ms = now_ms - outcome.event_time_ms
-        metrics.observe("end_to_end_seconds", max(0, waited_ms) / 1000)
+        metrics.observe("end_to_end_seconds", max(0, waited_ms) / 1000, trace_id=outcome.trace_id)
         ahead += waited_ms < -_AHEAD_MS
     metrics.increment("future_records", ahead)
     for (route, reason, task, stage), count in results.items():
