@@ -52,6 +52,10 @@ GaugeName = Literal[
     "drift_effect",
     "drift_p_value",
     "drifting",
+    "promise_audits",
+    "promise_evidence",
+    "promise_upper_bound",
+    "promise_alarm",
 ]
 
 
@@ -296,5 +300,33 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "1 if drift was detected in the last window.",
         "Find out what changed; label a sample of recent texts and calibrate again.",
         ("deployment",),
+    ),
+    "promise_audits": Metric(
+        "gauge",
+        "Decided audits of the present deployment, of all accepted records (label empty), and by"
+        " predicted label. Of `streamlabel monitor`.",
+        "If it does not grow, raise routing.audit_share, or find out why audits are not decided.",
+        ("label", "task"),
+    ),
+    "promise_evidence": Metric(
+        "gauge",
+        "Evidence that accepted labels are wrong more often than the target error, as a logarithm"
+        " to base 10: 2 is 100 to 1. Of `streamlabel monitor`.",
+        "At 1.3 (for all labels, at a confidence of 95 %) there is an alarm, see promise_alarm.",
+        ("label", "task"),
+    ),
+    "promise_upper_bound": Metric(
+        "gauge",
+        "Upper bound of the error rate of accepted labels (95 %), valid at all times together. Of"
+        " `streamlabel monitor`.",
+        "Below the target error: the audits alone prove it again.",
+        ("label", "task"),
+    ),
+    "promise_alarm": Metric(
+        "gauge",
+        "1 after the evidence has reached its limit, until thresholds, calibration or deployment"
+        " change. Of `streamlabel monitor`.",
+        "Thresholds must become stricter, see --tighten; then find out what changed.",
+        ("label", "task"),
     ),
 }

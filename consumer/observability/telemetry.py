@@ -121,6 +121,12 @@ class PrometheusMetrics:
         example = None if trace_id is None else {"trace_id": trace_id}
         self._histograms[name].child(labels).observe(value, example)
 
+    def observe_all(self, name: HistogramName, values: Sequence[float], **labels: str) -> None:
+        """Put several values into a histogram."""
+        observe = self._histograms[name].child(labels).observe
+        for value in values:
+            observe(value)
+
     def set(self, name: GaugeName, value: float, **labels: str) -> None:
         """Set a gauge."""
         self._gauges[name].child(labels).set(value)
@@ -184,6 +190,9 @@ class NullMetrics:
     def observe(
         self, name: HistogramName, value: float, *, trace_id: str | None = None, **labels: str
     ) -> None:
+        """Do nothing."""
+
+    def observe_all(self, name: HistogramName, values: Sequence[float], **labels: str) -> None:
         """Do nothing."""
 
     def set(self, name: GaugeName, value: float, **labels: str) -> None:
