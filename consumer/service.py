@@ -32,7 +32,7 @@ from streamlabel.consumer.observability.telemetry import (
     watch_loop_lag,
     watch_processes,
 )
-from streamlabel.consumer.observability.traces import open_traces
+from streamlabel.consumer.observability.trace_export import open_traces
 from streamlabel.consumer.pipeline import Pipeline
 from streamlabel.consumer.plans.opening import Calibrations, deploy_all, plan_for, read_calibrations
 from streamlabel.consumer.shadowing import run_shadow

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.core.trace_context import TraceContext, trace_context
-from streamlabel.consumer.observability.traces import open_traces
+from streamlabel.consumer.observability.trace_export import open_traces
 from tests.flow.rig import Rig, rig
 
 PARENT = TraceContext(0xABC, 0xDEF, is_sampled=True)
