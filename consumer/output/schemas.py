@@ -153,6 +153,11 @@ class LabelMessage(_Part):
     sum_error: float | None = Field(
         None, description="Prompted LLM: difference of the sum of its scores from 100."
     )
+    lenient_reading: str | None = Field(
+        None,
+        description="Prompted LLM, score_reading lenient: what was accepted in the answer:"
+        " thinking, fence, number, separated by commas.",
+    )
     unknown_share: Probability | None = Field(
         None,
         description="Fraction of unknown tokens among those of visible characters; absent if the"
@@ -174,6 +179,11 @@ class ReviewMessage(LabelMessage):
     schema_: Literal["streamlabel.review/v1"] = Field(alias="schema")  # type: ignore[assignment]  # narrower on purpose
     threshold: Annotated[float, Field(gt=0, le=1)] | None = Field(
         description="Threshold of the confidence; null without an answer."
+    )
+    near_duplicate_keys: list[str] | None = Field(
+        None,
+        description="With output.near_duplicate_keys: texts that share one of these keys are nearly"
+        " equal. Equal for equal texts in every process.",
     )
     text: str = Field(description="The text, unchanged.", min_length=1)
     text_truncated: bool = Field(
