@@ -1,7 +1,7 @@
 """Every setting of the service, with its default, unit and reason."""
 
 from collections.abc import Iterator
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -20,6 +20,7 @@ from streamlabel.config.console import ConsoleSettings
 from streamlabel.config.delivery import DeliverySettings, GuardSettings
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
 from streamlabel.config.model import AnyModel, WorkerSettings
+from streamlabel.config.observing import HttpSettings, LoggingSettings, TracingSettings
 from streamlabel.config.routing import DriftSettings, RoutingSettings
 from streamlabel.config.section import Section
 from streamlabel.config.several import (
@@ -41,50 +42,8 @@ __all__ = [
     "RepeatSettings",
     "RoutingSettings",
     "Settings",
+    "TracingSettings",
 ]
-
-
-class HttpSettings(Section):
-    """The HTTP server for health probes and metrics."""
-
-    enabled: bool = Field(
-        True, description="Serve /livez, /readyz, /startupz and /metrics over HTTP."
-    )
-    host: str = Field("0.0.0.0", description="IP address to listen on.")  # noqa: S104 probes come from outside
-    port: int = Field(
-        8080, ge=0, le=65535, description="TCP port to listen on. 0: choose a free port and log it."
-    )
-    live_after_s: float = Field(
-        900.0,
-        gt=0,
-        description="/livez fails if records are waiting and none was delivered for this long."
-        " Must exceed the timeouts of loading the model, a batch, a delivery, a drain"
-        " and a rebalance.",
-    )
-    broker_grace_s: float = Field(
-        15.0,
-        ge=0,
-        description="/readyz fails if the brokers have not answered for this long. A change of"
-        " partition leader takes less.",
-    )
-
-
-class LoggingSettings(Section):
-    """Logging. Log lines never contain the text of a record."""
-
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Minimum level of the log lines to write."
-    )
-    format: Literal["auto", "json", "console"] = Field(
-        "auto", description="Format of the log lines. auto: console on a terminal, JSON otherwise."
-    )
-    period_s: float = Field(
-        10.0,
-        ge=0,
-        description="Interval of the summary line at INFO (records, batches, outcomes by reason,"
-        " times, lag). It is left out if nothing happened. 0 turns it off. At DEBUG"
-        " every batch has its own line.",
-    )
 
 
 class Settings(Section):
@@ -121,6 +80,7 @@ class Settings(Section):
     http: HttpSettings = Field(default_factory=HttpSettings)
     console: ConsoleSettings = Field(default_factory=ConsoleSettings)
     logging: LoggingSettings = Field(default_factory=LoggingSettings)
+    tracing: TracingSettings = Field(default_factory=TracingSettings)
 
     @model_validator(mode="after")
     def _has_one_form(self) -> Self:

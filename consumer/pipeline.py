@@ -49,6 +49,7 @@ from streamlabel.errors import BrokerError, DecodeError, DrainTimeoutError, Stre
 
 if TYPE_CHECKING:
     from streamlabel.consumer.batching.shadow import Shadow
+    from streamlabel.consumer.observability.traces import Traces
 
 __all__ = ["Pipeline"]
 
@@ -88,6 +89,7 @@ class Pipeline:
         in_flight: the records read and not yet delivered.
         assignment: the assigned partitions.
         shadow: another model that gets the texts, too; None: there is none.
+        traces: makes the spans of records and batches; None: tracing is off.
         last_progress_s: when something was last delivered, or nothing was waiting, or failure
             isolation made a step.
         is_held: reading pauses, and no plan runs: see ``hold``.
@@ -126,6 +128,7 @@ class Pipeline:
         self._current = self.prepare(plan, deployments, drift=drift)
         self._canary: Canary | None = None
         self.shadow: Shadow | None = None
+        self.traces: Traces | None = None
         self._running: dict[RunningPlan, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self.in_flight = InFlight(
@@ -432,6 +435,8 @@ class Pipeline:
             if self.shadow is not None:
                 self.shadow.offer(text)
             job = Job(text, delivery, slot)
+            if self.traces is not None:
+                job.trace = self.traces.begin(text)
             running.jobs.add(job)
             asks = running.plan.start(text)
             if asks:
@@ -447,6 +452,8 @@ class Pipeline:
 
     def _take_results(self, running: RunningPlan, results: Sequence[tuple[Job, Result]]) -> None:
         """Continue jobs with results of a runner, a batch at a time."""
+        if self.traces is not None:
+            self.traces.batch(results, now_ns=self._clock.epoch_ms() * 1_000_000)
         plan, all_waits = running.plan, running.waits
         for job, result in results:
             deployment = result.deployment.id
@@ -483,6 +490,8 @@ class Pipeline:
         if self._canary is not None:
             took_s = self._clock.now_s() - job.record.source.received_at_s
             self._canary.saw(running, outcomes, took_s)
+        if self.traces is not None:
+            outcomes = self.traces.end(job, outcomes)
         job.delivery.finished(job.slot, outcomes)
 
     def _outcome(self, job: Job, result: Result) -> Outcome:

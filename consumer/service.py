@@ -31,6 +31,7 @@ from streamlabel.consumer.observability.telemetry import (
     watch_loop_lag,
     watch_processes,
 )
+from streamlabel.consumer.observability.trace_export import open_traces
 from streamlabel.consumer.pipeline import Pipeline
 from streamlabel.consumer.plans.opening import Calibrations, deploy_all, plan_for, read_calibrations
 from streamlabel.consumer.shadowing import run_shadow
@@ -134,7 +135,7 @@ class _Service:
             await asyncio.to_thread(refuse_missing, paths_needed(settings))
             calibrations = await asyncio.to_thread(read_calibrations, settings)
             workers = self._workers = self._open_workers(settings)
-            stack.push_async_callback(self._close_workers)
+            stack.push_async_callback(lambda: self._workers.close())  # noqa: PLW0108 those of then
             stack.push_async_callback(sink.stop)
             if await unless_asked(self._asked, self._start(sink, workers, calibrations)) is None:
                 self._health.drain_started()
@@ -160,10 +161,9 @@ class _Service:
                     drift_watches, calibrations, settings.drift, deployments, metrics, pipeline.use
                 )
             )
+            traces = open_traces(settings, sink.limit_bytes)
+            pipeline.traces = await stack.enter_async_context(traces)
             await self._serve(pipeline, source, sink)
-
-    async def _close_workers(self) -> None:
-        await self._workers.close()
 
     def _pid(self, model: str) -> int | None:
         return self._workers.pid(model)

@@ -22,6 +22,7 @@ EXTRAS: Final = MappingProxyType(
         "evaluate": ((), ("matplotlib", "sklearn", "scipy")),
         "llm": (("encoder",), ("jinja2", "peft")),
         "remote": ((), ("openai",)),
+        "tracing": ((), ("opentelemetry",)),
         "near-duplicates": ((), ("datasketch",)),
         "console": (
             (),

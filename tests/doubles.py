@@ -84,6 +84,7 @@ class RecordingMetrics:
     Attributes:
         counters: (name, sorted labels) -> sum.
         observations: name -> values in order.
+        examples: name -> traces of values, in order.
         gauges: (name, sorted labels) -> last value.
     """
 
@@ -92,15 +93,20 @@ class RecordingMetrics:
             float
         )
         self.observations: dict[HistogramName, list[float]] = defaultdict(list)
+        self.examples: dict[HistogramName, list[str]] = defaultdict(list)
         self.gauges: dict[tuple[GaugeName, tuple[tuple[str, str], ...]], float] = {}
 
     def increment(self, name: CounterName, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""
         self.counters[name, _given(labels)] += amount
 
-    def observe(self, name: HistogramName, value: float, **labels: str) -> None:
-        """Keep the value."""
+    def observe(
+        self, name: HistogramName, value: float, *, trace_id: str | None = None, **labels: str
+    ) -> None:
+        """Keep the value, and its trace."""
         del labels
+        if trace_id is not None:
+            self.examples[name].append(trace_id)
         self.observations[name].append(value)
 
     def observe_all(self, name: HistogramName, values: Sequence[float], **labels: str) -> None:

@@ -24,9 +24,11 @@ class DeploymentMetrics:
         """Add to a counter; ``amount`` >= 0."""
         self._metrics.increment(name, amount, deployment=self._deployment, **labels)
 
-    def observe(self, name: HistogramName, value: float, **labels: str) -> None:
+    def observe(
+        self, name: HistogramName, value: float, *, trace_id: str | None = None, **labels: str
+    ) -> None:
         """Put one value into a histogram."""
-        self._metrics.observe(name, value, deployment=self._deployment, **labels)
+        self._metrics.observe(name, value, trace_id=trace_id, deployment=self._deployment, **labels)
 
     def observe_all(self, name: HistogramName, values: Sequence[float], **labels: str) -> None:
         """Put several values into a histogram."""

@@ -225,8 +225,10 @@ class Metrics(Protocol):
         """Add to a counter."""
         ...
 
-    def observe(self, name: HistogramName, value: float, **labels: str) -> None:
-        """Put one value into a histogram."""
+    def observe(
+        self, name: HistogramName, value: float, *, trace_id: str | None = None, **labels: str
+    ) -> None:
+        """Put one value into a histogram, with the trace that it is an example of."""
         ...
 
     def observe_all(self, name: HistogramName, values: Sequence[float], **labels: str) -> None:

@@ -1,13 +1,14 @@
 """The metrics of outcomes, and the log line of each dead letter."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Final
 
 import structlog
 
 from streamlabel.consumer.core.ports import Metrics
+from streamlabel.consumer.core.trace_context import trace_id
 from streamlabel.consumer.output.outcome import Outcome, Outcomes
 
 __all__ = ["count_outcomes"]
@@ -25,7 +26,7 @@ def count_outcomes(outcomes: Sequence[Outcomes], now_ms: int, metrics: Metrics) 
     """
     results: dict[tuple[str, str, str, str, str | None], int] = defaultdict(int)
     confidences: dict[str, list[float]] = defaultdict(list)
-    waits_s: list[float] = []
+    waits_s: dict[str | None, list[float]] = defaultdict(list)  # by trace, of which few have one
     now_s = now_ms / 1000
     ahead = 0
     for outcome in chain.from_iterable(outcomes):
@@ -37,10 +38,10 @@ def count_outcomes(outcomes: Sequence[Outcomes], now_ms: int, metrics: Metrics) 
             confidences[task].append(outcome.confidence)
         # Clocks differ between machines: a record from the future counts as no wait.
         wait_s = now_s - outcome.event_time_ms / 1000
-        waits_s.append(wait_s if wait_s > 0 else 0.0)
+        waits_s[outcome.trace_id].append(wait_s if wait_s > 0 else 0.0)
         ahead += wait_s < -_AHEAD_S
     metrics.increment("future_records", ahead)
-    metrics.observe_all("end_to_end_seconds", waits_s)
+    _observe_waits(waits_s, metrics)
     for task, of_task in confidences.items():
         metrics.observe_all("confidence", of_task, task=task)
     for (route, reason, task, stage, label), count in results.items():
@@ -52,7 +53,17 @@ def count_outcomes(outcomes: Sequence[Outcomes], now_ms: int, metrics: Metrics) 
             metrics.increment("labels", count, label=label, task=task)
 
 
+def _observe_waits(waits_s: Mapping[str | None, Sequence[float]], metrics: Metrics) -> None:
+    for trace, values in waits_s.items():
+        if trace is None:
+            metrics.observe_all("end_to_end_seconds", values)
+        else:
+            for value in values:
+                metrics.observe("end_to_end_seconds", value, trace_id=trace)
+
+
 def _log_dead_letter(outcome: Outcome) -> None:
     position, why = str(outcome.source.position), outcome.message
-    about = {} if outcome.task is None else {"task": outcome.task}
-    _log.warning("dead_letter", position=position, reason=outcome.reason, why=why, **about)
+    about = {"task": outcome.task, "trace_id": trace_id(outcome.source.headers)}
+    known = {name: found for name, found in about.items() if found is not None}
+    _log.warning("dead_letter", position=position, reason=outcome.reason, why=why, **known)

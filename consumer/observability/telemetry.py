@@ -114,9 +114,12 @@ class PrometheusMetrics:
         """Add to a counter; ``amount`` >= 0."""
         self._counters[name].child(labels).inc(amount)
 
-    def observe(self, name: HistogramName, value: float, **labels: str) -> None:
-        """Put one value into a histogram."""
-        self._histograms[name].child(labels).observe(value)
+    def observe(
+        self, name: HistogramName, value: float, *, trace_id: str | None = None, **labels: str
+    ) -> None:
+        """Put one value into a histogram, with the trace that it is an example of."""
+        example = None if trace_id is None else {"trace_id": trace_id}
+        self._histograms[name].child(labels).observe(value, example)
 
     def observe_all(self, name: HistogramName, values: Sequence[float], **labels: str) -> None:
         """Put several values into a histogram."""
@@ -184,7 +187,9 @@ class NullMetrics:
     def increment(self, name: CounterName, amount: float = 1, **labels: str) -> None:
         """Do nothing."""
 
-    def observe(self, name: HistogramName, value: float, **labels: str) -> None:
+    def observe(
+        self, name: HistogramName, value: float, *, trace_id: str | None = None, **labels: str
+    ) -> None:
         """Do nothing."""
 
     def observe_all(self, name: HistogramName, values: Sequence[float], **labels: str) -> None:

@@ -20,6 +20,7 @@ class Outcome:
         attempts: of a dead letter: how often it was tried.
         task: name of the task; None: the stream has only one.
         stage: of a cascade, the last one that was asked; None without a cascade.
+        trace_id: of the trace, if the record is traced.
     """
 
     source: SourceRecord
@@ -33,6 +34,7 @@ class Outcome:
     attempts: int = 1
     task: str | None = None
     stage: str | None = None
+    trace_id: str | None = None
 
 
 # The outcomes of a record: one for each of its tasks, delivered together; one at least.

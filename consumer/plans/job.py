@@ -99,6 +99,7 @@ class Job:
         slot: its place in the order of the partition.
         results: the results so far, by the id of the deployment.
         is_concluded: whether its outcome is complete; later results are dropped.
+        trace: what ``observability.traces`` keeps of it; None if it is not traced.
         kept: answers of models that are computed together, by their runner; None: there are none.
     """
 
@@ -107,6 +108,7 @@ class Job:
     slot: Slot[Outcomes]
     results: dict[str, Result] = field(default_factory=dict)
     is_concluded: bool = False
+    trace: object | None = None
     kept: dict[object, KeptAnswer] | None = None
 
     def is_wanted(self) -> bool:

@@ -56,6 +56,7 @@ def test_the_board_has_every_part_of_the_service() -> None:
         "Confidence and labels",
         "Routes",
         "Drift",
+        "Target error",
         "Repeats and duplicates",
         "Engine",
         "Processes",

@@ -1,0 +1,148 @@
+"""Traces: each traced record has a span under its producer's, which its outputs name."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from streamlabel.config.settings import Settings
+from streamlabel.consumer.core.trace_context import TraceContext, trace_context
+from streamlabel.consumer.observability.trace_export import open_traces
+from tests.flow.rig import Rig, rig
+
+PARENT = TraceContext(0xABC, 0xDEF, is_sampled=True)
+UNSAMPLED = PARENT._replace(is_sampled=False)
+SECRET = "0.9 zanzibar"
+pytestmark = pytest.mark.may_block(reason="the SDK waits for its thread when it is shut down")
+
+
+@asynccontextmanager
+async def traced(
+    sample: float = 0.0, limits: dict[str, int] | None = None
+) -> AsyncIterator[tuple[Rig, InMemorySpanExporter]]:
+    exporter = InMemorySpanExporter()
+    settings = Settings.model_validate(
+        {"model": {"backend": "fake"}, "tracing": {"enabled": True, "sample": sample}}
+    )
+    async with (
+        rig(limits=limits) as found,
+        open_traces(settings, found.sink.limit_bytes, exporter=exporter) as traces,
+    ):
+        found.pipeline.traces = traces
+        yield found, exporter
+        await found.drain()
+
+
+async def post(
+    found: Rig, context: TraceContext | None, *, value: bytes | None = None, text: str = SECRET
+) -> None:
+    headers = () if context is None else (("traceparent", context.header),)
+    found.broker.append("texts", value or f'{{"text": "{text}"}}'.encode(), headers=headers)
+    await found.clock.advance(0.5)
+
+
+def named(found: Rig, topic: str) -> TraceContext | None:
+    [outbound] = found.broker.written(topic)
+    return trace_context(outbound.headers)
+
+
+def kinds(exporter: InMemorySpanExporter) -> tuple[list[ReadableSpan], list[ReadableSpan]]:
+    """Return the spans of records and those of batches."""
+    spans = exporter.get_finished_spans()
+    batches = [span for span in spans if "messaging.batch.message_count" in (span.attributes or {})]
+    return [span for span in spans if span not in batches], batches
+
+
+@pytest.mark.parametrize(("text", "topic"), [(SECRET, "labels"), ("0.6 zanzibar", "review")])
+async def test_the_output_names_a_span_under_that_of_the_producer(text: str, topic: str) -> None:
+    async with traced() as (found, exporter):
+        await post(found, PARENT, text=text)
+        context = named(found, topic)
+    [span], [batch] = kinds(exporter)
+    assert span.parent is not None
+    assert (span.parent.trace_id, span.parent.span_id) == (PARENT.trace, PARENT.span)
+    assert context == TraceContext(span.context.trace_id, span.context.span_id, is_sampled=True)
+    assert context.trace == PARENT.trace
+    assert span.name == f"send {topic}"
+    assert batch.parent is None
+    assert [link.context.span_id for link in batch.links] == [PARENT.span]
+    assert [link.context.span_id for link in span.links] == [batch.context.span_id]
+
+
+async def test_a_record_that_its_producer_did_not_sample_is_not_traced() -> None:
+    async with traced(sample=1.0) as (found, exporter):
+        await post(found, UNSAMPLED)
+        assert named(found, "labels") == UNSAMPLED
+    assert exporter.get_finished_spans() == ()
+
+
+@pytest.mark.parametrize(("sample", "spans"), [(0.0, 0), (1.0, 1)])
+async def test_a_record_without_a_context_begins_a_trace_as_often_as_asked(
+    sample: float, spans: int
+) -> None:
+    async with traced(sample=sample) as (found, exporter):
+        await post(found, None)
+        context = named(found, "labels")
+    records, batches = kinds(exporter)
+    assert len(records) == len(batches) == spans
+    assert (context is not None) == bool(spans)
+    assert all(span.parent is None for span in records)
+
+
+async def test_a_batch_has_a_link_to_each_traced_record_in_it() -> None:
+    async with traced() as (found, exporter):
+        found.classifier.open.clear()
+        await post(found, None, text="0.9 first")
+        for number in range(1, 4):
+            await post(found, PARENT._replace(span=number), text=f"0.9 text {number}")
+        await post(found, None, text="0.9 last")
+        found.classifier.open.set()
+        await found.clock.advance(0.5)
+    records, batches = kinds(exporter)
+    assert len(records) == 3
+    assert sorted(link.context.span_id for each in batches for link in each.links) == [1, 2, 3]
+
+
+async def test_a_dead_letter_keeps_its_headers_and_its_span_says_why() -> None:
+    async with traced() as (found, exporter):
+        await post(found, PARENT, text="0.9 poison")
+        await found.clock.advance(30)
+        assert named(found, "dead-letters") == PARENT
+    [span], _ = kinds(exporter)
+    assert span.attributes is not None
+    assert span.attributes["error.type"] == "inference_error"
+    assert not span.status.is_ok
+
+
+async def test_no_span_has_a_text_or_a_label() -> None:
+    async with traced(sample=1.0) as (found, exporter):
+        await post(found, PARENT)
+        await post(found, None, text="0.6 zanzibar")
+    shown = "".join(span.to_json() for span in exporter.get_finished_spans())
+    assert "zanzibar" not in shown
+    assert '"yes"' not in shown
+
+
+async def test_latencies_have_the_trace_as_an_example() -> None:
+    async with traced() as (found, exporter):
+        await post(found, PARENT)
+        await post(found, None)
+    assert found.metrics.examples["end_to_end_seconds"] == [f"{PARENT.trace:032x}"]
+    assert exporter.get_finished_spans()
+
+
+async def test_an_output_that_would_become_too_large_keeps_its_context() -> None:
+    """A review is shortened to what its topic accepts, which leaves no room for a header."""
+    async with traced(sample=1.0, limits={"review": 1200}) as (found, exporter):
+        await post(found, None, text="0.6 " + "long " * 500)
+        assert named(found, "review") is None
+    assert exporter.get_finished_spans()
+
+
+async def test_off_means_that_headers_stay_as_they_are() -> None:
+    async with rig() as found:
+        assert found.pipeline.traces is None
+        await post(found, PARENT)
+        assert named(found, "labels") == PARENT
