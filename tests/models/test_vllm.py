@@ -543,7 +543,7 @@ async def test_policies_equal_one_plain_forward_each(
 ) -> None:
     chat, runtime = case.reader._chat, case.runtimes["base"]
     task = TaskSettings.model_validate(asked_by_file(tmp_path, order))
-    asked = compile_policies(task, chat, max_tokens=900, keep="head_tail")
+    asked = await asyncio.to_thread(compile_policies, task, chat, max_tokens=900, keep="head_tail")
     reader = PolicyRequests(asked=asked, chat=chat, runtime=runtime, warms=True)
     texts = ["Hello", "", "酒店很干净", "word " * 200]
     prepared = [text for text in reader.prepare(texts) if isinstance(text, PreparedText)]
