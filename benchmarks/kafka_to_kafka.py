@@ -21,6 +21,7 @@ __all__ = [
     "Contender",
     "Measured",
     "measure",
+    "measure_all",
     "measure_each",
     "outputs",
     "running",
@@ -122,6 +123,27 @@ def measure_each(
             seconds = last_s - began_s
             runs.append(Measured(seconds, len(texts) / seconds, latencies_s, peak[0], values))
     return runs
+
+
+def measure_all(
+    cluster: Cluster, contenders: Sequence[Contender], texts: Sequence[str], *, outputs_each: int
+) -> float:
+    """Return texts per second of contenders that run at the same time and read the same topic.
+
+    A text counts when all have written ``outputs_each`` outputs for it together. Warmed up first.
+    """
+    topics = list(dict.fromkeys(name for each in contenders for name in each.output_topics))
+    with contextlib.ExitStack() as stack:
+        for each in contenders:
+            stack.enter_context(running(each))
+        reader = stack.enter_context(outputs(cluster, topics))
+        first = texts[:64]
+        _send(cluster, contenders[0].input_topic, first)
+        _collect(reader, outputs_each * len(first))
+        began_s = time.time_ns() / 1e9
+        _send(cluster, contenders[0].input_topic, texts)
+        _latencies, last_s, _values = _collect(reader, outputs_each * len(texts))
+    return len(texts) / (last_s - began_s)
 
 
 def warm_up(cluster: Cluster) -> None:

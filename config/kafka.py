@@ -217,10 +217,21 @@ class OutputSettings(Section):
     dead_letter_topic: TopicName = Field(
         "dead-letters", description="Topic for records that cannot be classified."
     )
+    verdicts_topic: TopicName = Field(
+        "verdicts",
+        description="Topic for what people decide about records in review; compacted. Written by"
+        " `streamlabel console`.",
+    )
     probabilities: Literal["all"] | Annotated[int, Field(ge=1)] = Field(
         "all",
         description="How many label probabilities an output holds. all, or the number of most"
         " probable labels to write. Limit it for models with thousands of labels,"
         " whose outputs would exceed the topic's size limit. Routing and calibration"
         " always use all probabilities.",
+    )
+    near_duplicate_keys: bool = Field(
+        False,
+        description="Give each record in review eight keys, of which nearly equal texts share at"
+        " least one, so that a wave of them can be decided at once. Needs the extra"
+        " near-duplicates.",
     )

@@ -57,6 +57,12 @@ class WorkerSettings(Section):
     restart_window_s: float = Field(
         300.0, gt=0, description="Time window in which restarts are counted, see max_restarts."
     )
+    swap: Literal["auto", "beside", "after"] = Field(
+        "auto",
+        description="How a swap loads new models. beside: while the present ones keep working,"
+        " which needs memory for both; after: reading pauses, the present ones end, and then they"
+        " load; auto: after, if too little memory (not of an accelerator) is free.",
+    )
     restart_backoff_s: float = Field(
         0.5, gt=0, description="Delay before the first restart; doubles up to 30 s."
     )

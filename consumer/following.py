@@ -9,6 +9,7 @@ from contextlib import suppress
 import structlog
 
 from streamlabel.config.settings import Settings
+from streamlabel.consumer.control.deployment_checks import refuse_other_digests
 from streamlabel.consumer.control.messages import (
     MessageRefusedError,
     Order,
@@ -22,7 +23,7 @@ from streamlabel.consumer.core.ports import Clock, Metrics
 from streamlabel.consumer.core.records import SourceRecord
 from streamlabel.consumer.core.starting import until_reachable
 from streamlabel.consumer.kafka.control_topic import ControlTopic
-from streamlabel.consumer.swapping import Swapper, refuse_other_digests
+from streamlabel.consumer.swapping import Swapper
 from streamlabel.errors import BrokerError, ConfigError, DeploymentRefusedError
 from streamlabel.models.core.classifier import Classifier
 

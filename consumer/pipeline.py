@@ -41,10 +41,11 @@ from streamlabel.consumer.output.formats import ValueDecoder
 from streamlabel.consumer.output.outcome import Outcome, Outcomes
 from streamlabel.consumer.output.outcome_builder import OutcomeBuilder
 from streamlabel.consumer.plans.deployment import Deployment
-from streamlabel.consumer.plans.job import Classified, Job, Result
+from streamlabel.consumer.plans.escalation import decoder_of, escalation
+from streamlabel.consumer.plans.job import Classified, Escalated, Job, Result
 from streamlabel.consumer.plans.plan import Ask, Done, Plan
 from streamlabel.consumer.routing.dead_letter_guard import DeadLetterGuard
-from streamlabel.errors import BrokerError, DecodeError, DrainTimeoutError
+from streamlabel.errors import BrokerError, DecodeError, DrainTimeoutError, StreamlabelError
 
 if TYPE_CHECKING:
     from streamlabel.consumer.batching.shadow import Shadow
@@ -89,6 +90,7 @@ class Pipeline:
         shadow: another model that gets the texts, too; None: there is none.
         last_progress_s: when something was last delivered, or nothing was waiting, or failure
             isolation made a step.
+        is_held: reading pauses, and no plan runs: see ``hold``.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class Pipeline:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._decoder: ValueDecoder = decoder or open_decoder(settings.input)
+        self._decoder = decoder_of(settings, decoder or open_decoder(settings.input))
         self._outcome_builder = OutcomeBuilder(
             dead_letter_topic=settings.output.dead_letter_topic, limit_bytes=sink.limit_bytes
         )
@@ -143,6 +145,11 @@ class Pipeline:
         # A partition that is assigned again continues at its earlier pace.
         self._paces = defaultdict[TopicPartition, Pace](partial(delivery_pace, settings.delivery))
         self._draining = asyncio.Event()
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self._reads_nothing = asyncio.Event()
+        self._error: StreamlabelError | None = None
+        self.is_held = False
 
     def use(self, deployment: Deployment) -> None:
         """Replace the deployment with the same id: same model, another policy.
@@ -196,6 +203,43 @@ class Pipeline:
         self._run_plan(running)
         await self._retire(previous)
 
+    async def hold(self) -> None:
+        """Read no more records; return when the present plan has none left, for ``resume``.
+
+        The process remains a member of the group, and outputs are delivered. Cancelled while the
+        last poll runs, it reads again at once; later it is cancelled when the plan is idle.
+        """
+        self._may_read.clear()
+        self._wants_work.set()
+        try:
+            await self._reads_nothing.wait()
+        except asyncio.CancelledError:
+            self._may_read.set()
+            raise
+        retiring = asyncio.ensure_future(self._retire(self._current))
+        try:
+            await asyncio.shield(retiring)
+        finally:
+            await retiring
+            self.is_held = True
+
+    def resume(self, running: RunningPlan) -> None:
+        """Read again, for this plan."""
+        self.is_held = False
+        self._current = running
+        self._run_plan(running)
+        self._may_read.set()
+
+    def fail(self, error: StreamlabelError) -> None:
+        """Stop with an error instead of ``resume``; what was delivered is committed."""
+        self._error = error
+        self._may_read.set()
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it reads no more, because it will end."""
+        return self._draining.is_set()
+
     def _run_plan(self, running: RunningPlan) -> None:
         if self._group is not None and running not in self._running:
             self._running[running] = self._group.create_task(running.run())
@@ -213,6 +257,8 @@ class Pipeline:
             _log.info("drain_started", in_flight=self.in_flight.items)
             self._draining.set()
             self._wants_work.set()
+            self._may_read.set()
+            self._reads_nothing.set()
             for running in self._running or (self._current,):
                 running.drain()
 
@@ -290,7 +336,7 @@ class Pipeline:
 
     async def _read(self) -> None:
         waited_s = 0.0
-        while not self._draining.is_set():
+        while await self._goes_on():
             reading = self.in_flight.next_reading(
                 self.assignment.finished(), most=_POLL_ITEMS, now_s=self._clock.now_s()
             )
@@ -319,6 +365,17 @@ class Pipeline:
                 if delivery is not None and not delivery.closed:
                     delivery.passed(position)
             await self._while_all_devices_are_busy()
+
+    async def _goes_on(self) -> bool:
+        """Wait while reading pauses, and return whether it goes on: not at a drain."""
+        if not self._may_read.is_set():
+            self._reads_nothing.set()
+            while not await wait_all([self._may_read], _KEEPALIVE_S, self._clock):
+                await self._source.poll(max_items=0, timeout_s=0)
+            self._reads_nothing.clear()
+        if self._error is not None:
+            raise self._error
+        return not self._draining.is_set()
 
     async def _prefetch(self, records: Sequence[SourceRecord]) -> None:
         """Let the formats fetch what decoding and encoding need; this may take any time."""
@@ -430,6 +487,9 @@ class Pipeline:
 
     def _outcome(self, job: Job, result: Result) -> Outcome:
         deployment = result.deployment
+        if isinstance(result, Escalated):
+            outbound = escalation(job.record, result, now_ms=self._clock.epoch_ms())
+            return self._outcome_builder.escalated(job.record, outbound, result.deployment.stage)
         if not isinstance(result, Classified):
             return self._outcome_builder.dead(job.record.source, result.error, deployment.task)
         return self._outcome_builder.result(

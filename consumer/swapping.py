@@ -4,6 +4,9 @@ The new models load beside the old ones, which keep working. Then come the check
 share of the records if one is wanted, and the swap: records read from then on belong to the new
 deployment, those read before are finished by the old one, whose processes then end. If anything
 fails before the swap, the old deployment stays.
+
+Without memory for both, reading pauses, the present models finish what was read and end, and then
+the new ones load; if they fail, the present ones are loaded again.
 """
 
 import asyncio
@@ -13,23 +16,27 @@ from typing import Never
 
 import structlog
 
-from streamlabel.config.catalog import paths_in
+from streamlabel.config.deployments import paths_needed
 from streamlabel.config.places import refuse_missing
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.batching.canary import Canary, CanaryLimits
 from streamlabel.consumer.batching.running_plan import RunningPlan
-from streamlabel.consumer.control.messages import PLAN_SECTIONS
+from streamlabel.consumer.control.deployment_checks import (
+    refusal,
+    refuse_failing,
+    refuse_other_changes,
+    refuse_other_digests,
+)
+from streamlabel.consumer.core.free_memory import free_bytes, shortage
 from streamlabel.consumer.core.ports import Metrics
 from streamlabel.consumer.observability.drift_watch import drift_watches
 from streamlabel.consumer.pipeline import Pipeline
 from streamlabel.consumer.plans.deployment_id import deployment_id
-from streamlabel.consumer.plans.opening import deploy_all, plan_for, read_calibrations
+from streamlabel.consumer.plans.opening import Calibrations, deploy_all, plan_for, read_calibrations
 from streamlabel.consumer.workers import Workers
-from streamlabel.errors import DeploymentRefusedError, InferenceError
-from streamlabel.models.core.classifier import Classifier
-from streamlabel.models.core.probes import PROBES
+from streamlabel.errors import DeploymentRefusedError, ModelLoadError, StreamlabelError
 
-__all__ = ["Swapper", "refuse_other_digests"]
+__all__ = ["Swapper"]
 
 _log = structlog.get_logger(__name__)
 
@@ -46,6 +53,7 @@ class Swapper:
         on_swapped: called with the workers that take the place of the present ones.
         watch: starts the check whether workers answer, until they are closed.
         metrics: counts swaps by outcome.
+        free_bytes: returns how much memory is free; None: not known.
     """
 
     def __init__(
@@ -59,7 +67,9 @@ class Swapper:
         on_swapped: Callable[[Workers], None],
         watch: Callable[[Workers], None],
         metrics: Metrics,
+        free_bytes: Callable[[], int | None] = free_bytes,
     ) -> None:
+        self._free_bytes = free_bytes
         self._settings = settings
         self._workers = workers
         self._on_swapped = on_swapped
@@ -108,37 +118,105 @@ class Swapper:
     async def _swap(
         self, wanted: Settings, digests: Mapping[str, str], canary: CanaryLimits | None
     ) -> str:
-        """Swap, and return the id of the deployment."""
         _log.info("deployment_loads")
+        try:
+            refuse_other_changes(self._settings, wanted)
+            await asyncio.to_thread(refuse_missing, paths_needed(wanted))
+            calibrations = await asyncio.to_thread(read_calibrations, wanted)
+            pids = [each.pid for each in self._workers.processes.values()]
+            short = await asyncio.to_thread(shortage, wanted, pids, self._free_bytes)
+        except StreamlabelError as error:
+            raise refusal(error) from error
+        if short is None:
+            return await self._swap_beside(wanted, digests, canary, calibrations)
+        if canary is not None:
+            raise DeploymentRefusedError(
+                f"a canary needs memory for both deployments, but {short}; deploy without a canary"
+            )
+        return await self._swap_after(wanted, digests, calibrations, why=short)
+
+    async def _swap_beside(
+        self,
+        wanted: Settings,
+        digests: Mapping[str, str],
+        canary: CanaryLimits | None,
+        calibrations: Calibrations,
+    ) -> str:
         workers = self._open_workers(wanted)
         try:
-            name, running = await self._prepared(wanted, workers, digests)
+            name, running = await self._prepared(wanted, workers, digests, calibrations)
             self._watch(workers)
             if canary is not None:
                 await self._try(running, canary, name)
         except BaseException as error:
             await workers.close()
-            if isinstance(error, Exception) and not isinstance(error, DeploymentRefusedError):
-                raise DeploymentRefusedError(str(error)) from error
+            if isinstance(error, Exception):
+                raise refusal(error) from error
             raise
-        previous, self._workers, self._settings = self._workers, workers, wanted
-        self._on_swapped(workers)
+        previous = self._take(wanted, workers)
         try:
             await self._pipeline.swap(running)
         finally:
             await previous.close()
         return name
 
+    async def _swap_after(
+        self, wanted: Settings, digests: Mapping[str, str], calibrations: Calibrations, *, why: str
+    ) -> str:
+        """End the present models before the new ones load; load them again if that fails."""
+        _log.warning("reading_paused", why=why)
+        workers = self._open_workers(wanted)
+        try:
+            await self._pipeline.hold()
+            await self._workers.close()
+            name, running = await self._prepared(wanted, workers, digests, calibrations)
+        except BaseException as error:
+            await workers.close()
+            if self._pipeline.is_held and not self._pipeline.is_draining:
+                await self._restore(error)
+            if isinstance(error, Exception):
+                raise refusal(error) from error
+            raise
+        self._resume(wanted, workers, running)
+        return name
+
+    async def _restore(self, cause: BaseException) -> None:
+        """Load the present models again; if that fails, the service ends."""
+        await self._workers.close()
+        workers = self._open_workers(self._settings)
+        try:
+            calibrations = await asyncio.to_thread(read_calibrations, self._settings)
+            _, running = await self._prepared(self._settings, workers, {}, calibrations)
+        except StreamlabelError as error:
+            await workers.close()
+            why = f"a deployment failed ({str(cause) or 'cancelled'}), and the models before it"
+            self._pipeline.fail(ModelLoadError(f"{why} cannot be loaded again: {error}"))
+            return
+        self._resume(self._settings, workers, running)
+
+    def _resume(self, settings: Settings, workers: Workers, running: RunningPlan) -> None:
+        self._take(settings, workers)
+        self._watch(workers)
+        self._pipeline.resume(running)
+        _log.info("reading_resumed")
+
+    def _take(self, settings: Settings, workers: Workers) -> Workers:
+        """Use other workers from now on, and return those before."""
+        previous, self._workers, self._settings = self._workers, workers, settings
+        self._on_swapped(workers)
+        return previous
+
     async def _prepared(
-        self, wanted: Settings, workers: Workers, digests: Mapping[str, str]
+        self,
+        wanted: Settings,
+        workers: Workers,
+        digests: Mapping[str, str],
+        calibrations: Calibrations,
     ) -> tuple[str, RunningPlan]:
         """Load and check the new deployment; return its id and plan."""
-        _refuse_other_changes(self._settings, wanted)
-        await asyncio.to_thread(refuse_missing, paths_in(wanted))
-        calibrations = await asyncio.to_thread(read_calibrations, wanted)
         classifiers = await workers.load(calibrations)
         refuse_other_digests(classifiers, digests)
-        await _refuse_failing(classifiers)
+        await refuse_failing(classifiers)
         deployments = deploy_all(
             wanted, classifiers, limit_bytes=self._limit_bytes, calibrations=calibrations
         )
@@ -168,65 +246,3 @@ class Swapper:
         if worse is not None:
             await self._pipeline.end_canary()
             raise DeploymentRefusedError(f"the canary is worse: {worse}")
-
-
-def _refuse_other_changes(now: Settings, wanted: Settings) -> None:
-    """Refuse what a swap cannot change.
-
-    Raises:
-        DeploymentRefusedError: another section differs, or outputs would go to other topics.
-    """
-    changed = [
-        name
-        for name in type(now).model_fields
-        if name not in PLAN_SECTIONS and getattr(now, name) != getattr(wanted, name)
-    ]
-    if changed:
-        raise DeploymentRefusedError(
-            f"{', '.join(changed)}: a swap changes only {', '.join(PLAN_SECTIONS)}; restart the"
-            " service for the rest"
-        )
-    others = sorted(set(wanted.output_topics) - set(now.output_topics))
-    if others:
-        raise DeploymentRefusedError(
-            f"{', '.join(others)}: a swap cannot add output topics; restart the service"
-        )
-
-
-def refuse_other_digests(classifiers: Mapping[str, Classifier], digests: Mapping[str, str]) -> None:
-    """Refuse models that are not those that were meant.
-
-    Args:
-        classifiers: the loaded models, by the id of the deployment.
-        digests: what their digests must begin with; ids that are missing may have any.
-
-    Raises:
-        DeploymentRefusedError: a digest differs, or is given for a model that there is not.
-    """
-    unknown = sorted(set(digests) - set(classifiers))
-    if unknown:
-        raise DeploymentRefusedError(
-            f"a digest is given for {', '.join(unknown)}, which is no model of the deployment"
-        )
-    for name, digest in digests.items():
-        found = classifiers[name].identity.digest
-        if not found.startswith(digest):
-            raise DeploymentRefusedError(
-                f"{name}: the digest of the model is {found[:12]}, not {digest[:12]}: this machine"
-                " has other weights, another tokenizer or other labels"
-            )
-
-
-async def _refuse_failing(classifiers: Mapping[str, Classifier]) -> None:
-    """Refuse a model that fails on fixed texts."""
-    for name, classifier in classifiers.items():
-        try:
-            prepared = await classifier.prepare(PROBES)
-            failed = [each for each in prepared if isinstance(each, InferenceError)]
-            ready = [each for each in prepared if not isinstance(each, InferenceError)]
-            answers = await classifier.classify(ready)
-            failed += [each for each in answers if isinstance(each, InferenceError)]
-        except InferenceError as error:
-            failed = [error]
-        if failed:
-            raise DeploymentRefusedError(f"{name}: the model fails on a fixed text: {failed[0]}")

@@ -1,4 +1,4 @@
-"""The worker processes of a service: one for each model."""
+"""The worker processes of a service: one for each model, or for several that share a trunk."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +14,11 @@ from streamlabel.consumer.batching.full_batch import prove_memory
 from streamlabel.consumer.core.ports import Clock, Metrics
 from streamlabel.consumer.observability.worker_watch import watch_worker
 from streamlabel.consumer.routing.proven_precision import hinted_model
-from streamlabel.errors import StreamlabelError
+from streamlabel.errors import NotJoinedError, StreamlabelError
 from streamlabel.models.calibration.calibration_file import CalibrationFile
+from streamlabel.models.core.classifier import Classifier
+from streamlabel.models.core.joint import HeadClassifier
+from streamlabel.models.encoder.trunk import find_shared_trunks
 from streamlabel.models.worker.load_wait import what_loads
 from streamlabel.models.worker.worker_classifier import WorkerClassifier
 
@@ -25,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Workers:
-    """Loads the models of a service, each in a process of its own, and ends them.
+    """Loads the models of a service into processes, and ends them.
 
     Call ``close`` also if ``load`` fails.
 
@@ -39,6 +42,8 @@ class Workers:
 
     Attributes:
         classifiers: the loaded models, by the id of the deployment.
+        processes: those that they are in, by the id of the deployment; models that are computed
+            together have the same one.
     """
 
     def __init__(
@@ -50,7 +55,8 @@ class Workers:
         on_change: Callable[[bool], None] = lambda _: None,
         on_wait: Callable[[str, float], None] | None = None,
     ) -> None:
-        self.classifiers: dict[str, WorkerClassifier] = {}
+        self.classifiers: dict[str, Classifier] = {}
+        self.processes: dict[str, WorkerClassifier] = {}
         self._settings = settings
         self._models = {each.id: each for each in all_deployments(settings)}
         self._configure = configure_worker
@@ -69,7 +75,7 @@ class Workers:
         """Check from now on whether the processes answer, until they are closed."""
         self._watching += [
             group.create_task(watch_worker(each, clock=clock, seen=partial(self.seen, name)))
-            for name, each in self.classifiers.items()
+            for name, each in self.processes.items()
         ]
 
     def unwatch(self) -> None:
@@ -80,12 +86,14 @@ class Workers:
     async def close(self) -> None:
         """End the processes."""
         self.unwatch()
-        await asyncio.gather(*(each.close() for each in self.classifiers.values()))
+        await asyncio.gather(*(each.close() for each in set(self.processes.values())))
 
     async def load(
         self, calibrations: Mapping[str, CalibrationFile | None], texts: Sequence[str] = ()
-    ) -> Mapping[str, WorkerClassifier]:
+    ) -> Mapping[str, Classifier]:
         """Load all models concurrently, and prove that full batches fit into their memory.
+
+        Encoders that share a trunk are loaded into one process, which computes them in one pass.
 
         Args:
             calibrations: by the id of the deployment: ``model.dtype: auto`` takes their precision.
@@ -94,11 +102,18 @@ class Workers:
         Raises:
             StreamlabelError: a model cannot be loaded; with several, its id precedes the message.
         """
-        loading = [
-            asyncio.ensure_future(
-                self._load(each, hinted_model(each.settings.model, calibrations[name], texts))
-            )
+        sections = {
+            name: hinted_model(each.settings.model, calibrations[name], texts)
             for name, each in self._models.items()
+        }
+        sharing = await asyncio.to_thread(find_shared_trunks, sections)
+        for why in sharing.apart:
+            _log.warning("encoder_not_shared", why=why)
+        shared = {name for group in sharing.groups for name in group}
+        groups = [*sharing.groups, *((name,) for name in sections if name not in shared)]
+        loading = [
+            asyncio.ensure_future(self._load({name: sections[name] for name in group}))
+            for group in groups
         ]
         try:
             await asyncio.gather(*loading)
@@ -109,27 +124,41 @@ class Workers:
             raise
         return self.classifiers
 
-    async def _load(self, model: DeploymentSettings, section: ModelSettings) -> None:
+    async def _load(self, sections: Mapping[str, ModelSettings]) -> None:
+        """Load models into one process."""
         try:
-            await self._start(model, section)
+            await self._start(sections)
+        except NotJoinedError as error:
+            _log.warning("encoder_not_shared", deployments=[*sections], why=str(error))
+            for name, section in sections.items():
+                await self._load({name: section})
         except StreamlabelError as error:
-            if model.path:  # which of several models it is
-                error.args = (f"{model.id}: {error}",)
+            if any(self._models[name].path for name in sections):  # which of several models it is
+                error.args = (f"{', '.join(sections)}: {error}",)
             raise
 
-    async def _start(self, model: DeploymentSettings, section: ModelSettings) -> None:
-        classifier = await WorkerClassifier.start(
-            section,
+    async def _start(self, sections: Mapping[str, ModelSettings]) -> None:
+        names = [*sections]
+        first, *others = sections.values()
+        model = self._models[names[0]]
+        worker = await WorkerClassifier.start(
+            first,
             model.settings.worker,
+            others=others,
             configure_logging=self._configure,
             on_wait=self._wait_of(model),
             # at once: the next check of ``watch_worker`` may be two seconds later
-            on_loss=lambda _why: self.seen(model.id, up=False),
-            on_restart=lambda why: self._restarted(model.id, why),
+            on_loss=lambda _why: self._each_seen(names, up=False),
+            on_restart=lambda why: self._restarted(names, why),
         )
-        self.classifiers[model.id] = classifier  # so that it is ended whatever follows
-        await prove_memory(classifier, model.settings.batching)
-        self.seen(model.id, up=classifier.is_up)
+        for number, name in enumerate(names):  # first, so that it is ended whatever follows
+            self.processes[name] = worker
+            part = HeadClassifier(worker, worker.heads, number) if others else worker
+            self.classifiers[name] = part
+        if others:
+            _log.info("encoder_shared", deployments=names, worker_pid=worker.pid)
+        await prove_memory(worker, model.settings.batching)
+        self._each_seen(names, up=worker.is_up)
 
     def described(self) -> dict[str, str]:
         """Return names and devices of the models, for ``streamlabel_build_info``."""
@@ -141,8 +170,8 @@ class Workers:
 
     def pid(self, model: str) -> int | None:
         """Return the process id of a worker; None while there is none."""
-        classifier = self.classifiers.get(model)
-        return None if classifier is None else classifier.pid
+        process = self.processes.get(model)
+        return None if process is None else process.pid
 
     def seen(self, model: str, *, up: bool) -> None:
         """Note whether a worker is up, for its gauge and ``/readyz``."""
@@ -151,11 +180,14 @@ class Workers:
             self._metrics.set("worker_up", float(up), deployment=model)
         self._on_change(all(self._up.values()))
 
-    def _restarted(self, model: str, why: str) -> None:
-        self.seen(model, up=True)
-        if self._metrics is not None:
-            self._metrics.increment("worker_restarts", deployment=model)
-        _log.warning("worker_restarted", why=why, **self._named(model))
+    def _each_seen(self, models: Sequence[str], *, up: bool) -> None:
+        for model in models:
+            self.seen(model, up=up)
 
-    def _named(self, model: str) -> dict[str, str]:
-        return {"deployment": model} if len(self._models) > 1 else {}
+    def _restarted(self, models: Sequence[str], why: str) -> None:
+        self._each_seen(models, up=True)
+        if self._metrics is not None:
+            for model in models:
+                self._metrics.increment("worker_restarts", deployment=model)
+        named = {"deployment": ", ".join(models)} if len(self._models) > 1 else {}
+        _log.warning("worker_restarted", why=why, **named)

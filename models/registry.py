@@ -1,5 +1,6 @@
 """Loads the configured classifier, inside the process that owns the device."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Final, cast
 
@@ -36,8 +37,10 @@ _MODULES: Final = {
 }
 
 
-def load(settings: ModelSettings) -> Classifier:
+def load(settings: ModelSettings, others: Sequence[ModelSettings] = ()) -> Classifier:
     """Load the configured model; blocks for as long as that takes.
+
+    With ``others``, encoders that are computed together with it: see ``encoder.joint``.
 
     A built-in back end is a module with a function ``load(settings)``, see _MODULES; those of other
     distributions are found by their entry points. The module is imported here, not earlier.
@@ -54,6 +57,9 @@ def load(settings: ModelSettings) -> Classifier:
     try:
         _require(settings, what, extra)
         module = import_module(_MODULES[backend])
+        if others:
+            joint = import_module("streamlabel.models.encoder.joint")
+            return cast("Classifier", joint.load_joint([settings, *others]))
         return cast("Classifier", module.load(settings))
     except StreamlabelError:
         raise

@@ -7,6 +7,8 @@ from streamlabel.commands.check import check
 from streamlabel.commands.classify import classify
 from streamlabel.commands.compare import compare
 from streamlabel.commands.config import show_schema, show_settings
+from streamlabel.commands.console import console
+from streamlabel.commands.console_database import add_user, purge, verify_log
 from streamlabel.commands.demo import demo
 from streamlabel.commands.deploy import deploy
 from streamlabel.commands.dlq_list import list_dead_letters
@@ -45,6 +47,12 @@ dlq_app.command("list")(list_dead_letters)
 dlq_app.command("show")(show_dead_letter)
 dlq_app.command("replay")(replay_dead_letters)
 
+console_app = typer.Typer(invoke_without_command=True)
+console_app.callback()(console)
+console_app.command("add-user")(add_user)
+console_app.command("purge")(purge)
+console_app.command("verify-log")(verify_log)
+
 train_app = typer.Typer(no_args_is_help=True, help="Train a model on labelled texts.")
 train_app.command("encoder")(train_encoder)
 train_app.command("llm")(train_llm)
@@ -66,6 +74,7 @@ app.command()(compare)
 app.command()(monitor)
 app.command()(learn)
 app.command()(demo)
+app.add_typer(console_app, name="console")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(config_app, name="config")
 app.command()(version)

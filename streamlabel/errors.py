@@ -6,6 +6,7 @@ StreamlabelError
 │   └── DecodeError             the value does not have the input format
 ├── ModelError
 │   ├── ModelLoadError          refuse to start
+│   │   └── NotJoinedError      models cannot be computed together: load each alone
 │   ├── InferenceError          retry once, then split the batch down to the one bad record
 │   ├── DeviceMemoryError       split at once and lower the token budget
 │   └── WorkerError             the worker process is lost: restarted, batch retried
@@ -50,6 +51,7 @@ __all__ = [
     "ItemGoneError",
     "ModelError",
     "ModelLoadError",
+    "NotJoinedError",
     "OutputRefusedError",
     "PartitionLostError",
     "PartlyDeliveredError",
@@ -121,6 +123,10 @@ class ModelLoadError(ModelError):
     """The model cannot be loaded; the service refuses to start."""
 
     exit_code = 2
+
+
+class NotJoinedError(ModelLoadError):
+    """Models with the same encoder cannot be computed together; each can be loaded alone."""
 
 
 class InferenceError(ModelError):

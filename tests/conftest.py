@@ -19,7 +19,7 @@ os.environ["STREAMLABEL_TEST_FROZEN_VALUES"] = "1"
 from streamlabel.config import installed
 from tests.requirements import REQUIRE_ALL
 
-pytest_plugins = ["tests.kafka_fixtures", "tests.model_fixtures"]
+pytest_plugins = ["tests.database_fixtures", "tests.kafka_fixtures", "tests.model_fixtures"]
 
 # Code of these packages must not block a running event loop. Blocking calls of pytest, aiokafka or
 # uvicorn are ignored, unless our code has called them.

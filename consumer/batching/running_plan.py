@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.batching.deployment_metrics import DeploymentMetrics
+from streamlabel.consumer.batching.joint_runner import JointRunner, PartRunner, together
 from streamlabel.consumer.batching.model_runner import ModelRunner
 from streamlabel.consumer.batching.stage_waits import StageWaits
 from streamlabel.consumer.core.ports import Clock, Metrics
@@ -13,6 +14,7 @@ from streamlabel.consumer.plans.deployment import Deployment
 from streamlabel.consumer.plans.job import Job, Result
 from streamlabel.consumer.plans.plan import Plan
 from streamlabel.consumer.routing.decision import Decision
+from streamlabel.models.core.joint import HeadClassifier
 
 __all__ = ["RunningPlan", "Watch"]
 
@@ -23,6 +25,17 @@ class Watch(Protocol):
     def saw(self, decisions: Iterable[tuple[Decision, int]]) -> None:
         """Add decisions, each with the length of its text in characters."""
         ...
+
+
+class _Options(TypedDict):
+    """What every runner of a plan gets."""
+
+    settings: Settings
+    on_results: Callable[[Sequence[tuple[Job, Result]]], None]
+    on_step: Callable[[], None]
+    wants_work: asyncio.Event
+    clock: Clock
+    metrics: Metrics
 
 
 class RunningPlan:
@@ -39,7 +52,8 @@ class RunningPlan:
 
     Attributes:
         plan: as given.
-        runners: by the id of the deployment.
+        runners: by the id of the deployment; several may be parts of one that computes them
+            together.
         waits: limits of stages, by the id of the deployment; only of those that have one.
         drift: as given.
         jobs: those that are not concluded.
@@ -64,18 +78,27 @@ class RunningPlan:
         self.plan = plan
         self.drift = drift
         self.jobs: set[Job] = set()
-        self.runners = {
-            each.id: ModelRunner(
-                each,
-                settings=settings,
-                on_results=take,
-                on_step=on_step,
-                wants_work=wants_work,
-                clock=clock,
-                metrics=DeploymentMetrics(metrics, each.id),
-            )
-            for each in deployments
-        }
+        self.runners: dict[str, ModelRunner | PartRunner] = {}
+        self._loops: list[ModelRunner] = []
+        for group in together(deployments):
+            # several: the label of a batch that is computed for all of them
+            own = DeploymentMetrics(metrics, "+".join(each.id for each in group))
+            options: _Options = {
+                "settings": settings,
+                "on_results": take,
+                "on_step": on_step,
+                "wants_work": wants_work,
+                "clock": clock,
+                "metrics": own,
+            }
+            if isinstance(group[0].classifier, HeadClassifier):
+                joint = JointRunner(group, **options)
+                self._loops.append(joint)
+                for each, part in zip(group, joint.parts, strict=True):
+                    self.runners[each.id] = part
+            else:
+                self.runners[group[0].id] = runner = ModelRunner(group[0], **options)
+                self._loops.append(runner)
         self.waits = {
             each.id: StageWaits(each, on_results=take, clock=clock)
             for each in deployments
@@ -87,18 +110,18 @@ class RunningPlan:
     @property
     def max_in_flight(self) -> int:
         """Maximum batches in all models."""
-        hints = [runner.deployment.classifier.hints for runner in self.runners.values()]
+        hints = [runner.deployment.classifier.hints for runner in self._loops]
         return sum(each.max_in_flight for each in hints)
 
     @property
     def is_busy(self) -> bool:
         """Whether the device of one model, for which the others wait, has enough to do."""
-        return any(runner.is_busy for runner in self.runners.values())
+        return any(runner.is_busy for runner in self._loops)
 
     @property
     def is_ahead(self) -> bool:
         """Whether so many texts wait for one model that more would not improve its batches."""
-        return any(runner.is_ahead for runner in self.runners.values())
+        return any(runner.is_ahead for runner in self._loops)
 
     async def prefetch(self) -> None:
         """Let the formats of the outputs fetch what encoding needs."""
@@ -112,7 +135,7 @@ class RunningPlan:
             WorkerGaveUpError: a worker cannot be kept alive; in an exception group.
         """
         async with asyncio.TaskGroup() as group:
-            for runner in self.runners.values():
+            for runner in self._loops:
                 group.create_task(runner.run())
             for waits in self.waits.values():
                 group.create_task(waits.run())
@@ -120,7 +143,7 @@ class RunningPlan:
     def drain(self) -> None:
         """Stop waiting for texts that would fill a batch."""
         self._is_draining = True
-        for runner in self.runners.values():
+        for runner in self._loops:
             runner.drain()
         self.note_if_idle()
 
@@ -136,7 +159,7 @@ class RunningPlan:
     def forget_unwanted(self) -> None:
         """Drop the jobs of revoked partitions."""
         self.jobs = {job for job in self.jobs if job.is_wanted()}
-        for runner in self.runners.values():
+        for runner in self._loops:
             runner.forget_unwanted()
         for waits in self.waits.values():
             waits.forget_unwanted()

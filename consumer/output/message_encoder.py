@@ -17,6 +17,7 @@ from streamlabel.consumer.core.ports import Outbound
 from streamlabel.consumer.core.records import Headers, TextRecord
 from streamlabel.consumer.output.dead_letters import dead_letter
 from streamlabel.consumer.output.headers import TASK, forwarded
+from streamlabel.consumer.output.near_duplicates import NearDuplicates
 from streamlabel.consumer.output.timings import Timings
 from streamlabel.consumer.routing.decision import Decision, StageAnswer
 from streamlabel.models.core.classifier import ModelIdentity, Prediction
@@ -47,6 +48,7 @@ class MessageEncoder:
         task: its name, if the stream has several.
         deployment_id: of all models of the service.
         top: the number of most probable labels to write probabilities of; None: all.
+        near_duplicates: computes the keys of texts in review; None: they have none.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class MessageEncoder:
         task: str | None = None,
         deployment_id: str | None = None,
         top: int | None = None,
+        near_duplicates: NearDuplicates | None = None,
     ) -> None:
+        self._near_duplicates = near_duplicates
         self._top = None if top is None or top >= len(labels) else top
         self._names = labels.names
         self._has_several = labels.problem_type == "multi_label"
@@ -112,6 +116,8 @@ class MessageEncoder:
         message["threshold"] = decision.threshold
         if decision.prediction_set is not None:
             message["prediction_set"] = decision.prediction_set
+        if self._near_duplicates is not None:
+            message["near_duplicate_keys"] = self._near_duplicates.keys(record.text)
         message["text"] = record.text
         outbound = self._outbound(record, topic, message)
         excess_bytes = outbound.size_bytes - limit_bytes

@@ -11,6 +11,7 @@ from streamlabel.consumer.core.records import SourceRecord, TextRecord
 from streamlabel.consumer.output.dead_letters import bare_dead_letter, dead_letter
 from streamlabel.consumer.output.formats import ValueEncoder
 from streamlabel.consumer.output.message_encoder import MessageEncoder
+from streamlabel.consumer.output.near_duplicates import NearDuplicates
 from streamlabel.consumer.output.outcome import Outcome
 from streamlabel.consumer.output.timings import Timings
 from streamlabel.consumer.routing.decision import Decision
@@ -95,6 +96,20 @@ class OutcomeBuilder:
             event_time_ms=record.event_time_ms,
             task=task,
             stage=decision.stages[-1].stage if decision.stages else None,
+        )
+
+    def escalated(self, record: TextRecord, outbound: Outbound, stage: str | None) -> Outcome:
+        """Return the outcome of a record that goes on to a stage in another service."""
+        limit = self._limit_bytes(outbound.topic)
+        if outbound.size_bytes > limit:
+            message = f"it has {outbound.size_bytes} bytes, {outbound.topic} accepts {limit}"
+            return self.dead(record.source, RecordError("output_too_large", message))
+        return Outcome(
+            record.source,
+            (outbound,),
+            "escalate",
+            event_time_ms=record.event_time_ms,
+            stage=stage,
         )
 
     def dead(self, source: SourceRecord, error: RecordError, task: str | None = None) -> Outcome:
@@ -184,4 +199,5 @@ def encoder_for(
         task=task,
         deployment_id=deployment_id,
         top=None if kept == "all" else kept,
+        near_duplicates=NearDuplicates() if settings.output.near_duplicate_keys else None,
     )

@@ -180,6 +180,11 @@ class ReviewMessage(LabelMessage):
     threshold: Annotated[float, Field(gt=0, le=1)] | None = Field(
         description="Threshold of the confidence; null without an answer."
     )
+    near_duplicate_keys: list[str] | None = Field(
+        None,
+        description="With output.near_duplicate_keys: texts that share one of these keys are nearly"
+        " equal. Equal for equal texts in every process.",
+    )
     text: str = Field(description="The text, unchanged.", min_length=1)
     text_truncated: bool = Field(
         False, description="Only the beginning of the text: the topic accepts no larger record."

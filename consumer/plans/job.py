@@ -13,7 +13,16 @@ from streamlabel.errors import RecordError
 from streamlabel.models.core.classifier import Prediction
 from streamlabel.models.core.values import value
 
-__all__ = ["Classified", "Delivery", "Job", "NotClassified", "Reading", "Result"]
+__all__ = [
+    "Classified",
+    "Delivery",
+    "Escalated",
+    "Job",
+    "KeptAnswer",
+    "NotClassified",
+    "Reading",
+    "Result",
+]
 
 
 @value
@@ -34,6 +43,21 @@ class NotClassified:
     error: RecordError
 
 
+@value
+class Escalated(NotClassified):
+    """The stages of this service are not sure: another service has the result.
+
+    Attributes:
+        topic: that it reads.
+        answers: of all stages that were asked, in order.
+        deadline_s: maximum wait for the result of its first stage; None: no limit.
+    """
+
+    topic: str
+    answers: "tuple[Classified | NotClassified, ...]"
+    deadline_s: float | None
+
+
 Result = Classified | NotClassified
 
 
@@ -50,6 +74,21 @@ class Delivery(Protocol):
         ...
 
 
+@value
+class KeptAnswer:
+    """What several models that are computed together say, for those that are asked later.
+
+    Attributes:
+        answer: of all of them.
+        inference_s: duration of the batch.
+        cached: it was not computed for this record.
+    """
+
+    answer: Prediction | RecordError
+    inference_s: float
+    cached: bool
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """A text that is being classified.
@@ -60,6 +99,7 @@ class Job:
         slot: its place in the order of the partition.
         results: the results so far, by the id of the deployment.
         is_concluded: whether its outcome is complete; later results are dropped.
+        kept: answers of models that are computed together, by their runner; None: there are none.
     """
 
     record: TextRecord
@@ -67,6 +107,7 @@ class Job:
     slot: Slot[Outcomes]
     results: dict[str, Result] = field(default_factory=dict)
     is_concluded: bool = False
+    kept: dict[object, KeptAnswer] | None = None
 
     def is_wanted(self) -> bool:
         """Return whether results are still needed.

@@ -13,7 +13,7 @@ from streamlabel.models.encoder.attention import (
 )
 from streamlabel.models.encoder.families import ACTIVATIONS, Family, Part
 from streamlabel.models.encoder.matrix_products import Activation, Linear, Plain, laid_out
-from streamlabel.models.encoder.packed_forward import Embeddings, Encoder, Layer, Norm
+from streamlabel.models.encoder.packed_forward import Embeddings, Encoder, Head, Layer, Norm
 from streamlabel.models.encoder.precision import Precision
 
 if TYPE_CHECKING:
@@ -58,11 +58,10 @@ class _Assembly:
             embeddings=self._embeddings(),
             layers=tuple(self._layer(number) for number in range(self._sizes["layers"])),
             attention=self._attention(),
-            heads=self._sizes["heads"],
+            attention_heads=self._sizes["heads"],
             activation=cast("Activation", ACTIVATIONS[name]),
-            head=self._plain(parts["head"]),
+            heads=(Head(self._plain(parts["head"]), self._plain(parts["labels"])),),
             head_activation=cast("Activation", family.head),
-            labels=self._plain(parts["labels"]),
         )
 
     def _embeddings(self) -> Embeddings:

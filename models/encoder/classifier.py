@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from streamlabel.config.model import EncoderSettings
 from streamlabel.errors import InferenceError
 from streamlabel.models.core.classifier import BatchHints, ModelIdentity, Prediction, PreparedText
 from streamlabel.models.core.labels import LabelSet
-from streamlabel.models.core.probabilities import Pool, pool_windows, probabilities
+from streamlabel.models.core.probabilities import Floats, Pool, pool_windows, probabilities
 from streamlabel.models.devices.device import (
     Device,
     choose_device,
@@ -27,7 +28,7 @@ from streamlabel.models.files.checkpoint import open_checkpoint
 from streamlabel.models.files.digest import model_digest
 from streamlabel.models.tokens.rows import Forward, RowBuilder, read_rows
 
-__all__ = ["EncoderClassifier", "load"]
+__all__ = ["EncoderClassifier", "EncoderParts", "load", "open_encoder"]
 
 # Matrix products of 1024 rows run at full speed on a CPU; more rows only add latency. An
 # accelerator needs far more rows for full utilisation.
@@ -106,16 +107,21 @@ class EncoderClassifier:
     def _classify(self, prepared: list[PreparedText]) -> list[Prediction | InferenceError]:
         with device_errors(self._device):
             logits = self._forward.logits(read_rows(prepared))  # (R, K)
-        pooled = self._pool(logits, [text.rows for text in prepared])  # (N, K)
-        usable = np.isfinite(pooled).all(axis=-1)
+        return self._answers(prepared, self._pool(logits, [text.rows for text in prepared]))
+
+    def _answers(
+        self, prepared: Sequence[PreparedText], logits: Floats
+    ) -> list[Prediction | InferenceError]:
+        """Return what the logits (N, K) of the texts mean."""
+        usable = np.asarray(np.isfinite(logits).all(axis=-1))
         with np.errstate(invalid="ignore"):  # unusable rows become errors below
-            scored = probabilities(pooled, self._labels.problem_type)
+            scored = probabilities(logits, self._labels.problem_type)
         return [
             self._prediction(text, probability, scores)
             if is_usable
             else InferenceError("the model's logits are not finite")
             for text, is_usable, probability, scores in zip(
-                prepared, usable, scored.tolist(), pooled.tolist(), strict=True
+                prepared, usable, scored.tolist(), logits.tolist(), strict=True
             )
         ]
 
@@ -144,8 +150,27 @@ class EncoderClassifier:
         )
 
 
+class EncoderParts(TypedDict):
+    """The arguments of EncoderClassifier."""
+
+    labels: LabelSet
+    identity: ModelIdentity
+    hints: BatchHints
+    rows: RowBuilder
+    forward: Forward
+    device: Device
+    window_pool: Pool
+    streams: int
+    threads: int
+
+
 def load(settings: EncoderSettings) -> EncoderClassifier:
-    """Load the model of the settings; blocks for seconds.
+    """Load the model of the settings; blocks for seconds. Raises what ``open_encoder`` raises."""
+    return EncoderClassifier(**open_encoder(settings))
+
+
+def open_encoder(settings: EncoderSettings) -> EncoderParts:
+    """Load and check a model, and return the parts of its classifier.
 
     Raises:
         ConfigError: a setting does not fit the model or the machine.
@@ -194,7 +219,7 @@ def load(settings: EncoderSettings) -> EncoderClassifier:
         max_tokens=max_tokens,
         pads=not is_packed,
     )
-    return EncoderClassifier(
+    return EncoderParts(
         labels=labels,
         identity=identity,
         hints=hints,

@@ -6,7 +6,8 @@ without padding, and attention runs on groups of rows of equal length, which nee
 The head reads only the first token of a row, so the last layer computes only that one.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +21,7 @@ from streamlabel.models.tokens.rows import Rows
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Embeddings", "Encoder", "Layer", "Norm", "PackedForward", "count_places"]
+__all__ = ["Embeddings", "Encoder", "Head", "Layer", "Norm", "PackedForward", "count_places"]
 
 # Tokens of one pass: with this number the widest matrix of a small BERT, (tokens, 4 hidden), stays
 # in the last-level cache. Matrix products of 1024 rows already run at full speed.
@@ -91,17 +92,31 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """What a model computes from the first token of a row: a product for the label scores.
+
+    All above the trunk: two models may share all weights but these.
+    """
+
+    dense: Plain  # float32
+    labels: Plain  # float32
+
+
+@dataclass(frozen=True, slots=True)
 class Encoder:
-    """The weights of a model, and what its family computes with them."""
+    """The weights of a model, and what its family computes with them.
+
+    Attributes:
+        heads: one; several if models are computed together.
+    """
 
     embeddings: Embeddings
     layers: tuple[Layer, ...]
     attention: Attention
-    heads: int
+    attention_heads: int
     activation: Activation
-    head: Plain  # float32
+    heads: tuple[Head, ...]
     head_activation: Activation
-    labels: Plain  # float32
 
 
 class PackedForward:
@@ -110,12 +125,22 @@ class PackedForward:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
 
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """What it computes from the first token of a row."""
+        return self._encoder.heads
+
+    def with_heads(self, heads: Sequence[Head]) -> "PackedForward":
+        """Return a forward pass with the same trunk and these heads: their logits in a row."""
+        return PackedForward(replace(self._encoder, heads=tuple(heads)))
+
     def logits(self, rows: Rows) -> NDArray[np.float32]:
-        """Return logits (R, K) in the order of ``rows``."""
+        """Return logits (R, K) in the order of ``rows``; of several heads, in a row."""
         import torch
 
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        logits = np.empty((len(rows), len(self._encoder.labels.bias)), dtype=np.float32)
+        width = sum(len(head.labels.bias) for head in self._encoder.heads)
+        logits = np.empty((len(rows), width), dtype=np.float32)
         with torch.inference_mode():
             for part in _passes(order, rows):
                 logits[part] = self._run([rows[i] for i in part]).numpy()
@@ -134,7 +159,8 @@ class PackedForward:
             x = self._feed(layer, self._attend(number, x, groups), x)  # (T, H)
         first = x[firsts]  # (R, H)
         first = self._feed(encoder.layers[-1], self._attend_first(x, first, groups), first)
-        return encoder.labels(encoder.head(first, encoder.head_activation))
+        scores = [head.labels(head.dense(first, encoder.head_activation)) for head in encoder.heads]
+        return scores[0] if len(scores) == 1 else torch.cat(scores, dim=-1)
 
     def _attend(self, number: int, x: "Tensor", groups: list[tuple[int, int]]) -> "Tensor":
         import torch
@@ -145,7 +171,9 @@ class PackedForward:
         parts, start = [], 0
         for length, count in groups:
             end = start + length * count
-            group = qkv[start:end].view(count, length, 3, encoder.heads, -1)  # (B, L, 3, A, D)
+            group = qkv[start:end].view(
+                count, length, 3, encoder.attention_heads, -1
+            )  # (B, L, 3, A, D)
             q, k, v = group.permute(2, 0, 3, 1, 4)  # (B, A, L, D) each
             out = encoder.attention(q, k, v, number)  # (B, A, L, D)
             parts.append(out.transpose(1, 2).reshape(end - start, -1))  # (B * L, H)
@@ -160,7 +188,7 @@ class PackedForward:
 
         encoder = self._encoder
         number = len(encoder.layers) - 1
-        hidden, heads = first.shape[-1], encoder.heads
+        hidden, heads = first.shape[-1], encoder.attention_heads
         query, key_value = encoder.layers[number].qkv
         queries, kv = query(first), key_value(x)  # (R, H), (T, 2H)
         parts, start, row = [], 0, 0

@@ -7,7 +7,7 @@ from streamlabel.errors import ModelLoadError
 from streamlabel.models.encoder.families import Family, Part
 from streamlabel.models.files.label_names import count_labels
 
-__all__ = ["read_sizes", "weight_shapes"]
+__all__ = ["read_sizes", "trunk_weights", "weight_shapes"]
 
 # Rows and columns of each part, as names of sizes; one size: the weight of a normalisation.
 _SHAPES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -31,6 +31,8 @@ _SHAPES: Final[Mapping[str, tuple[str, ...]]] = {
     "labels": ("labels", "hidden"),
 }
 _TABLES: Final = frozenset({"words", "positions", "types", "distances", "relative"})
+# Above the trunk.
+_HEAD: Final = frozenset({"head", "labels"})
 
 
 def read_sizes(family: Family, config: Mapping[str, object]) -> dict[str, int]:
@@ -54,8 +56,21 @@ def read_sizes(family: Family, config: Mapping[str, object]) -> dict[str, int]:
 
 def weight_shapes(family: Family, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
     """Return name -> shape of every weight in the files."""
+    return _shapes(family, sizes, frozenset())
+
+
+def trunk_weights(family: Family, sizes: Mapping[str, int]) -> frozenset[str]:
+    """Return the names of all weights below the head."""
+    return frozenset(_shapes(family, sizes, _HEAD))
+
+
+def _shapes(
+    family: Family, sizes: Mapping[str, int], without: frozenset[str]
+) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for kind, part, number in _all_parts(family, sizes):
+        if kind in without:
+            continue
         rows, *columns = (sizes[size] for size in _SHAPES[kind])
         name = part.name.format(number)
         shapes[f"{name}.weight"] = (rows * part.of, *columns)

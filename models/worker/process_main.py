@@ -28,6 +28,7 @@ from streamlabel.errors import (
 )
 from streamlabel.models import registry
 from streamlabel.models.core.classifier import Classifier
+from streamlabel.models.core.joint import Joint
 from streamlabel.models.devices.device_faults import cause, fault
 from streamlabel.models.devices.torch_import import no_autoload
 from streamlabel.models.worker import protocol
@@ -89,11 +90,13 @@ async def _serve(connection: socket.socket, hello: protocol.Hello) -> None:
     # while the model is loading and during a long batch.
     threading.Thread(target=listen, name="listen", daemon=True).start()
     try:
-        classifier = await asyncio.to_thread(registry.load, hello.model)
+        classifier = await asyncio.to_thread(registry.load, hello.model, hello.others)
     except StreamlabelError as error:
         _send(connection, error)
         return
-    _send(connection, protocol.Loaded(classifier.labels, classifier.identity, classifier.hints))
+    heads = classifier.heads if isinstance(classifier, Joint) else ()
+    loaded = protocol.Loaded(classifier.labels, classifier.identity, classifier.hints, heads)
+    _send(connection, loaded)
     answering: set[asyncio.Task[None]] = set()
     async with asyncio.TaskGroup() as group:
         watching = group.create_task(_leave_when_lost(connection, classifier))

@@ -20,6 +20,7 @@ from typing import Any, Final, Literal, TypeVar
 from streamlabel.config.model import ModelSettings
 from streamlabel.errors import InferenceError, StreamlabelError
 from streamlabel.models.core.classifier import BatchHints, ModelIdentity, Prediction, PreparedText
+from streamlabel.models.core.joint import Head
 from streamlabel.models.core.labels import LabelSet
 
 __all__ = [
@@ -55,12 +56,12 @@ class Hello:
     """The first frame, to the worker: the model to load. Not in arguments: it may have secrets.
 
     Attributes:
-        configure_logging: called first in the worker; must be picklable (a module-level function or
-            a ``functools.partial`` of one). None: plain lines on stderr.
+        configure_logging: called first in the worker; picklable. None: plain lines on stderr.
     """
 
     model: ModelSettings
     configure_logging: Callable[[], None] | None = None
+    others: tuple[ModelSettings, ...] = ()  # computed together with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Loaded:
     labels: LabelSet
     identity: ModelIdentity
     hints: BatchHints
+    heads: tuple[Head, ...] = ()  # of a joint classifier
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from streamlabel.errors import (
 )
 from streamlabel.models.core.classifier import BatchHints, ModelIdentity, Prediction, PreparedText
 from streamlabel.models.core.clock import Clock
+from streamlabel.models.core.joint import Head
 from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.system_clock import SystemClock
 from streamlabel.models.worker import protocol
@@ -79,6 +80,7 @@ class WorkerClassifier:
         on_loss: Callable[[str], None] = lambda _why: None,
         on_restart: Callable[[str], None] = lambda _why: None,
         on_wait: Callable[[float], None] | None = None,
+        others: Sequence[ModelSettings] = (),
         clock: Clock | None = None,
         close_grace_s: float = 10.0,
     ) -> Self:
@@ -94,13 +96,14 @@ class WorkerClassifier:
             on_restart: called with the same reason after the replacement.
             on_wait: called at intervals while the model is loading, with the seconds so far;
                 default: logs them.
+            others: models that the same process computes together with it.
             clock: for restarts; default: the system clock.
             close_grace_s: time for the worker to release the device in ``close``.
 
         Raises:
             ConfigError, ModelLoadError: the model cannot be loaded.
         """
-        hello = protocol.Hello(model, configure_logging)
+        hello = protocol.Hello(model, configure_logging, tuple(others))
         process, loaded = await told(_load(hello, settings), on_wait or log_wait(model))
         task = {"task": name} if (name := task_name(model)) else {}
         log.info("worker_started", worker_pid=process.pid, model=loaded.identity.name, **task)
@@ -129,6 +132,11 @@ class WorkerClassifier:
     def hints(self) -> BatchHints:
         """The hints of the back end."""
         return self._loaded.hints
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The models that are computed together; none: there is only one."""
+        return self._loaded.heads
 
     @property
     def is_up(self) -> bool:

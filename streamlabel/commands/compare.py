@@ -1,6 +1,6 @@
 """``streamlabel compare``: the answers of two models to the same records."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-_SIDES: Final = ("first", "second")
 _PAIRS_SHOWN: Final = 20
 
 _HELP: Final = (
@@ -40,9 +39,28 @@ def compare(
             "--truth",
             metavar="FILE",
             help="True labels of some of the records: .jsonl or .csv with the fields id, text"
-            " and label. Shows which side is right more often.",
+            " and label, or verdicts (streamlabel.verdict/v1) as .jsonl. Shows which side is right"
+            " more often.",
             show_default=False,
         ),
+    ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Say whether it is proven that the second side's share of wrong labels is larger"
+            " by at most this, for example 0.01. Needs --truth.",
+            show_default=False,
+        ),
+    ] = None,
+    confidence: Annotated[
+        float,
+        typer.Option(min=0.5, max=0.9999, help="Confidence of each bound that --truth gives."),
+    ] = 0.95,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page with plots.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -56,38 +74,67 @@ def compare(
     the other no are split as unevenly, if both say yes equally often. Those of labels are corrected
     together (Holm).
 
+    With --truth there are bounds of the difference between both shares of wrong labels, and of what
+    each side accepts. They hold however often they are looked at, so judging may end as soon as
+    they suffice. Verdicts count by the inverse of the probability of their review.
+
     \b
     Examples:
       streamlabel compare labels,review labels.backfill,review.backfill -c streamlabel.yaml
       streamlabel compare live.jsonl shadow.jsonl --truth dev.jsonl
+      streamlabel compare live.jsonl shadow.jsonl --truth verdicts.jsonl --margin 0.01
       streamlabel compare labels labels.backfill -c streamlabel.yaml --json | jq .agreement
     """  # noqa: D301 \b keeps the lines as they are
     import asyncio
 
     from streamlabel.errors import ConfigError
     from streamlabel.extras import require
+    from streamlabel.quality.comparison_report import SIDES, comparison_report, judgement_lines
+    from streamlabel.quality.judging import judge
     from streamlabel.quality.label_records import join
-    from streamlabel.quality.labelled import true_labels
+    from streamlabel.quality.truth import Truth, read_truth
 
     require("compare", "scipy", extra="evaluate")
-    known = {} if truth is None else true_labels(truth)
+    if html is not None:
+        require("compare --html", "matplotlib", extra="evaluate")
+    if truth is None and margin is not None:
+        raise ConfigError("--margin needs --truth: a file with true labels or verdicts")
+    known = Truth() if truth is None else read_truth(truth)
     one, other = (_sources(names.split(","), config, overrides) for names in (first, second))
     joined = asyncio.run(join(one, other, known))
     if joined.comparison.records == 0:
-        alone = (f"{joined.alone[side]} record(s) in the {_SIDES[side]}" for side in (0, 1))
+        alone = (f"{joined.alone[side]} record(s) in the {SIDES[side]}" for side in (0, 1))
         raise ConfigError(
             f"no record id is on both sides: {', '.join(alone)}. Both have to be labels or reviews"
             " of the same input records"
         )
     if truth is not None and joined.comparison.judged == 0:
         raise ConfigError(f"{truth}: none of its ids is on both sides")
-    report = _report(joined)
+    judgement = judge(joined.judged, confidence=confidence)
+    if margin is not None and judgement is None:
+        raise ConfigError(f"{truth}: no verdict says with what probability its record was reviewed")
+    report = comparison_report(joined, judgement, known, margin=margin)
+    if html is not None:
+        from streamlabel.quality.comparison_page import comparison_page
+
+        page = comparison_page(report, judgement, known, names=(first, second), margin=margin)
+        _write(html, page)
     if as_json:
         import json
 
         typer.echo(json.dumps(report))
     else:
-        _show(report, joined)
+        judged = () if judgement is None else judgement_lines(judgement, known, margin=margin)
+        _show(report, joined, judged)
+
+
+def _write(path: Path, page: str) -> None:
+    from streamlabel.errors import ConfigError
+
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--html: {path} cannot be written ({error.strerror})") from error
 
 
 def _sources(names: Sequence[str], config: Path | None, overrides: list[str] | None) -> list[Any]:
@@ -106,48 +153,9 @@ def _sources(names: Sequence[str], config: Path | None, overrides: list[str] | N
     return sources
 
 
-def _report(joined: "Joined") -> dict[str, Any]:
-    """Return everything as JSON values."""
-    from streamlabel.quality.comparing import holm
+def _show(report: dict[str, Any], joined: "Joined", judged: "Iterable[str]") -> None:
+    from streamlabel.quality.comparison_report import SIDES
 
-    found = joined.comparison
-    by_label = [found.of_label(label) for label in found.labels]
-    together = holm(each.p for each in by_label)
-    report: dict[str, Any] = {
-        "records": found.records,
-        "agreed": found.agreed,
-        "agreement": found.agreed / found.records,
-        "alone": dict(zip(_SIDES, joined.alone, strict=True)),
-        "changed": dict(zip(_SIDES, joined.changed, strict=True)),
-        "unread": dict(zip(_SIDES, joined.unread, strict=True)),
-        "labels": [
-            {
-                "label": label,
-                **{side: found.said[n][label] for n, side in enumerate(_SIDES)},
-                "only_first": each.first,
-                "only_second": each.second,
-                "p": p,
-            }
-            for label, each, p in zip(found.labels, by_label, together, strict=True)
-        ],
-        "disagreements": [
-            {"first": sorted(first), "second": sorted(second), "records": count}
-            for (first, second), count in sorted(
-                found.pairs.items(), key=lambda item: (-item[1], *map(sorted, item[0]))
-            )
-        ],
-    }
-    if found.judged:
-        report["truth"] = {
-            "records": found.judged,
-            "right": dict(zip(_SIDES, found.right, strict=True)),
-            "only_right": dict(zip(_SIDES, found.right_alone, strict=True)),
-            "p": found.of_truth.p,
-        }
-    return report
-
-
-def _show(report: dict[str, Any], joined: "Joined") -> None:
     typer.echo(
         f"{report['records']:,} records on both sides, agreement {report['agreement']:.2%}"
         f" ({report['agreed']:,})"
@@ -157,17 +165,19 @@ def _show(report: dict[str, Any], joined: "Joined") -> None:
         (joined.changed, "came again with other labels; the last ones count"),
         (joined.unread, "are neither labels nor reviews"),
     ):
-        for side, count in zip(_SIDES, counts, strict=True):
+        for side, count in zip(SIDES, counts, strict=True):
             if count:
                 typer.echo(f"{count:,} of the {side} side {what}")
     if "truth" in report:
         truth = report["truth"]
-        right = (f"{side} {truth['right'][side] / truth['records']:.2%}" for side in _SIDES)
-        alone = (f"{side} {truth['only_right'][side]:,}" for side in _SIDES)
+        right = (f"{side} {truth['right'][side] / truth['records']:.2%}" for side in SIDES)
+        alone = (f"{side} {truth['only_right'][side]:,}" for side in SIDES)
         typer.echo(
             f"{truth['records']:,} with a true label: right {', '.join(right)};"
             f" alone right {', '.join(alone)}; p {truth['p']:.3g}"
         )
+    for line in judged:
+        typer.echo(line)
     _show_labels(report["labels"])
     if report["disagreements"]:
         _show_pairs(report["disagreements"])

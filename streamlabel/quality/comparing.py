@@ -3,14 +3,22 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from streamlabel.models.calibration.binomial_bounds import mcnemar_p
 from streamlabel.models.core.values import value
 
-__all__ = ["Answer", "Comparison", "Discordance", "holm"]
+__all__ = ["Answer", "Comparison", "Discordance", "Key", "holm"]
 
 # The labels that a record got: one; several or none in a multi-label task; none without an answer.
 Answer = frozenset[str]
+
+
+class Key(NamedTuple):
+    """What is joined: a record's id, and the task if the stream has several."""
+
+    id: str
+    task: str
 
 
 @value

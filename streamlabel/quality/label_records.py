@@ -1,7 +1,7 @@
 """Reads labels and reviews from files and topics, to be joined by record id."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,23 +14,23 @@ from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.kafka.partition_scan import Scanner
 from streamlabel.consumer.kafka.topics import find_topics
 from streamlabel.errors import ConfigError
-from streamlabel.quality.comparing import Answer, Comparison
+from streamlabel.quality.comparing import Answer, Comparison, Key
+from streamlabel.quality.judging import Judged
+from streamlabel.quality.truth import Truth
 
-__all__ = ["Joined", "Key", "join", "records_of_file", "records_of_topic"]
+__all__ = ["Joined", "join", "records_of_file", "records_of_topic"]
 
 _SCHEMAS = ("streamlabel.label/", "streamlabel.review/")
 
 
-class Key(NamedTuple):
-    """What is joined: a record's id, and the task if the stream has several."""
-
-    id: str
-    task: str
+class _Said(NamedTuple):
+    labels: Answer
+    accepted: bool  # it did not have to go to review; being drawn for the audit changes nothing
 
 
 class _Read(NamedTuple):
     key: Key
-    answer: Answer
+    said: _Said
 
 
 Records = AsyncGenerator[_Read | None, None]
@@ -46,12 +46,14 @@ class Joined:
             as with at least once, counts each time on the first side.
         changed: by side: records that came again with other labels; the last ones count.
         unread: by side: records that are neither labels nor reviews of streamlabel.
+        judged: the records whose true labels are known, in the order of the truth.
     """
 
     comparison: Comparison
     alone: tuple[int, int]
     changed: tuple[int, int]
     unread: tuple[int, int]
+    judged: Sequence[Judged] = ()
 
 
 async def records_of_file(path: Path) -> Records:
@@ -89,50 +91,56 @@ async def records_of_topic(kafka: KafkaSettings, topic: str, clock: Clock) -> Re
 async def join(
     first: Collection[Records],
     second: Collection[Records],
-    truth: Mapping[str, tuple[str, ...]],
+    truth: Truth,
 ) -> Joined:
     """Join two sides; the answers of the second one are kept in memory, and their partners.
 
     Args:
         first: one or several files or topics.
         second: likewise; the smaller side.
-        truth: id -> true labels, where they are known.
+        truth: true labels, where they are known.
     """
     counts = Counter[str]()
-    kept: dict[Key, Answer] = {}
+    kept: dict[Key, _Said] = {}
     async for read in _all(second, counts, "unread second"):
-        counts["changed second"] += kept.get(read.key, read.answer) != read.answer
-        kept[read.key] = read.answer
-    partners: dict[Key, Answer] = {}
+        counts["changed second"] += kept.get(read.key, read.said).labels != read.said.labels
+        kept[read.key] = read.said
+    partners: dict[Key, _Said] = {}
     async for read in _all(first, counts, "unread first"):
         if read.key not in kept:
             counts["alone first"] += 1
             continue
-        counts["changed first"] += partners.get(read.key, read.answer) != read.answer
-        partners[read.key] = read.answer
+        counts["changed first"] += partners.get(read.key, read.said).labels != read.said.labels
+        partners[read.key] = read.said
     comparison = Comparison()
-    for key, answer in partners.items():
-        known = truth.get(key.id)
-        comparison.count(answer, kept[key], None if known is None else frozenset(known))
+    judged: dict[Key, list[Judged]] = {}
+    for key, said in partners.items():
+        known, both = truth.of(key), (said, kept[key])
+        comparison.count(said.labels, both[1].labels, None if known is None else known.labels)
+        if known is not None:
+            wrong = both[0].labels != known.labels, both[1].labels != known.labels
+            found = Judged(wrong, (both[0].accepted, both[1].accepted), known.weight)
+            judged.setdefault(key if key in truth.known else Key(key.id, ""), []).append(found)
     return Joined(
         comparison,
         alone=(counts["alone first"], len(kept) - len(partners)),
         changed=(counts["changed first"], counts["changed second"]),
         unread=(counts["unread first"], counts["unread second"]),
+        judged=[each for key in truth.known for each in judged.get(key, ())],
     )
 
 
 async def _all(
     sources: Collection[Records], counts: Counter[str], unread: str
 ) -> AsyncGenerator[_Read, None]:
-    shared: dict[Answer, Answer] = {}  # few different ones, for millions of records
+    shared: dict[_Said, _Said] = {}  # few different ones, for millions of records
     for source in sources:
         async with aclosing(source):
             async for read in source:
                 if read is None:
                     counts[unread] += 1
                 else:
-                    yield _Read(read.key, shared.setdefault(read.answer, read.answer))
+                    yield _Read(read.key, shared.setdefault(read.said, read.said))
 
 
 def _filled(lines: Any) -> Iterator[bytes]:  # noqa: ANN401 a binary file
@@ -151,4 +159,7 @@ def _parsed(value: bytes | None) -> _Read | None:
         return None
     if not isinstance(labels, list):
         labels = [] if label is None else [label]
-    return _Read(Key(name, str(message.get("task") or "")), frozenset(map(str, labels)))
+    reasons = message.get("reasons")
+    doubts = {*map(str, reasons)} - {"audit"} if isinstance(reasons, list) else set()
+    said = _Said(frozenset(map(str, labels)), label is not None and not doubts)
+    return _Read(Key(name, str(message.get("task") or "")), said)

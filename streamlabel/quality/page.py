@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any
+from typing import Any, Final
 
 from streamlabel import __version__
 from streamlabel.models.calibration.outcomes import share_of
@@ -15,7 +15,7 @@ from streamlabel.quality.label_lines import COLUMNS, accepted_line, label_cells,
 from streamlabel.quality.labelled import LabelledText
 from streamlabel.quality.scoring import Answers
 
-__all__ = ["document", "page"]
+__all__ = ["STYLE", "document", "page"]
 
 _TEXT_CHARACTERS = 400
 
@@ -74,6 +74,7 @@ def page(
         *((name.replace("_", " ").capitalize(), str(value)) for name, value in about.items()),
     ]
     return _PAGE.format(
+        style=STYLE,
         title=escape(title),
         facts=_rows(facts),
         headline=_rows(_headline(evaluation)),
@@ -174,23 +175,25 @@ def _rows(rows: Iterable[Sequence[str]]) -> str:
     )
 
 
+STYLE: Final = """body { font: 15px/1.5 system-ui, sans-serif; color: #1d2733; max-width: 1120px;
+  margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+table { border-collapse: collapse; }
+td, th { padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #e3e8ee; text-align: left;
+  vertical-align: top; font-variant-numeric: tabular-nums; }
+.names td:first-child { color: #5b6b7c; white-space: nowrap; }
+.worst td:last-child { overflow-wrap: anywhere; white-space: pre-wrap; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); }
+figure { margin: .5rem 0; } figure svg { width: 100%; height: auto; }
+footer { color: #5b6b7c; margin-top: 2rem; }"""
+
 _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>{title}</title>
 <style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #1d2733; max-width: 1120px;
-  margin: 2rem auto; padding: 0 1rem; }}
-h1 {{ font-size: 1.5rem; }} h2 {{ font-size: 1.15rem; margin-top: 2rem; }}
-table {{ border-collapse: collapse; }}
-td, th {{ padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #e3e8ee; text-align: left;
-  vertical-align: top; font-variant-numeric: tabular-nums; }}
-.names td:first-child {{ color: #5b6b7c; white-space: nowrap; }}
-.worst td:last-child {{ overflow-wrap: anywhere; white-space: pre-wrap; }}
-.figures {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); }}
-figure {{ margin: .5rem 0; }} figure svg {{ width: 100%; height: auto; }}
-footer {{ color: #5b6b7c; margin-top: 2rem; }}
+{style}
 </style>
 <h1>{title}</h1>
 <table class="names">

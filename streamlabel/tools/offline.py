@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 from prometheus_client import CollectorRegistry
 
-from streamlabel.config.deployments import metric_labels
+from streamlabel.config.deployments import in_one_process, metric_labels
 from streamlabel.config.settings import GuardSettings, Settings
 from streamlabel.consumer.core.causes import first_cause
 from streamlabel.consumer.files.sink import FileSink
@@ -41,7 +41,7 @@ def open_records(
 
 def without_guard(settings: Settings) -> Settings:
     """Return the settings without the dead-letter guard: the caller gets all dead letters."""
-    return settings.model_copy(update={"guard": _NO_GUARD})
+    return in_one_process(settings).model_copy(update={"guard": _NO_GUARD})
 
 
 async def classify_records(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import orjson
 
@@ -18,7 +19,13 @@ from streamlabel.consumer.testing.memory_broker import Committed, MemoryBroker, 
 from streamlabel.consumer.testing.memory_ports import MemorySink, MemorySource
 from streamlabel.errors import BrokerError, InferenceError
 from streamlabel.models.calibration.calibration_file import CalibrationFile
-from streamlabel.models.core.classifier import BatchHints, ModelIdentity, Prediction, PreparedText
+from streamlabel.models.core.classifier import (
+    BatchHints,
+    Classifier,
+    ModelIdentity,
+    Prediction,
+    PreparedText,
+)
 from streamlabel.models.core.labels import LabelSet
 from tests.doubles import ManualClock, RecordingMetrics, settle
 
@@ -156,7 +163,7 @@ async def rig(
     plan: Plan | None = None,
     decoder: ValueDecoder | None = None,
     others: Mapping[str, ScriptedClassifier] | None = None,
-    models: Mapping[str, ScriptedClassifier] | None = None,
+    models: Mapping[str, Classifier] | None = None,
 ) -> AsyncIterator[Rig]:
     """Run a pipeline on memory ports; at the end it is cancelled if it still runs.
 
@@ -182,7 +189,8 @@ async def rig(
         sink = make_sink(broker, clock)
     if models:
         deployments = deploy_all(parsed, models, limit_bytes=sink.limit_bytes, calibrations={})
-        plan, model = plan_for(parsed, deployments), next(iter(models.values()))
+        plan = plan_for(parsed, deployments)
+        model = cast("ScriptedClassifier", next(iter(models.values())))
     else:
         model = classifier or ScriptedClassifier()
         deployments = [
@@ -208,6 +216,7 @@ async def rig(
     try:
         yield Rig(broker, source, sink, model, deployment, pipeline, clock, metrics, task)
     finally:
-        model.open.set()
+        if isinstance(model, ScriptedClassifier):
+            model.open.set()
         task.cancel()
         await asyncio.wait([task])

@@ -1,6 +1,7 @@
 """``streamlabel compare`` on files: what is joined, what is said about it, and what is refused."""
 
 import json
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -153,3 +154,135 @@ def test_a_label_cannot_control_the_terminal() -> None:
     assert result.exit_code == 0
     assert "\x1b" not in result.stdout
     assert "\u202e" not in result.stdout
+
+
+# ---- true labels and verdicts
+
+
+def verdict(name: str, labels: list[str] | None, **more: object) -> dict[str, object]:
+    return {
+        "schema": "streamlabel.verdict/v1",
+        "review_id": name,
+        "id": name,
+        "action": "correct" if labels is not None else "unsure",
+        "labels": labels,
+        "saw_model_answer": False,
+        "reviewer": "r1",
+        "decided_at": "2026-11-29T10:00:00Z",
+        "review_probability": 1.0,
+        **more,
+    }
+
+
+def many(wrong_second: int, records: int = 1200) -> None:
+    """The first side is always right; the second one is wrong about the first records."""
+    write("first.jsonl", [line(f"r{n}", "ham", reasons=[]) for n in range(records)])
+    write(
+        "second.jsonl",
+        [line(f"r{n}", "spam" if n < wrong_second else "ham") for n in range(records)],
+    )
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(("wrong", "is_not_worse"), [(0, True), (3, True), (90, False)])
+def test_verdicts_say_whether_the_second_side_is_worse(wrong: int, is_not_worse: bool) -> None:
+    many(wrong)
+    # in an order that has nothing to do with the results
+    order = random.Random(3).sample(range(1200), 1200)
+    times = (f"2026-11-29T10:{n // 60:02}:{n % 60:02}Z" for n in range(1200))
+    write(
+        "verdicts.jsonl",
+        [verdict(f"r{n}", ["ham"], decided_at=at) for n, at in zip(order, times, strict=True)],
+    )
+    arguments = ("first.jsonl", "second.jsonl", "--truth", "verdicts.jsonl", "--margin", "0.02")
+    found = report(*arguments)["judgement"]
+    assert isinstance(found, dict)
+    assert found["records"] == 1200
+    assert found["difference"] == pytest.approx(wrong / 1200)
+    assert found["lower"] <= wrong / 1200 <= found["upper"]
+    assert found["is_not_worse"] is is_not_worse
+    assert found["accepted"]["second"]["wrong"] == wrong
+    said = compare(*arguments).stdout
+    assert ("the second side is NOT WORSE by more than 2" in said) is is_not_worse
+    assert "judged by 1,200 records" in said
+
+
+@pytest.mark.usefixtures("folder")
+def test_only_verdicts_that_represent_the_traffic_are_used() -> None:
+    many(0, records=8)
+    write(
+        "verdicts.jsonl",
+        [
+            verdict("r0", ["ham"]),
+            verdict("r1", None),
+            verdict("r2", ["ham"], purpose="gold"),
+            verdict("r3", ["ham"], review_probability=None),
+            verdict("r4", ["ham"], review_probability=0.1, saw_model_answer=True),
+            verdict("r5", ["spam"]),
+            verdict("r5", ["ham"], look=2, decided_at="2026-11-29T09:00:00Z"),
+            verdict("r6", ["ham"], decided_at="2026-11-29T12:00:00Z"),
+            verdict("r6", ["spam"], decided_at="2026-11-29T11:00:00Z"),
+        ],
+    )
+    found = report("first.jsonl", "second.jsonl", "--truth", "verdicts.jsonl")
+    judged = found["judgement"]
+    assert isinstance(judged, dict)
+    counts = ("records", "left_out", "undecided", "known_before", "saw_model_answer")
+    assert [judged[name] for name in counts] == [4, 1, 1, 1, 1]
+    assert judged["is_weighted"] is True
+    assert judged["accepted"]["first"] == {"records": 4, "wrong": 0, "share": 0.0, "upper": 1.0}
+    said = compare("first.jsonl", "second.jsonl", "--truth", "verdicts.jsonl").stdout
+    assert "1 verdicts given with the model's answer in view" in said
+    assert "weighted by how they were drawn" in said
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_went_to_review_is_not_accepted() -> None:
+    write("first.jsonl", [line("a", "x", reasons=["low_confidence"]), line("b", "x", reasons=[])])
+    write("second.jsonl", [line("a", "y", reasons=["audit"]), line("b", "x")])
+    write(
+        "truth.jsonl",
+        [{"id": "a", "text": "t", "label": "x"}, {"id": "b", "text": "u", "label": "x"}],
+    )
+    found = report("first.jsonl", "second.jsonl", "--truth", "truth.jsonl")["judgement"]
+    assert isinstance(found, dict)
+    accepted = found["accepted"]
+    assert (accepted["first"]["records"], accepted["first"]["wrong"]) == (1, 0)
+    assert (accepted["second"]["records"], accepted["second"]["wrong"]) == (2, 1)
+
+
+@pytest.mark.usefixtures("folder")
+def test_the_page_has_the_plots_the_numbers_and_no_markup_of_a_label() -> None:
+    write("first.jsonl", [line(f"r{n}", "<b>ham</b>" if n % 2 else "$x$") for n in range(40)])
+    write("second.jsonl", [line(f"r{n}", "</script>" if n < 3 else "$x$") for n in range(40)])
+    truth = [{"id": f"r{n}", "text": f"t{n}", "label": "$x$"} for n in range(40)]
+    write("truth.jsonl", truth)
+    arguments = ("--truth", "truth.jsonl", "--margin", "0.5", "--html", "page.html")
+    found = report("first.jsonl", "second.jsonl", *arguments)
+    page = Path("page.html").read_text()
+    assert page.count("<svg") == 2
+    assert "<b>ham" not in page
+    assert page.count("</script>") == 1
+    numbers = page.partition('id="numbers">')[2].partition("</script>")[0]
+    assert json.loads(numbers) == found
+    assert "Is the second side worse?" in page
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--margin", "0.01"], "--margin needs --truth"),
+        (["--truth", "bad.jsonl"], "bad.jsonl, line 2: action"),
+        (["--truth", "unknown.jsonl", "--margin", "0.01"], "no verdict says with what probability"),
+        (["--truth", "verdicts.jsonl", "--html", "no/where.html"], "cannot be written"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(arguments: list[str], says: str) -> None:
+    many(0, records=3)
+    write("verdicts.jsonl", [verdict("r1", ["ham"])])
+    write("bad.jsonl", [verdict("r1", ["ham"]), {**verdict("r2", ["ham"]), "action": "guess"}])
+    write("unknown.jsonl", [verdict("r1", ["ham"], review_probability=None)])
+    result = compare("first.jsonl", "second.jsonl", *arguments)
+    assert result.exit_code == 2
+    assert says in result.stderr

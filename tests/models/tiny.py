@@ -10,6 +10,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from streamlabel.models.encoder.families import FAMILIES
+
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 WORDS = ("the", "a", "match", "stock", "rain", "##s", "##ing", "good", "bad", "好", "坏", "!", ".")
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -140,3 +142,27 @@ class PlainTransformers:
         with torch.inference_mode():
             result: torch.Tensor = self.model(**inputs).logits
         return result
+
+
+def with_other_head(
+    folder: Path, target: Path, *, labels: Sequence[str], seed: int = 11, **config: object
+) -> Path:
+    """Save a model with the same trunk and tokenizer, and a random head for other labels."""
+    target.mkdir(parents=True)
+    for path in folder.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    content = json.loads((folder / "config.json").read_text())
+    family = FAMILIES[content["architectures"][0]]
+    head, scores = family.parts["head"].name, family.parts["labels"].name
+    torch.manual_seed(seed)
+    tensors = load_file(folder / "model.safetensors")
+    hidden = tensors[f"{head}.weight"].shape[0]
+    tensors[f"{head}.weight"] = torch.randn(hidden, hidden) * 0.4
+    tensors[f"{head}.bias"] = torch.randn(hidden) * 0.2
+    tensors[f"{scores}.weight"] = torch.randn(len(labels), hidden) * 0.4
+    tensors[f"{scores}.bias"] = torch.randn(len(labels))
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    content["id2label"] = {str(i): label for i, label in enumerate(labels)}
+    content["label2id"] = {label: i for i, label in enumerate(labels)}
+    (target / "config.json").write_text(json.dumps(content | config))
+    return target

@@ -1,0 +1,218 @@
+"""Looking things up: items that belong together, the queue in numbers, verdicts, the history."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Select, case, false, func, or_, select
+
+from streamlabel.console.store import audit_log
+from streamlabel.console.store.items import (
+    AlikeItems,
+    Event,
+    Item,
+    QueueCount,
+    QueueCounts,
+    Search,
+    VerdictRow,
+)
+from streamlabel.console.store.parts import Part
+from streamlabel.console.store.rows import (
+    clean,
+    item_of,
+    ms,
+    optional_at,
+    relation_of,
+    task_name,
+    verdict_row,
+)
+from streamlabel.console.store.tables import (
+    IS_OPEN,
+    event,
+    gold,
+    item,
+    outbox,
+    refused,
+    verdict,
+)
+
+__all__ = ["Finding"]
+
+
+class Finding(Part):
+    """Finds items and verdicts; changes nothing."""
+
+    async def item(self, item_id: int) -> Item:
+        """See ``api.Store``."""
+        async with self.database.reading() as connection:
+            return await self._item(connection, item_id)
+
+    async def alike(self, found: Item, *, limit: int) -> AlikeItems:
+        """See ``api.Store``."""
+        if found.near_key is None or found.is_blind or found.text is None:
+            return AlikeItems(0, (), ())
+        others = (
+            IS_OPEN,
+            item.c.near_key == found.near_key,
+            item.c.task == task_name(found.task),
+            item.c.purpose == found.purpose,
+            item.c.item_id != found.item_id,
+        )
+        async with self.database.reading() as connection:
+            total = (
+                await connection.execute(select(func.count()).select_from(item).where(*others))
+            ).scalar_one()
+            query = (
+                select(item.c.item_id, (item.c.text == found.text).label("is_same"))
+                .where(*others)
+                .order_by(item.c.item_id)
+                .limit(limit)
+            )
+            rows = (await connection.execute(query)).all()
+        return AlikeItems(
+            total,
+            tuple(row.item_id for row in rows if row.is_same),
+            tuple(row.item_id for row in rows if not row.is_same),
+        )
+
+    async def neighbours(self, found: Item, *, limit: int) -> Sequence[Item]:
+        """See ``api.Store``."""
+        relation = relation_of(found.thread, found.key)
+        if relation is None:
+            return ()
+        same = item.c.relation == relation
+        distance = func.abs(item.c.event_ms - found.event_time_ms)
+        others = item.c.record_id != found.record_id
+        query = select(item).where(same, others, item.c.look == 1, item.c.purpose != "gold")
+        async with self.database.reading() as connection:
+            rows = await connection.execute(query.order_by(distance, item.c.item_id).limit(limit))
+            return [item_of(row) for row in rows.mappings()]
+
+    async def search(self, query: Search, *, limit: int) -> Sequence[Item]:
+        """See ``api.Store``."""
+        found = select(item)
+        if query.id is not None:
+            name = clean(query.id)
+            found = found.where(or_(item.c.record_id == name, item.c.review_id == name))
+        if query.task is not None:
+            found = found.where(item.c.task == task_name(query.task))
+        if query.label is not None:
+            found = found.where(_has_label(clean(query.label)))
+        if query.state is not None:
+            found = found.where(item.c.state == query.state)
+        if query.reviewer is not None:
+            found = found.join(verdict, verdict.c.verdict_id == item.c.verdict_id)
+            found = found.where(verdict.c.reviewer == clean(query.reviewer))
+        async with self.database.reading() as connection:
+            ordered = found.order_by(item.c.item_id.desc()).limit(limit)
+            rows = (await connection.execute(ordered)).mappings()
+            return [item_of(row) for row in rows]
+
+    async def history(self, item_id: int) -> Sequence[Event]:
+        """See ``api.Store``."""
+        looks = select(item.c.item_id).where(item.c.parent_id == item_id)
+        query = select(event).where(or_(event.c.item_id == item_id, event.c.item_id.in_(looks)))
+        async with self.database.reading() as connection:
+            rows = (await connection.execute(query.order_by(event.c.event_id))).mappings()
+            return [audit_log.event_of(row) for row in rows]
+
+    async def counts(self, *, now: datetime) -> QueueCounts:
+        """See ``api.Store``."""
+        hour_ms = ms(now - timedelta(hours=1))
+
+        def number(condition: ColumnElement[bool]) -> ColumnElement[int]:
+            return func.sum(case((condition, 1), else_=0))
+
+        waits = item.c.state.in_(["open", "leased"])
+        query = select(
+            item.c.task,
+            item.c.label,
+            number(item.c.state == "open").label("open"),
+            number(item.c.state == "leased").label("leased"),
+            number(item.c.state == "decided").label("decided"),
+            func.min(case((waits, item.c.arrived_ms))).label("oldest_ms"),
+            number(item.c.arrived_ms > hour_ms).label("arrived"),
+            number(item.c.decided_ms > hour_ms).label("decided_last"),
+        ).group_by(item.c.task, item.c.label)
+        async with self.database.reading() as connection:
+            rows = (await connection.execute(query)).all()
+            reasons = select(refused.c.reason, func.count()).group_by(refused.c.reason)
+            refusals = (await connection.execute(reasons)).all()
+            waiting = (
+                await connection.execute(select(func.count()).select_from(outbox))
+            ).scalar_one()
+        return QueueCounts(
+            queues=[
+                QueueCount(
+                    task=row.task or None,
+                    label=row.label,
+                    open=row.open,
+                    leased=row.leased,
+                    decided=row.decided,
+                    oldest_at=optional_at(row.oldest_ms),
+                    arrived_last_hour=row.arrived,
+                    decided_last_hour=row.decided_last,
+                )
+                for row in rows
+            ],
+            refused=dict(tuple(row) for row in refusals),
+            outbox=waiting,
+        )
+
+    async def exposure(self, *, reviewer: str, since: datetime) -> Mapping[str, int]:
+        """See ``api.Store``."""
+        query = (
+            select(item.c.label, verdict.c.labels)
+            .join(item, item.c.item_id == verdict.c.item_id)
+            .where(verdict.c.reviewer == reviewer, verdict.c.decided_ms >= ms(since))
+        )
+        found: dict[str, int] = {}
+        async with self.database.reading() as connection:
+            for label, labels in (await connection.execute(query)).all():
+                name = label if label is not None else ", ".join(labels or ())
+                found[name] = found.get(name, 0) + 1
+        return found
+
+    async def reviewed(self, *, since: datetime, until: datetime) -> Sequence[VerdictRow]:
+        """See ``api.Store``."""
+        query = _verdicts().where(
+            verdict.c.decided_ms >= ms(since), verdict.c.decided_ms < ms(until)
+        )
+        async with self.database.reading() as connection:
+            rows = (await connection.execute(query.order_by(verdict.c.verdict_id))).mappings()
+            return [verdict_row(row) for row in rows]
+
+
+def _verdicts() -> Select[tuple[object, ...]]:
+    """Return a query for the verdicts that hold, with their items."""
+    return (
+        select(
+            verdict,
+            item.c.review_id,
+            item.c.record_id,
+            item.c.task,
+            item.c.model_labels,
+            item.c.confidence,
+            item.c.probabilities,
+            item.c.look,
+            item.c.purpose,
+            item.c.reasons,
+            item.c.review_probability,
+            gold.c.labels.label("gold_labels"),
+        )
+        .join(item, item.c.verdict_id == verdict.c.verdict_id)
+        .outerjoin(gold, gold.c.gold_id == item.c.gold_id)
+    )
+
+
+def _has_label(label: str) -> ColumnElement[bool]:
+    """Return whether a label is among the model's, which are stored joined by commas."""
+    if not label:
+        return false()
+    inner = item.c.label
+    escaped = label.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return or_(
+        inner == label,
+        inner.like(f"{escaped}, %", escape="\\"),
+        inner.like(f"%, {escaped}", escape="\\"),
+        inner.like(f"%, {escaped}, %", escape="\\"),
+    )

@@ -1,0 +1,104 @@
+"""Taking decisions back: by the reviewer within the undo time, by a lead at any time."""
+
+from datetime import datetime
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from streamlabel.console.store.items import Event, Lease
+from streamlabel.console.store.leasing import Leasing
+from streamlabel.console.store.parts import open_again
+from streamlabel.console.store.rows import ms
+from streamlabel.console.store.tables import exclusion, item, lease, outbox, verdict
+from streamlabel.errors import ItemGoneError, UndoExpiredError
+
+__all__ = ["Revising"]
+
+
+class Revising(Leasing):
+    """Takes decisions back."""
+
+    async def undo(self, *, reviewer: str, item_id: int, now: datetime) -> Lease:
+        """See ``api.Store``."""
+        async with self.database.writing() as connection:
+            await self.database.lock(connection, f"lease of {reviewer}")
+            row = await self._locked(connection, item_id)
+            query = select(verdict).where(verdict.c.verdict_id == row["verdict_id"])
+            last = (await connection.execute(query)).mappings().first()
+            if last is None or last["reviewer"] != reviewer or row["state"] == "leased":
+                raise UndoExpiredError("there is no decision of yours to take back")
+            if ms(now) >= last["decided_ms"] + self.rules.undo_ms:
+                raise UndoExpiredError("the time to take it back is over; ask a lead to reopen it")
+            # A verdict that was taken for the topic may be there already.
+            unsent = delete(outbox).where(
+                outbox.c.verdict_id == last["verdict_id"], outbox.c.taken.is_(False)
+            )
+            is_unsent = (await connection.execute(unsent)).rowcount
+            if not is_unsent or not await _second_look_removed(connection, row, last["decided_ms"]):
+                raise UndoExpiredError("the verdict has left already; ask a lead to reopen it")
+            await connection.execute(
+                delete(exclusion).where(
+                    exclusion.c.item_id == item_id, exclusion.c.reviewer == reviewer
+                )
+            )
+            query = select(lease.c.item_id).where(lease.c.reviewer == reviewer)
+            held = (await connection.execute(query)).scalars().all()
+            await open_again(connection, held)
+            await connection.execute(
+                update(item)
+                .where(item.c.item_id == item_id)
+                .values(verdict_id=None, labels=None, decided_ms=None)
+            )
+            _, granted = await self._leased(connection, item_id, reviewer, now)
+            detail = {"verdict_id": last["verdict_id"]}
+            event = Event(at=now, actor=reviewer, action="undone", item_id=item_id, detail=detail)
+            await self._append(connection, [event])
+        return granted
+
+    async def reopen(self, item_id: int, *, by: str, note: str, now: datetime) -> None:
+        """See ``api.Store``."""
+        async with self.database.writing() as connection:
+            row = await self._locked(connection, item_id)
+            if row["text"] is None:
+                raise ItemGoneError("the text of this item was erased; it cannot be decided again")
+            if row["state"] != "decided":
+                raise ItemGoneError("this item is not decided")
+            if row["purpose"] == "gold":
+                raise ItemGoneError("this item measures one reviewer; reopen the original")
+            verdict_id = row["verdict_id"]
+            unsent = delete(outbox).where(
+                outbox.c.verdict_id == verdict_id, outbox.c.taken.is_(False)
+            )
+            if not (await connection.execute(unsent)).rowcount:
+                await connection.execute(
+                    insert(outbox).values(
+                        key=row["review_id"],
+                        value=None,
+                        verdict_id=None,
+                        due_ms=ms(now),
+                        taken=False,
+                    )
+                )
+            await connection.execute(
+                update(item)
+                .where(item.c.item_id == item_id)
+                .values(state="open", open_from_ms=0, verdict_id=None, labels=None, decided_ms=None)
+            )
+            detail = {"verdict_id": verdict_id}
+            event = Event(
+                at=now, actor=by, action="reopened", item_id=item_id, detail=detail, note=note
+            )
+            await self._append(connection, [event])
+
+
+async def _second_look_removed(
+    connection: AsyncConnection, row: "dict[str, object]", decided_ms: int
+) -> bool:
+    """Remove the second look that the decision has made; return False if somebody has it."""
+    made = (item.c.parent_id == row["item_id"]) & (item.c.arrived_ms == decided_ms)
+    untouched = made & (item.c.state == "open") & (item.c.generation == 0)
+    query = delete(item).where(untouched).returning(item.c.item_id)
+    removed = (await connection.execute(query)).scalars().all()
+    await connection.execute(delete(exclusion).where(exclusion.c.item_id.in_(removed)))
+    left = select(item.c.item_id).where(made)
+    return (await connection.execute(left)).first() is None
