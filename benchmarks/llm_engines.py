@@ -14,7 +14,7 @@ from testing import texts
 from testing.engine_agreement import classified
 from testing.kafka_broker import Cluster
 
-__all__ = ["parity", "service_over_engine"]
+__all__ = ["parity", "policies", "service_over_engine"]
 
 Result = tuple[dict[str, float], str, Mapping[str, Any]]
 
@@ -103,9 +103,46 @@ def service_over_engine(model: Path, rounds: int, count: int = 400) -> Result:
     return {"service_over_engine": ratio}, page, {"engine": engine, "service": ours}
 
 
-def _alone(settings: Mapping[str, Any], count: int) -> float:
+_POLICIES = (
+    "The text threatens a person with violence.",
+    "The text insults a person.",
+    "The text advertises a product or a service.",
+    "The text promises a prize or money.",
+    "The text asks for a password, a code or a bank account.",
+    "The text publishes the address or the telephone number of a person.",
+    "The text offers drugs, weapons or counterfeits.",
+    "The text contains hatred of a group of people.",
+)
+
+
+def policies(model: Path, rounds: int, count: int = 64, words: int = 220) -> Result:
+    """Return the time for eight policies about a text over that for one, the engine alone."""
+    news = " ".join(row["text"] for row in texts.read("ag_news", "dev")).split()
+    messages = [" ".join(news[i * words : (i + 1) * words]) for i in range(count)]
+    times: dict[int, list[float]] = {1: [], len(_POLICIES): []}
+    for _ in range(rounds):
+        for number, found in times.items():
+            task = {
+                "labels": [{"name": "no", "answers": ["No"]}, {"name": "yes", "answers": ["Yes"]}],
+                "policies": [
+                    {"name": f"policy {i}", "text": text}
+                    for i, text in enumerate(_POLICIES[:number])
+                ],
+            }
+            settings = {**_ENGINE, "path": str(model), "task": task}
+            found.append(1 / _alone(settings, count, messages))
+    one, eight = (statistics.median(times[number]) for number in times)
+    page = (
+        f"## Policies\n\n{count} texts of {words} words (about 300 tokens), medians of {rounds}"
+        f" interleaved rounds, the engine alone: one policy {one:.2f} s a text, eight {eight:.2f}"
+        f" s: {eight / one:.2f} times (`policies_cost_8`).\n"
+    )
+    return {"policies_cost_8": eight / one}, page, {"seconds_per_text": times}
+
+
+def _alone(settings: Mapping[str, Any], count: int, messages: Sequence[str] = ()) -> float:
     given = {name: value for name, value in settings.items() if name != "backend"}
-    asked = json.dumps({"settings": given, "texts": count})
+    asked = json.dumps({"settings": given, "texts": count, "messages": list(messages)})
     command: Sequence[str] = (sys.executable, "-m", "benchmarks.vllm_alone", asked)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

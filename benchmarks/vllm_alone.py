@@ -58,7 +58,8 @@ def main() -> None:
     """Start one engine; measure its own task and all other tasks of the argument."""
     asked: dict[str, Any] = json.loads(sys.argv[1])
     settings = VllmSettings.model_validate(asked["settings"])
-    messages = texts.read("sms_spam", "dev")[: asked["texts"]]
+    rows = texts.read("sms_spam", "dev")[: asked["texts"]]
+    messages: list[str] = asked.get("messages") or [row["text"] for row in rows]
     opened = OPENERS[settings.mode](settings)
     runtime = opened.engine.runtime
     try:
@@ -66,10 +67,7 @@ def main() -> None:
         for name, task in asked.get("others", {}).items():
             other = VllmSettings.model_validate(asked["settings"] | {"task": task})
             readers[name] = reader_of(other, runtime)
-        found = {
-            name: measure(reader, runtime, [row["text"] for row in messages])
-            for name, reader in readers.items()
-        }
+        found = {name: measure(reader, runtime, messages) for name, reader in readers.items()}
     finally:
         runtime.close()
     sys.stdout.write(json.dumps(found) + "\n")

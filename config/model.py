@@ -2,13 +2,7 @@
 
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import (
-    Field,
-    SerializeAsAny,
-    TypeAdapter,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+from pydantic import Field, SerializeAsAny, TypeAdapter, ValidatorFunctionWrapHandler, WrapValidator
 
 from streamlabel.config import installed
 from streamlabel.config.chat import ChatSettings

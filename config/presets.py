@@ -1,11 +1,12 @@
 """Presets of guard models: how each is asked, what it answers, and what is known about it.
 
 A preset renders the chat template in the model's own folder, so its prompt is the official one by
-construction; no text of a template is kept here.
+construction. A model without one is asked with the file of its card, which is in ``prompts/``.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -16,7 +17,12 @@ from streamlabel.config.task import TaskSettings
 __all__ = ["PRESETS", "Preset", "PresetName", "with_preset"]
 
 PresetName = Literal[
-    "llama-guard-3", "llama-guard-4", "qwen3guard-gen", "shieldgemma", "granite-guardian-3"
+    "llama-guard-3",
+    "llama-guard-4",
+    "qwen3guard-gen",
+    "shieldgemma",
+    "granite-guardian-3",
+    "wildguard",
 ]
 
 
@@ -26,12 +32,14 @@ class Preset:
 
     Attributes:
         models: hub ids.
-        template_has: text of the chat template by which the model is recognised.
+        template_has: text of the chat template by which the model is recognised; empty: it has no
+            chat template, and cannot be told from other models.
         template_lacks: text that the templates of similar models have.
         labels: name -> answers.
         answer_prefix: see ``task.answer_prefix``.
         variables: for the chat template; may be overridden.
         needs: variables that have no default, with what they are.
+        prompt_file: in ``prompts/``, for a model without a chat template.
         policy_variable: the variable that says what is judged, for ``task.policies``.
         licence: what to read before using the model.
         published: figures of the model's card, not measured here.
@@ -49,6 +57,7 @@ class Preset:
     variables: Mapping[str, Any] = field(default_factory=dict)
     needs: Mapping[str, str] = field(default_factory=dict)
     policy_variable: str = ""
+    prompt_file: str = ""
 
     def task(self, name: str, policies: Sequence[Any] = ()) -> dict[str, Any]:
         """Return the task of the preset, as in ``model.task``.
@@ -58,7 +67,9 @@ class Preset:
             policies: of the user, for a model that judges one policy at a time.
         """
         several = {"policies": list(policies), "policy_variable": self.policy_variable}
+        own = files("streamlabel.config") / "prompts" / self.prompt_file
         return (several if policies else {}) | {
+            "prompt_file": str(own) if self.prompt_file else None,
             "name": name,
             "prompt": "verbatim",
             "answer_prefix": self.answer_prefix,
@@ -143,6 +154,17 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
             licence="Apache-2.0",
             published="see the model card, by risk",
             unverified=_NOT_RUN + "; one risk at a time, other spellings of the answers not summed",
+        ),
+        "wildguard": Preset(
+            models=("allenai/wildguard",),
+            template_has="",
+            labels={"unharmful": (" no",), "harmful": (" yes",)},
+            answer_prefix="Harmful request:",
+            prompt_file="wildguard.jinja",
+            licence="Apache-2.0, with AI2's responsible use guidelines",
+            published="F1 0.721 on the OpenAI moderation set, as another model's card says",
+            unverified=_NOT_RUN + "; the prompt is that of copies of its card, which agree; the"
+            " model is not recognised, so a wrong one is not refused",
         ),
     }
 )

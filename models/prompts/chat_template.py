@@ -54,6 +54,7 @@ def load_chat(
     variables: Mapping[str, Any] = MappingProxyType({}),
     vocabulary: int | None = None,
     check: Callable[[str], None] = lambda _source: None,
+    needs_template: bool = True,
 ) -> Chat:
     """Return tokenizer and chat template of a model folder.
 
@@ -65,6 +66,8 @@ def load_chat(
         variables: of the template.
         vocabulary: number of tokens of the model; None: unknown.
         check: called with the template's source; may raise ConfigError.
+        needs_template: False: prompts have a source of their own, so a model without a chat
+            template will do.
 
     Raises:
         ConfigError: the chat template file cannot be read, writes today's date and none is given,
@@ -84,6 +87,7 @@ def load_chat(
             f" {one_line(error)}); save the model with a tokenizer.json"
         ) from error
     template = _read(chat_template) if chat_template else tokenizer.chat_template
+    template = template if needs_template else template or ""
     if not isinstance(template, str):
         raise ModelLoadError(
             f"model.chat_template: {name} has no chat template; name an instruction-tuned model,"
@@ -194,4 +198,5 @@ def open_chat(checkpoint: Checkpoint, settings: ChatSettings, task: TaskSettings
         chat_date=settings.chat_date,
         variables=settings.chat_template_kwargs,
         check=partial(refuse_other_use, name=checkpoint.name, preset=settings.preset, task=task),
+        needs_template=task is None or task.prompt_file is None,
     )

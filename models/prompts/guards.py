@@ -12,7 +12,8 @@ def presets_of(template: str) -> tuple[PresetName, ...]:
     return tuple(
         name
         for name, preset in PRESETS.items()
-        if preset.template_has in template
+        if preset.template_has
+        and preset.template_has in template
         and not (preset.template_lacks and preset.template_lacks in template)
     )
 
@@ -32,7 +33,8 @@ def refuse_other_use(
         ConfigError: it is one of these.
     """
     found = presets_of(template)
-    if preset is not None and preset not in found:
+    own = preset is not None and bool(PRESETS[preset].prompt_file)
+    if preset is not None and preset not in found and (found or not own):
         instead = f"preset {' or '.join(found)}" if found else "no preset that is known"
         raise ConfigError(
             f"model.preset: {preset} is not for {name}, whose chat template is that of {instead};"

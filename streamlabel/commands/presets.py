@@ -37,7 +37,9 @@ def presets(
             ),
             "licence": preset.licence,
             "published": preset.published,
-            "verified": "the prompt is that of the chat template in the model's folder",
+            "verified": "the prompt is that of copies of the model's card"
+            if preset.prompt_file
+            else "the prompt is that of the chat template in the model's folder",
             "not verified": preset.unverified,
         }
         for title, value in rows.items():

@@ -33,7 +33,12 @@ __all__ = ["compare_llms"]
 
 _LORA: Final = Lora()
 _SETTINGS: Final = FitSettings(
-    epochs=2, learning_rate=4e-4, batch_items=8, pass_tokens=1024, label_smoothing=0.0
+    epochs=2,
+    learning_rate=4e-4,
+    batch_items=8,
+    pass_tokens=1024,
+    max_tokens=512,
+    label_smoothing=0.0,
 )
 # What is asked, in the order of the columns, and how.
 _WAYS: Final[Mapping[str, str]] = {

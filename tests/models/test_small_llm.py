@@ -181,6 +181,8 @@ def test_vllm_reads_the_same_probabilities(small_llm: Path, answers: list[Predic
             "max_tokens": 256,
             "kv_cache_gib": 1,
             "enforce_eager": True,
+            "request_timeout_s": 900,
+            "canary_timeout_s": 900,
         }
     )
     classifier = vllm_classifier.load(on_vllm)

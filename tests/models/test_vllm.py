@@ -543,13 +543,14 @@ async def test_policies_equal_one_plain_forward_each(
 ) -> None:
     chat, runtime = case.reader._chat, case.runtimes["base"]
     task = TaskSettings.model_validate(asked_by_file(tmp_path, order))
-    asked = compile_policies(task, chat, max_tokens=900, keep="head_tail")
+    asked = await asyncio.to_thread(compile_policies, task, chat, max_tokens=900, keep="head_tail")
     reader = PolicyRequests(asked=asked, chat=chat, runtime=runtime, warms=True)
     texts = ["Hello", "", "酒店很干净", "word " * 200]
     prepared = [text for text in reader.prepare(texts) if isinstance(text, PreparedText)]
     before = runtime.cache.cached_tokens
     said = await reader.read(prepared)
-    assert runtime.cache.cached_tokens > before, "what the policies share was computed again"
+    if order == "text first":  # the policies of this test are shorter than a block
+        assert runtime.cache.cached_tokens > before, "the text was computed again"
     for text, answer in zip(texts, said, strict=True):
         assert isinstance(answer, Prediction)
         rows = asked.prompts.encode(text).rows
