@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs test check format clean
+.PHONY: help setup demo docs promtool test check format clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,7 +41,10 @@ demo: setup ## run the service on an embedded broker with a real encoder
 docs: setup ## build the documentation site into build/site; broken links fail
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-test: setup $(VENV)/.vllm ## run every check and test
+promtool: setup ## get the tool that tests the alerting rules
+	scripts/promtool
+
+test: setup $(VENV)/.vllm promtool ## run every check and test
 	scripts/check
 	scripts/test
 

@@ -6,7 +6,9 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from streamlabel.config.audit import AuditSettings, audit_problem
 from streamlabel.config.batching import BatchingSettings, RepeatSettings
+from streamlabel.config.delivery import DeliverySettings
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
 from streamlabel.config.model import AnyModel, WorkerSettings
 from streamlabel.config.routing import DriftSettings, RoutingSettings
@@ -23,6 +25,7 @@ from streamlabel.config.several import (
 from streamlabel.config.waits import contradictions
 
 __all__ = [
+    "AuditSettings",
     "BatchingSettings",
     "DeliverySettings",
     "DriftSettings",
@@ -33,52 +36,6 @@ __all__ = [
     "RoutingSettings",
     "Settings",
 ]
-
-
-class DeliverySettings(Section):
-    """Delivery guarantee and timeouts."""
-
-    guarantee: Literal["at_least_once", "exactly_once"] = Field(
-        "at_least_once",
-        description="Delivery guarantee. at_least_once: an offset is committed after all outputs"
-        " of its record are acknowledged; exactly_once: outputs and offset are"
-        " written in one transaction, for readers with isolation level"
-        " read_committed.",
-    )
-    transaction_interval_s: float = Field(
-        0.0,
-        ge=0,
-        le=10,
-        description="exactly_once: minimum time between two transactions of a partition. A longer"
-        " interval puts more records into a transaction, which loads the brokers less"
-        " but delays readers.",
-    )
-    transaction_timeout_ms: int = Field(
-        30_000,
-        ge=1_000,
-        le=900_000,
-        description="exactly_once: the brokers abort a transaction that takes longer than this."
-        " After a process dies, read_committed readers may wait this long, plus up to"
-        " 10 s until the broker checks"
-        " (transaction.abort.timed.out.transaction.cleanup.interval.ms).",
-    )
-    commit_interval_s: float = Field(1.0, gt=0, description="Interval between offset commits.")
-    drain_timeout_s: float = Field(
-        30.0,
-        gt=0,
-        description="At SIGTERM, time to finish the records in flight before the process ends.",
-    )
-    revoke_timeout_s: float = Field(
-        15.0,
-        gt=0,
-        description="At a rebalance, time to finish the records in flight of a revoked partition.",
-    )
-    delivery_timeout_s: float = Field(
-        600.0,
-        gt=0,
-        description="The service stops if the brokers acknowledge nothing for this long while"
-        " outputs wait.",
-    )
 
 
 class GuardSettings(Section):
@@ -171,6 +128,7 @@ class Settings(Section):
     batching: BatchingSettings = Field(default_factory=BatchingSettings)
     repeats: RepeatSettings = Field(default_factory=RepeatSettings)
     routing: RoutingSettings = Field(default_factory=RoutingSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
     drift: DriftSettings = Field(default_factory=DriftSettings)
     control: ControlSettings = Field(default_factory=ControlSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
@@ -191,6 +149,15 @@ class Settings(Section):
         if self.tasks and has_routing:
             raise ValueError("routing: each task has its own; move it to tasks.NAME.routing")
         problem = cascade_problem(self.cascade, has_routing=has_routing) or task_problem(self.tasks)
+        if problem:
+            raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def _audits_cannot_be_foreseen(self) -> Self:
+        """Refuse an audit of which records with ids of their own could know."""
+        sections = {} if self.cascade or self.tasks else {"routing": self.routing}
+        problem = audit_problem(self.audit, self.input, sections, self.cascade, self.tasks)
         if problem:
             raise ValueError(problem)
         return self

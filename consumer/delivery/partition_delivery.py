@@ -8,6 +8,7 @@ from streamlabel.config.settings import DeliverySettings
 from streamlabel.consumer.core.ports import Clock, Metrics
 from streamlabel.consumer.core.records import SourceRecord, TopicPartition
 from streamlabel.consumer.core.waiting import wait_all
+from streamlabel.consumer.delivery.backlog_age import BacklogAge
 from streamlabel.consumer.delivery.deliverer import Deliverer
 from streamlabel.consumer.delivery.offset_tracker import OffsetTracker, Release, Slot
 from streamlabel.consumer.output.outcome import Outcomes
@@ -62,6 +63,7 @@ class PartitionDelivery:
         self.is_idle = asyncio.Event()
         self.is_idle.set()
         self._tracker: OffsetTracker[Outcomes] = OffsetTracker()
+        self._age = BacklogAge()
         self._commits_offsets = commits_offsets
         self._deliverer = deliverer
         self._guard = guard
@@ -85,6 +87,7 @@ class PartitionDelivery:
             for name, header in record.headers:
                 size_bytes += len(name) + len(header or b"")
             sizes.append((record.position.offset, size_bytes))
+        self._age.started(sizes[-1][0], records[0].timestamp_ms)
         return self._tracker.started(sizes)
 
     def finished(self, slot: Slot[Outcomes], outcomes: Outcomes) -> None:
@@ -125,6 +128,10 @@ class PartitionDelivery:
         if not self.is_idle.is_set():
             return self._was_idle_s
         return self._was_idle_s + self._clock.now_s() - self._idle_since_s
+
+    def age_ms(self, now_ms: int, lag: int) -> int | None:
+        """Return how old the oldest record is that was not delivered; see ``BacklogAge``."""
+        return self._age.age_ms(now_ms, lag=lag, in_flight=self._tracker.in_flight)
 
     @property
     def committable(self) -> int | None:
@@ -175,6 +182,7 @@ class PartitionDelivery:
             self._metrics.observe("delivery_seconds", self._clock.now_s() - began_s)
             self._under_way = None
             self._tracker.delivered(release)
+            self._age.delivered(release.next_offset)
             self.finished_items -= len(release.results)
             self._guard.delivered(self.partition, release.next_offset)
             self._on_delivered(delivered)

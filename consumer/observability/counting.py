@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
+from typing import Final
 
 import structlog
 
@@ -10,6 +11,9 @@ from streamlabel.consumer.core.ports import Metrics
 from streamlabel.consumer.output.outcome import Outcomes
 
 __all__ = ["count_outcomes"]
+
+# Clocks of one network are seconds apart at most.
+_AHEAD_MS: Final = 5000
 
 _log = structlog.get_logger(__name__)
 
@@ -21,6 +25,7 @@ def count_outcomes(outcomes: Sequence[Outcomes], now_ms: int, metrics: Metrics) 
     """
     results: Counter[tuple[str, str, str, str]] = Counter()
     labels: Counter[tuple[str, str]] = Counter()
+    ahead = 0
     for outcome in chain.from_iterable(outcomes):
         task = outcome.task or ""
         results[outcome.route, outcome.reason, task, outcome.stage or ""] += 1
@@ -33,7 +38,10 @@ def count_outcomes(outcomes: Sequence[Outcomes], now_ms: int, metrics: Metrics) 
         if outcome.confidence is not None:
             metrics.observe("confidence", outcome.confidence, task=task)
         # Clocks differ between machines: a record from the future counts as no wait.
-        metrics.observe("end_to_end_seconds", max(0, now_ms - outcome.event_time_ms) / 1000)
+        waited_ms = now_ms - outcome.event_time_ms
+        metrics.observe("end_to_end_seconds", max(0, waited_ms) / 1000)
+        ahead += waited_ms < -_AHEAD_MS
+    metrics.increment("future_records", ahead)
     for (route, reason, task, stage), count in results.items():
         if route == "skip":
             metrics.increment("skipped", count, reason=reason)

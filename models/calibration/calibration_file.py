@@ -26,6 +26,7 @@ from streamlabel.models.calibration.calibration_sections import (
     PredictionSets,
     ProvenUnder,
     Reference,
+    Threshold,
     Thresholds,
 )
 from streamlabel.models.calibration.thresholds import NEVER
@@ -37,7 +38,9 @@ __all__ = ["CalibrationFile"]
 _ID_DIGITS = 16
 
 # Sections that version 1 of the file does not have: its id is a digest without them.
-_SINCE_V2 = {"settings", "precision", "prediction_sets", "by_label", "missed"}
+_SINCE_V2 = {"settings", "precision", "prediction_sets", "by_label", "missed", "stricter"}
+# Sections that were added to version 2 later: without them the id is a digest of the rest.
+_ADDED_TO_V2 = {"stricter"}
 
 
 class CalibrationFile(Section):
@@ -58,6 +61,10 @@ class CalibrationFile(Section):
     thresholds: Thresholds | None = None
     by_label: dict[str, LabelOutcome] = Field(default_factory=dict)
     missed: dict[str, MissedLimit] = Field(default_factory=dict)
+    stricter: dict[str, list[Threshold]] = Field(
+        default_factory=dict,
+        description="Thresholds that are proven, too, ascending: for `streamlabel monitor`.",
+    )
     conformal: Conformal | None = None
     prediction_sets: PredictionSets | None = None
     reference: Reference | None = None
@@ -74,6 +81,8 @@ class CalibrationFile(Section):
         for by_label in complete:
             if by_label and sorted(by_label) != sorted(labels):
                 raise ValueError(f"every label needs a value: {', '.join(labels)}")
+        if unknown := sorted(set(self.stricter) - set(labels)):
+            raise ValueError(f"stricter: {', '.join(unknown)}: not a label of the model")
         if bool(mapping.slopes) != bool(mapping.offsets):
             raise ValueError("mapping: slopes and offsets belong together")
         return self
@@ -193,7 +202,8 @@ class CalibrationFile(Section):
         return warnings
 
     def _digest(self) -> str:
-        later = _SINCE_V2 if self.schema_.endswith("v1") else set()
+        absent = _SINCE_V2 if self.schema_.endswith("v1") else _ADDED_TO_V2
+        later = {name for name in absent if not getattr(self, name)}
         return _digest(self.model_dump_json(by_alias=True, exclude={"id", *later}))
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "ProvenUnder",
     "Reference",
     "ReviewRules",
+    "Threshold",
     "Thresholds",
 ]
 

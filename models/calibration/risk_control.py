@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamlabel.models.calibration.binomial_bounds import labels_needed, upper_bound
 from streamlabel.models.calibration.sequence_plan import passed_tests, plan_sequences
@@ -18,6 +19,9 @@ __all__ = ["control_risk"]
 # A class (or a pool) gets its own threshold if it has this many times the fewest texts that could
 # pass; with fewer, the wider exact bounds cost more than a separate threshold gains.
 _ENOUGH = 8
+# A stricter threshold that is kept for later accepts at most this part of the texts that the looser
+# one accepts: a smaller step would change little after an alarm.
+_STEP = 0.8
 
 
 def control_risk(
@@ -108,7 +112,27 @@ def _proven(
     count = int(ends[last.count - 1])
     errors = int(wrong[count - 1])
     bound = upper_bound(errors, count, confidence=1 - last.level)
-    return Group(names, float(confidence[count - 1]), count, errors, bound)
+    stricter = _stricter([float(confidence[t.count - 1]) for t in found], confidence, count)
+    return Group(names, float(confidence[count - 1]), count, errors, bound, stricter)
+
+
+def _stricter(
+    passed: Sequence[float], ranked: NDArray[np.float64], count: int
+) -> tuple[float, ...]:
+    """Return the thresholds of tests that passed before the last one, ascending.
+
+    Args:
+        passed: thresholds that passed.
+        ranked: shape (N,), confidences, descending.
+        count: texts that the threshold in use accepts.
+    """
+    kept: list[float] = []
+    for threshold in sorted(set(passed)):
+        accepted = int(np.searchsorted(-ranked, -threshold, side="right"))
+        if accepted <= _STEP * count:
+            kept.append(threshold)
+            count = accepted
+    return tuple(kept)
 
 
 @lru_cache(maxsize=256)
