@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from streamlabel.config.input import InputSettings
 from streamlabel.config.input_topics import TopicName
+from streamlabel.config.registry import RegistrySettings
 from streamlabel.config.section import Section
 from streamlabel.config.security import SecuritySettings
 
@@ -112,7 +113,7 @@ class KafkaSettings(Section):
 
 
 class OutputSettings(Section):
-    """The output topics."""
+    """The output topics, and the format of labels and reviews."""
 
     labels_topic: TopicName = Field(
         "labels", description="Topic for labels with sufficient confidence."
@@ -130,3 +131,35 @@ class OutputSettings(Section):
         " whose outputs would exceed the topic's size limit. Routing and calibration"
         " always use all probabilities.",
     )
+    format: Literal["json", "avro", "protobuf", "json_schema"] = Field(
+        "json",
+        description="Format of labels and reviews. json: without a schema id; others: with the id"
+        " of their schema in the registry in front (0x00 and four bytes). Dead letters always keep"
+        " the bytes of their record.",
+    )
+    registry: RegistrySettings = Field(default_factory=RegistrySettings)
+    auto_register: bool = Field(
+        False,
+        description="Register the schemas of labels and reviews. false: they have to be registered"
+        " under TOPIC-value, otherwise the service ends at its start.",
+    )
+    key: Literal["input", "id"] = Field(
+        "input",
+        description="Key of labels and reviews. input: that of the record; id: the record's id, so"
+        " that a compacted topic keeps the last result of each id.",
+    )
+    cloudevents_source: str | None = Field(
+        None,
+        min_length=1,
+        description="Write the attributes of a CloudEvent as headers of labels and reviews, with"
+        " this source, for example /moderation/eu. null: write none.",
+    )
+
+    @model_validator(mode="after")
+    def _registry_fits(self) -> Self:
+        if self.format != "json" and self.registry.url is None:
+            raise ValueError(f"registry.url: required by format {self.format}; set it")
+        if self.format == "json" and (self.registry.url is not None or self.auto_register):
+            name = "registry" if self.registry.url is not None else "auto_register"
+            raise ValueError(f"{name}: format json has no schema; set format, or remove {name}")
+        return self

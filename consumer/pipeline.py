@@ -112,6 +112,7 @@ class Pipeline:
         self._clock = clock
         self._metrics = metrics
         self._decoder: ValueDecoder = decoder or open_decoder(settings.input, clock)
+        # no_row: a change event without a new row, which is no error
         self._skipped = (
             {"no_row", "empty_text"} if settings.input.empty_text == "skip" else {"no_row"}
         )

@@ -56,6 +56,7 @@ class RegistryServer:
     Attributes:
         behave: answers instead, where it returns an answer.
         requests: paths with query, in order.
+        bodies: those of the requests that have one.
         credentials: the Authorization headers.
     """
 
@@ -63,6 +64,7 @@ class RegistryServer:
         self.answers = dict(answers or {})
         self.behave: Callable[[str], Answer | None] = lambda _: None
         self.requests: list[str] = []
+        self.bodies: list[bytes] = []
         self.credentials: list[str | None] = []
         self.closing = threading.Event()
         server = self
@@ -76,6 +78,10 @@ class RegistryServer:
                 self.close_connection = True
                 answer = server.behave(self.path) or server.answers.get(self.path) or not_found()
                 server.send(self, answer)
+
+            def do_POST(self) -> None:
+                server.bodies.append(self.rfile.read(int(self.headers["content-length"])))
+                self.do_GET()
 
             def log_message(self, *_: object) -> None:
                 """Print nothing."""

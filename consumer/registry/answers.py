@@ -8,7 +8,16 @@ import orjson
 
 from streamlabel.consumer.decode.framing import SchemaName
 
-__all__ = ["Failure", "Fetched", "Reference", "Unknown", "path_of", "path_of_reference", "read"]
+__all__ = [
+    "Failure",
+    "Fetched",
+    "Reference",
+    "Unknown",
+    "path_of",
+    "path_of_reference",
+    "read",
+    "read_id",
+]
 
 # Error codes of a registry that say that it does not have what was asked for; without one of them,
 # 404 is the answer of something else, such as a proxy.
@@ -95,6 +104,21 @@ def read(
         return Failure(f"status {status}: it does not accept the credentials", is_refusal=True)
     if status == 404:
         return Failure("status 404 without a registry's error code; check the address")
+    return Failure(f"status {status}")
+
+
+def read_id(status: int, body: bytes) -> int | Unknown | Failure:
+    """Return the id of a schema under a subject: what a lookup or a registration answers."""
+    answer = _parsed(body)
+    if status == 200:
+        found = answer.get("id") if isinstance(answer, dict) else None
+        return found if type(found) is int else Failure("an answer without an id")
+    if status == 404 and _error_code(body) in _NOT_FOUND:
+        return Unknown("it is not registered")
+    if status in {409, 422} and _error_code(body) is not None:
+        return Unknown(f"the registry refuses it (status {status})")
+    if status in {401, 403}:
+        return Failure(f"status {status}: it does not accept the credentials", is_refusal=True)
     return Failure(f"status {status}")
 
 

@@ -7,7 +7,10 @@ believed; a wrong address or an error page is treated like no answer.
 
 import asyncio
 import ssl
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeVar
+from urllib.parse import quote
 
 import structlog
 
@@ -22,6 +25,7 @@ from streamlabel.consumer.registry.answers import (
     path_of,
     path_of_reference,
     read,
+    read_id,
 )
 from streamlabel.errors import ConfigError
 from streamlabel.extras import require
@@ -33,6 +37,15 @@ _log = structlog.get_logger(__name__)
 _MAX_WAIT_S: Final = 30.0
 
 
+T = TypeVar("T")
+
+
+class _Reply(NamedTuple):
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class RegistryClient:
     """Fetches schemas. Create it outside of event loops: it reads certificates.
 
@@ -40,15 +53,24 @@ class RegistryClient:
         settings: of the registry, with an address.
         is_compiled: ask for compiled schemas, which only Protobuf has.
         clock: for the waits between requests.
+        what: name of the section, for messages.
 
     Raises:
         ConfigError: a library is missing, or a certificate cannot be read.
     """
 
-    def __init__(self, settings: RegistrySettings, *, is_compiled: bool, clock: Clock) -> None:
-        require("input.registry", "httpx", extra="formats")
+    def __init__(
+        self,
+        settings: RegistrySettings,
+        *,
+        is_compiled: bool,
+        clock: Clock,
+        what: str = "input.registry",
+    ) -> None:
+        require(what, "httpx", extra="formats")
         import httpx  # noqa: PLC0415 with an extra
 
+        self._what = what
         self._httpx = httpx
         self._settings = settings
         self._is_compiled = is_compiled
@@ -57,7 +79,7 @@ class RegistryClient:
         self._failures = 0
         self._not_before_s = 0.0
         self._has_answered = False
-        self._tls = _tls(settings)
+        self._tls = _tls(settings, what)
 
     async def schema(self, name: SchemaName) -> Fetched | Unknown:
         """Return a schema, as soon as the registry answers; may be cancelled and called again.
@@ -65,26 +87,47 @@ class RegistryClient:
         Raises:
             ConfigError: the registry does not accept the credentials, and never did.
         """
+        is_content = name.kind in {"global", "content"}
         path = path_of(name, is_compiled=self._is_compiled)
-        return await self._until_answered(path, is_content=name.kind in {"global", "content"})
+        return await self._until_answered(path, partial(_read_schema, is_content=is_content))
 
     async def reference(self, reference: Reference) -> Fetched | Unknown:
         """Return a schema that another one needs; otherwise as ``schema``."""
         path = path_of_reference(reference, is_compiled=self._is_compiled)
-        return await self._until_answered(path, is_content=False)
+        return await self._until_answered(path, partial(_read_schema, is_content=False))
 
-    async def _until_answered(self, path: str, *, is_content: bool) -> Fetched | Unknown:
+    async def schema_id(
+        self, subject: str, *, schema: str, kind: str, register: bool
+    ) -> int | Unknown:
+        """Return the id of a schema under a subject; otherwise as ``schema``.
+
+        Args:
+            subject: for example ``labels-value``.
+            schema: as the registry takes it.
+            kind: AVRO, PROTOBUF or JSON.
+            register: register it if it is not.
+        """
+        path = f"/subjects/{quote(subject, safe='')}" + ("/versions" if register else "")
+        body = {"schema": schema, "schemaType": kind}
+        return await self._until_answered(
+            path, lambda reply: read_id(reply.status, reply.body), body
+        )
+
+    async def _until_answered(
+        self, path: str, read_reply: Callable[[_Reply], T | Failure], body: object = None
+    ) -> T:
         while True:
             # another request may have extended the wait meanwhile
             while (wait_s := self._not_before_s - self._clock.now_s()) > 0:
                 await self._clock.sleep(wait_s)
-            answer = await self._ask(path, is_content=is_content)
+            reply = await self._ask(path, body)
+            answer = reply if isinstance(reply, Failure) else read_reply(reply)
             if not isinstance(answer, Failure):
                 self._failures, self._has_answered = 0, True
                 return answer
             if answer.is_refusal and not self._has_answered:
                 raise ConfigError(
-                    f"input.registry: {self._url} answers with {answer.what}; set username and"
+                    f"{self._what}: {self._url} answers with {answer.what}; set username and"
                     " password, or token"
                 )
             # 2**6 exceeds the longest wait for most settings; a larger exponent would overflow
@@ -95,8 +138,9 @@ class RegistryClient:
                 "registry_failed", url=self._url, what=answer.what, failures=self._failures
             )
 
-    async def _ask(self, path: str, *, is_content: bool) -> Fetched | Unknown | Failure:
+    async def _ask(self, path: str, body: object) -> _Reply | Failure:
         limit_bytes = self._settings.max_schema_bytes
+        method = "GET" if body is None else "POST"
         try:
             async with asyncio.timeout(self._settings.request_timeout_s):
                 # Schemas are fetched rarely, so no connection is kept.
@@ -104,13 +148,13 @@ class RegistryClient:
                     self._httpx.AsyncClient(
                         verify=self._tls, timeout=None, trust_env=False, headers=self._headers()
                     ) as client,
-                    client.stream("GET", self._url + path) as response,
+                    client.stream(method, self._url + path, json=body) as response,
                 ):
-                    body = bytearray()
+                    received = bytearray()
                     # as sent: the library would decompress without a limit
                     async for part in response.aiter_raw():
-                        body += part
-                        if len(body) > limit_bytes:
+                        received += part
+                        if len(received) > limit_bytes:
                             return Failure(f"an answer of more than {limit_bytes} bytes")
         except TimeoutError:
             return Failure("no answer in time")
@@ -119,7 +163,7 @@ class RegistryClient:
         given = {name.lower(): value for name, value in response.headers.items()}
         if given.get("content-encoding", "identity") != "identity":
             return Failure("a compressed answer, which was not asked for")
-        return read(response.status_code, given, bytes(body), is_content=is_content)
+        return _Reply(response.status_code, given, bytes(received))
 
     def _headers(self) -> dict[str, str]:
         headers = {
@@ -136,7 +180,11 @@ class RegistryClient:
         return headers
 
 
-def _tls(settings: RegistrySettings) -> Any:  # noqa: ANN401 a context, or whether to check
+def _read_schema(reply: _Reply, *, is_content: bool) -> Fetched | Unknown | Failure:
+    return read(reply.status, reply.headers, reply.body, is_content=is_content)
+
+
+def _tls(settings: RegistrySettings, what: str) -> Any:  # noqa: ANN401 a context, or whether to check
     if not (settings.url or "").startswith("https://"):
         return False
     try:
@@ -145,7 +193,7 @@ def _tls(settings: RegistrySettings) -> Any:  # noqa: ANN401 a context, or wheth
             context.load_cert_chain(settings.cert_file, settings.key_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            f"input.registry: a certificate cannot be read ({type(error).__name__}); check"
+            f"{what}: a certificate cannot be read ({type(error).__name__}); check"
             " ca_file, cert_file and key_file"
         ) from error
     return context

@@ -84,6 +84,8 @@ def tree(at: tuple[str, ...], backend: str, value: str) -> dict[str, Any]:
         whole["input"] = {name: dict(REGISTRY) for name in ("registry",) if name in at}
         framing = "none" if "schema_file" in at else "confluent"
         whole["input"] |= {"format": "avro", "framing": framing}
+    if at[:2] == ("output", "registry"):
+        whole["output"] = {"format": "avro", "registry": dict(REGISTRY)}
     inner = whole
     for name in at[:-1]:
         inner = inner.setdefault(name, {})

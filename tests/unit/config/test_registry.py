@@ -90,7 +90,7 @@ def test_every_combination_is_accepted_or_says_what_to_change(name: str, framing
     for extra in [*extras, {"schema_file": "x"}]:
         found = ""
         try:
-            InputSettings.model_validate({"format": name, "framing": framing} | extra)
+            InputSettings.model_validate({**extra, "format": name, "framing": framing})
         except ValidationError as error:
             found = str(error)
         assert not found or any(word in found for word in ("set ", "remove ", "list "))
