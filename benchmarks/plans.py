@@ -1,6 +1,6 @@
-"""What plans and deployments cost and gain: swaps under load, and identical texts in waves.
+"""What plans and deployments cost and gain: swaps, identical texts in waves, cascades.
 
-    python -m benchmarks.plans [--only repeats|swaps]
+    python -m benchmarks.plans [--only swaps|repeats|cascades]
 
 Parts that are not run keep their stored results, each with the commit that it was measured on.
 """
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from benchmarks import results_file
+from benchmarks.plans_cascades import proof
 from benchmarks.plans_repeats import repeats
 from benchmarks.plans_swaps import swaps
 
@@ -21,6 +22,7 @@ _Part = Callable[[argparse.Namespace], tuple[dict[str, float], str, Mapping[str,
 _PARTS: Final[dict[str, _Part]] = {
     "swaps": lambda asked: swaps(asked.swaps),
     "repeats": lambda asked: repeats(asked.rounds),
+    "cascades": lambda asked: proof(asked.trials),
 }
 
 
@@ -30,6 +32,7 @@ def main() -> None:
     parser.add_argument("--only", choices=_PARTS)
     parser.add_argument("--rounds", type=int, default=7, help="of repeats")
     parser.add_argument("--swaps", type=int, default=50, help="with each guarantee")
+    parser.add_argument("--trials", type=int, default=1000, help="of simulated cascades")
     asked = parser.parse_args()
     stored = results_file.RESULTS / "plans.json"
     parts: dict[str, Any] = json.loads(stored.read_text())["parts"] if stored.exists() else {}

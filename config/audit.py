@@ -5,10 +5,11 @@ from typing import Final, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from streamlabel.config.cascade import StageSettings
 from streamlabel.config.kafka import InputSettings
 from streamlabel.config.routing import RoutingSettings
 from streamlabel.config.section import Section
-from streamlabel.config.several import StageSettings, StreamTaskSettings
+from streamlabel.config.several import StreamTaskSettings
 
 __all__ = ["AuditSettings", "audit_problem"]
 

@@ -1,4 +1,4 @@
-"""The settings of delivery: guarantee, commits and deadlines."""
+"""The settings of delivery, and of the guard against too many dead letters."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from pydantic import Field
 
 from streamlabel.config.section import Section
 
-__all__ = ["DeliverySettings"]
+__all__ = ["DeliverySettings", "GuardSettings"]
 
 
 class DeliverySettings(Section):
@@ -52,4 +52,25 @@ class DeliverySettings(Section):
         gt=0,
         description="The service stops if the brokers acknowledge nothing for this long while"
         " outputs wait.",
+    )
+
+
+class GuardSettings(Section):
+    """Dead-letter guard: stops the service when too many records become dead letters."""
+
+    max_consecutive: int = Field(
+        100,
+        ge=0,
+        description="Consecutive dead letters in one partition that stop the service. 0 turns"
+        " this off.",
+    )
+    max_ratio: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Fraction of dead letters in the window that stops the service. 1 turns this"
+        " off.",
+    )
+    window_items: int = Field(
+        1000, ge=10, description="Number of latest records over which max_ratio is computed."
     )

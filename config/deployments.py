@@ -3,17 +3,21 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from streamlabel.config.cascade import StageSettings, part_here, whole
 from streamlabel.config.catalog import paths_in
 from streamlabel.config.places import Place
 from streamlabel.config.settings import Settings
-from streamlabel.config.several import StageSettings, StreamTaskSettings
+from streamlabel.config.several import StreamTaskSettings
 from streamlabel.errors import ConfigError
 
 __all__ = [
     "DeploymentSettings",
     "all_deployments",
+    "cascade_named",
     "for_deployment",
+    "in_one_process",
     "metric_labels",
+    "paths_needed",
     "paths_of_models",
 ]
 
@@ -38,17 +42,26 @@ class DeploymentSettings:
     path: str = ""
 
 
-def all_deployments(settings: Settings) -> tuple[DeploymentSettings, ...]:
-    """Return the models of the service, task by task, stage by stage."""
+def all_deployments(
+    settings: Settings, *, everywhere: bool = False
+) -> tuple[DeploymentSettings, ...]:
+    """Return the models of the service, task by task, stage by stage.
+
+    Args:
+        settings: of the service.
+        everywhere: with those stages of its cascade that run in another service.
+    """
     if settings.tasks:
         return tuple(
             each for name, task in settings.tasks.items() for each in _of_task(settings, name, task)
         )
     if settings.cascade:
-        return tuple(
+        stages = tuple(
             DeploymentSettings(stage.name, _of_stage(settings, stage), None, stage, f"cascade[{i}]")
             for i, stage in enumerate(settings.cascade)
         )
+        first, end = part_here(settings.cascade, settings.input.weights)
+        return stages if everywhere else stages[first:end]
     return (DeploymentSettings("model", settings),)
 
 
@@ -62,7 +75,7 @@ def for_deployment(settings: Settings, name: str | None) -> Settings:
     Raises:
         ConfigError: there is no such deployment, or there are several and none is named.
     """
-    found = all_deployments(settings)
+    found = all_deployments(settings, everywhere=True)
     if name is None and len(found) == 1:
         return found[0].settings
     for each in found:
@@ -74,9 +87,39 @@ def for_deployment(settings: Settings, name: str | None) -> Settings:
     raise ConfigError(f"there is no model {name!r} in the configuration; choose one of {listed}")
 
 
+def cascade_named(settings: Settings, name: str | None) -> tuple[DeploymentSettings, ...]:
+    """Return the stages of the cascade that is meant; none if one model is meant.
+
+    Args:
+        settings: of a service with one model or several.
+        name: of a task with a cascade, or the id of a deployment; None: the only task.
+    """
+    if name is None and len(settings.tasks) > 1:
+        return ()
+    models = all_deployments(settings, everywhere=True)
+    stages = [each for each in models if each.stage is not None]
+    return tuple(each for each in stages if name is None or each.task == name)
+
+
+def in_one_process(settings: Settings) -> Settings:
+    """Return the settings with all stages of the cascade in this process, for files and code."""
+    return settings.model_copy(update={"cascade": whole(settings.cascade)})
+
+
+def paths_needed(settings: Settings) -> Iterator[tuple[str, str, Place]]:
+    """Yield ``paths_in`` the settings, without the models of stages that run elsewhere."""
+    first, end = part_here(settings.cascade, settings.input.weights)
+    elsewhere = tuple(
+        f"cascade.{index}.model."
+        for index in range(len(settings.cascade))
+        if not first <= index < end
+    )
+    return (found for found in paths_in(settings) if not found[0].startswith(elsewhere or "\0"))
+
+
 def metric_labels(settings: Settings) -> dict[str, list[str]]:
     """Return the labels that metrics have because there are several models, with their values."""
-    models = all_deployments(settings)
+    models = all_deployments(settings, everywhere=True)
     if len(models) == 1:
         return {"task": list(settings.tasks)} if settings.tasks else {}
     stages = [each.stage.name for each in models if each.stage is not None]

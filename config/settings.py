@@ -8,7 +8,15 @@ from pydantic_core import PydanticCustomError
 
 from streamlabel.config.audit import AuditSettings, audit_problem
 from streamlabel.config.batching import BatchingSettings, RepeatSettings
-from streamlabel.config.delivery import DeliverySettings
+from streamlabel.config.cascade import (
+    ShortName,
+    StageSettings,
+    cascade_problem,
+    escalation_topics,
+    part_here,
+    parts_problem,
+)
+from streamlabel.config.delivery import DeliverySettings, GuardSettings
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
 from streamlabel.config.model import AnyModel, WorkerSettings
 from streamlabel.config.routing import DriftSettings, RoutingSettings
@@ -16,10 +24,7 @@ from streamlabel.config.section import Section
 from streamlabel.config.several import (
     ControlSettings,
     ShadowSettings,
-    ShortName,
-    StageSettings,
     StreamTaskSettings,
-    cascade_problem,
     task_problem,
 )
 from streamlabel.config.waits import contradictions
@@ -36,27 +41,6 @@ __all__ = [
     "RoutingSettings",
     "Settings",
 ]
-
-
-class GuardSettings(Section):
-    """Dead-letter guard: stops the service when too many records become dead letters."""
-
-    max_consecutive: int = Field(
-        100,
-        ge=0,
-        description="Consecutive dead letters in one partition that stop the service. 0 turns"
-        " this off.",
-    )
-    max_ratio: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="Fraction of dead letters in the window that stops the service. 1 turns this"
-        " off.",
-    )
-    window_items: int = Field(
-        1000, ge=10, description="Number of latest records over which max_ratio is computed."
-    )
 
 
 class HttpSettings(Section):
@@ -148,7 +132,11 @@ class Settings(Section):
         has_routing = "routing" in self.model_fields_set
         if self.tasks and has_routing:
             raise ValueError("routing: each task has its own; move it to tasks.NAME.routing")
-        problem = cascade_problem(self.cascade, has_routing=has_routing) or task_problem(self.tasks)
+        problem = (
+            cascade_problem(self.cascade, has_routing=has_routing)
+            or parts_problem(self.cascade, self.input.weights)
+            or task_problem(self.tasks)
+        )
         if problem:
             raise ValueError(problem)
         return self
@@ -180,6 +168,7 @@ class Settings(Section):
         yield from ((field, topic) for topic in self.input.weights)
         for purpose in ("labels_topic", "review_topic", "dead_letter_topic"):
             yield f"output.{purpose}", getattr(self.output, purpose)
+        yield from escalation_topics(self.cascade, self.input.weights)
         if self.shadow is not None:
             yield "shadow.topic", self.shadow.topic
         for name, task in self.tasks.items():
@@ -192,7 +181,15 @@ class Settings(Section):
     def output_topics(self) -> tuple[str, ...]:
         """All topics that outputs are written to, each once."""
         own = (*self.labels_topics, *self.review_topics, self.output.dead_letter_topic)
+        if (topic := self.escalation_topic) is not None:
+            own = (*own, topic)
         return own if self.shadow is None else (*own, self.shadow.topic)
+
+    @property
+    def escalation_topic(self) -> str | None:
+        """Where records go that the stages of this service are not sure of; None: to review."""
+        _, end = part_here(self.cascade, self.input.weights)
+        return self.cascade[end].escalate if end < len(self.cascade) else None
 
     @property
     def labels_topics(self) -> tuple[str, ...]:

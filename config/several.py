@@ -5,12 +5,12 @@ Sections of one model are repeated below a task or a stage with the same names a
 model. What a process has once stays at the top level: connection, delivery, worker, batching.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, StringConstraints, model_validator
+from pydantic import Field, SecretStr, model_validator
 
+from streamlabel.config.cascade import StageSettings, cascade_problem
 from streamlabel.config.input_topics import TopicName
 from streamlabel.config.model import AnyModel
 from streamlabel.config.routing import RoutingSettings
@@ -20,56 +20,16 @@ __all__ = [
     "ConditionSettings",
     "ControlSettings",
     "ShadowSettings",
-    "ShortName",
-    "StageSettings",
     "StreamTaskSettings",
     "TaskOutputSettings",
-    "cascade_problem",
     "task_problem",
 ]
 
-# Part of deployment ids, headers and metric labels.
-ShortName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 # Characters of a key that signs deployments.
 _LEAST_KEY = 16
 
 Scalar = str | int | float | bool
 Values = Scalar | list[Scalar]
-
-
-class StageSettings(Section):
-    """One stage of a cascade: a model, with the routing that decides what it is sure of."""
-
-    name: ShortName = Field(description="Name of the stage in outputs and metrics.")
-    model: AnyModel = Field(description="The model of the stage, as in the section model.")
-    routing: RoutingSettings = Field(
-        default_factory=RoutingSettings,
-        description="What the stage is sure of, as in the section routing. The rest goes to the"
-        " next stage, and after the last one to review.",
-    )
-    labels: dict[str, str] = Field(
-        default_factory=dict,
-        description="The model's own label: the label of the last stage that means the same."
-        " Labels with equal names need no entry.",
-    )
-    price: float = Field(
-        1.0,
-        gt=0,
-        description="What a text costs in this stage, in any unit that the stages share, for the"
-        " curve of costs.",
-    )
-    deadline_s: float | None = Field(
-        None,
-        gt=0,
-        description="Maximum wait for the result of this stage; after it the record goes to review"
-        " with the reason deadline and the result of the stage before. Default: no limit.",
-    )
-    max_waiting_items: int | None = Field(
-        None,
-        ge=1,
-        description="Maximum records that wait for this stage; further ones go to review with the"
-        " reason stage_full. Default: only batching.max_in_flight_items limits them.",
-    )
 
 
 class ConditionSettings(Section):
@@ -153,6 +113,11 @@ class StreamTaskSettings(Section):
             raise ValueError("model: give the task either a model or a cascade, not both")
         if problem := cascade_problem(self.cascade, has_routing=_is_given(self, "routing")):
             raise ValueError(problem)
+        if any(each.escalate is not None for each in self.cascade):
+            raise ValueError(
+                "cascade: escalate: only the section cascade of the service may have it, not that"
+                " of a task; remove it"
+            )
         return self
 
 
@@ -181,25 +146,6 @@ class ControlSettings(Section):
 
 def _is_given(section: Section, name: str) -> bool:
     return name in section.model_fields_set
-
-
-def cascade_problem(stages: Sequence[StageSettings], *, has_routing: bool) -> str | None:
-    """Return what is wrong with the stages of a cascade; None if nothing is, or there are none."""
-    if not stages:
-        return None
-    if len(stages) == 1:
-        return "cascade: one stage is a model; write its settings as the section model, or add one"
-    if has_routing:
-        return "routing: each stage of a cascade has its own; move it to cascade[0].routing"
-    repeated = [name for name, count in Counter(each.name for each in stages).items() if count > 1]
-    if repeated:
-        return f"cascade: two stages are named {repeated[0]}; give each its own name"
-    if stages[0].deadline_s is not None or stages[0].max_waiting_items is not None:
-        return (
-            "cascade: deadline_s and max_waiting_items limit the wait for a further stage; the"
-            " first one has no result before it to fall back on, so remove them there"
-        )
-    return None
 
 
 def task_problem(tasks: Mapping[str, StreamTaskSettings]) -> str | None:

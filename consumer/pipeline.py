@@ -40,7 +40,8 @@ from streamlabel.consumer.output.formats import ValueDecoder
 from streamlabel.consumer.output.outcome import Outcome, Outcomes
 from streamlabel.consumer.output.outcome_builder import OutcomeBuilder
 from streamlabel.consumer.plans.deployment import Deployment
-from streamlabel.consumer.plans.job import Classified, Job, Result
+from streamlabel.consumer.plans.escalation import decoder_of, escalation
+from streamlabel.consumer.plans.job import Classified, Escalated, Job, Result
 from streamlabel.consumer.plans.plan import Ask, Done, Plan
 from streamlabel.consumer.registry.opening import open_decoder
 from streamlabel.consumer.routing.dead_letter_guard import DeadLetterGuard
@@ -111,7 +112,7 @@ class Pipeline:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._decoder: ValueDecoder = decoder or open_decoder(settings.input, clock)
+        self._decoder = decoder_of(settings, decoder or open_decoder(settings.input, clock))
         # no_row: a change event without a new row, which is no error
         self._skipped = (
             {"no_row", "empty_text"} if settings.input.empty_text == "skip" else {"no_row"}
@@ -388,20 +389,21 @@ class Pipeline:
 
     def _ask(self, running: RunningPlan, job: Job, asks: Sequence[Ask]) -> None:
         for ask in asks:
-            waits = running.waits.get(ask.deployment)
-            if waits is None or waits.takes(job):
+            waits = running.waits and running.waits.get(ask.deployment)
+            if not waits or waits.takes(job):
                 running.runners[ask.deployment].submit(job)
 
     def _take_results(self, running: RunningPlan, results: Sequence[tuple[Job, Result]]) -> None:
         """Continue jobs with results of a runner, a batch at a time."""
+        plan, all_waits = running.plan, running.waits
         for job, result in results:
             deployment = result.deployment.id
-            if waits := running.waits.get(deployment):
+            if all_waits and (waits := all_waits.get(deployment)):
                 waits.answered(job)
             if job.delivery.closed or job.is_concluded or deployment in job.results:
                 continue  # late: its partition was revoked, or its deadline has passed
             job.results[deployment] = result
-            step = running.plan.next(job, result)
+            step = plan.next(job, result)
             if isinstance(step, Done):
                 self._conclude(running, job, step.results)
             else:
@@ -419,16 +421,23 @@ class Pipeline:
         """Create the outcomes of a record; its partition delivers them in input order."""
         job.is_concluded = True
         running.jobs.discard(job)
-        outcomes = [self._outcome(job, result) for result in results]
-        if not outcomes:
-            outcomes.append(self._outcome_builder.skipped(job.record.source, "no_task"))
+        outcomes: Outcomes
+        if len(results) == 1:
+            outcomes = (self._outcome(job, results[0]),)
+        elif results:
+            outcomes = tuple([self._outcome(job, result) for result in results])
+        else:
+            outcomes = (self._outcome_builder.skipped(job.record.source, "no_task"),)
         if self._canary is not None:
             took_s = self._clock.now_s() - job.record.source.received_at_s
-            self._canary.saw(running, tuple(outcomes), took_s)
-        job.delivery.finished(job.slot, tuple(outcomes))
+            self._canary.saw(running, outcomes, took_s)
+        job.delivery.finished(job.slot, outcomes)
 
     def _outcome(self, job: Job, result: Result) -> Outcome:
         deployment = result.deployment
+        if isinstance(result, Escalated):
+            outbound = escalation(job.record, result, now_ms=self._clock.epoch_ms())
+            return self._outcome_builder.escalated(job.record, outbound, result.deployment.stage)
         if not isinstance(result, Classified):
             return self._outcome_builder.dead(job.record.source, result.error, deployment.task)
         return self._outcome_builder.result(

@@ -12,8 +12,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from streamlabel import __version__
-from streamlabel.config.catalog import paths_in
-from streamlabel.config.deployments import all_deployments, metric_labels
+from streamlabel.config.deployments import all_deployments, metric_labels, paths_needed
 from streamlabel.config.places import refuse_missing
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.core.causes import first_cause
@@ -132,7 +131,7 @@ class _Service:
             if (ordered := await unless_asked(self._asked, self._follower.first())) is None:
                 return
             settings = self._settings = ordered
-            await asyncio.to_thread(refuse_missing, paths_in(settings))
+            await asyncio.to_thread(refuse_missing, paths_needed(settings))
             calibrations = await asyncio.to_thread(read_calibrations, settings)
             workers = self._workers = self._open_workers(settings)
             stack.push_async_callback(self._close_workers)

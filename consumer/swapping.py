@@ -13,7 +13,7 @@ from typing import Never
 
 import structlog
 
-from streamlabel.config.catalog import paths_in
+from streamlabel.config.deployments import paths_needed
 from streamlabel.config.places import refuse_missing
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.batching.canary import Canary, CanaryLimits
@@ -134,7 +134,7 @@ class Swapper:
     ) -> tuple[str, RunningPlan]:
         """Load and check the new deployment; return its id and plan."""
         _refuse_other_changes(self._settings, wanted)
-        await asyncio.to_thread(refuse_missing, paths_in(wanted))
+        await asyncio.to_thread(refuse_missing, paths_needed(wanted))
         calibrations = await asyncio.to_thread(read_calibrations, wanted)
         classifiers = await workers.load(calibrations)
         refuse_other_digests(classifiers, digests)

@@ -12,12 +12,14 @@ import yaml
 
 from testing.kafka_broker import Cluster
 
-__all__ = ["EXAMPLES", "SEVERAL", "on_topics", "read", "twin", "twin_of_several"]
+__all__ = ["EXAMPLES", "IN_PARTS", "SEVERAL", "on_topics", "read", "twin", "twin_of_several"]
 
 FOLDER = Path(__file__).parents[1] / "config" / "examples"
 # With several models; all others have one.
 SEVERAL = ("cascade-cpu", "tasks-cpu")
-EXAMPLES = tuple(sorted({path.stem for path in FOLDER.glob("*.yaml")} - set(SEVERAL)))
+# For several services: tests/kafka/test_escalation.py
+IN_PARTS = "cascade-two-services"
+EXAMPLES = tuple(sorted({path.stem for path in FOLDER.glob("*.yaml")} - {*SEVERAL, IN_PARTS}))
 
 # Of an engine that shares two cores with everything else.
 _SMALL_ENGINE = {

@@ -3,10 +3,12 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Never
 
 from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.plans.deployment import Deployment
+from streamlabel.consumer.plans.escalation import due_ms_of
 from streamlabel.consumer.plans.job import Job, NotClassified, Result
 from streamlabel.errors import RecordError
 
@@ -42,7 +44,14 @@ class StageWaits:
             self._refuse(job, "stage_full", f"{limit} records wait for the stage already")
             return False
         deadline_s = self._deployment.deadline_s
-        self._due_s[job] = self._clock.now_s() + (deadline_s or 0.0)
+        left_s = deadline_s or 0.0
+        due_ms = due_ms_of(job.record)
+        if deadline_s is not None and due_ms is not None:  # it waited in a topic, too
+            left_s = (due_ms - self._clock.epoch_ms()) / 1000
+            if left_s <= 0:
+                self._refuse(job, "deadline", f"no result within {deadline_s:g} s")
+                return False
+        self._due_s[job] = self._clock.now_s() + left_s
         if deadline_s is not None:
             self._has_jobs.set()
         return True
@@ -64,6 +73,8 @@ class StageWaits:
                 await self._has_jobs.wait()
                 continue
             job, due_s = next(iter(self._due_s.items()))
+            if due_ms_of(job.record) is not None:  # those of another partition may be due before
+                job, due_s = min(self._due_s.items(), key=itemgetter(1))
             left_s = due_s - self._clock.now_s()
             if left_s > 0:
                 await self._clock.sleep(left_s)

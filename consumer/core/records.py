@@ -23,6 +23,7 @@ DeadLetterReason = Literal[
     "schema",  # JSON, but not an object / no text field / text is not a string
     "empty_text",  # tombstone, empty, or nothing visible in it
     "decoder_error",  # the decoder of another distribution raised, or returned no text
+    "bad_escalation",  # a cascade in several services: what earlier stages said is missing or wrong
     "undecodable_record",  # the client library cannot read the record at all; coordinates only
     "inference_error",  # the model raises on this text, also alone
     "crash_suspect",  # the worker crashed repeatedly on this text alone

@@ -24,7 +24,7 @@ class Outcome:
 
     source: SourceRecord
     outbounds: tuple[Outbound, ...]
-    route: Literal["label", "review", "copy", "dead_letter", "skip"]
+    route: Literal["label", "review", "copy", "dead_letter", "skip", "escalate"]
     reason: str = ""
     label: str | None = None
     confidence: float | None = None

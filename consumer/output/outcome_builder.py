@@ -69,18 +69,17 @@ class OutcomeBuilder:
             topics: of its task.
             task: name of the task; None: the stream has only one.
         """
-        outbounds: list[Outbound] = []
+        outbounds: tuple[Outbound, ...] = ()
         if decision.route != "review":
             topic = topics.labels_topic
-            outbounds.append(encoder.label(record, prediction, decision, timings, topic=topic))
+            outbounds = (encoder.label(record, prediction, decision, timings, topic=topic),)
         if decision.route != "label":
             topic = topics.review_topic
             limit = self._limit_bytes(topic)
-            outbounds.append(
-                encoder.review(
-                    record, prediction, decision, timings, topic=topic, limit_bytes=limit
-                )
+            review = encoder.review(
+                record, prediction, decision, timings, topic=topic, limit_bytes=limit
             )
+            outbounds += (review,)
         for outbound in outbounds:
             limit = self._limit_bytes(outbound.topic)
             if outbound.size_bytes > limit:
@@ -90,7 +89,7 @@ class OutcomeBuilder:
                 return self.dead(record.source, RecordError("output_too_large", message), task)
         return Outcome(
             source=record.source,
-            outbounds=tuple(outbounds),
+            outbounds=outbounds,
             route=decision.route,
             reason=decision.reasons[0] if decision.reasons else "",
             label=decision.label,
@@ -98,6 +97,20 @@ class OutcomeBuilder:
             event_time_ms=record.event_time_ms,
             task=task,
             stage=decision.stages[-1].stage if decision.stages else None,
+        )
+
+    def escalated(self, record: TextRecord, outbound: Outbound, stage: str | None) -> Outcome:
+        """Return the outcome of a record that goes on to a stage in another service."""
+        limit = self._limit_bytes(outbound.topic)
+        if outbound.size_bytes > limit:
+            message = f"it has {outbound.size_bytes} bytes, {outbound.topic} accepts {limit}"
+            return self.dead(record.source, RecordError("output_too_large", message))
+        return Outcome(
+            record.source,
+            (outbound,),
+            "escalate",
+            event_time_ms=record.event_time_ms,
+            stage=stage,
         )
 
     def dead(self, source: SourceRecord, error: RecordError, task: str | None = None) -> Outcome:

@@ -1,21 +1,34 @@
 """The plan of a cascade: what a stage is not sure of goes to the next one."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from streamlabel.consumer.core.records import TextRecord
 from streamlabel.consumer.plans.deployment import Deployment
-from streamlabel.consumer.plans.job import Classified, Job, Result
+from streamlabel.consumer.plans.job import Classified, Escalated, Job, Result
 from streamlabel.consumer.plans.plan import Ask, Done
 from streamlabel.consumer.routing.decision import Decision, StageAnswer
-from streamlabel.errors import ConfigError
+from streamlabel.errors import ConfigError, RecordError
 
-__all__ = ["LATE", "Cascade", "refuse_other_labels"]
+__all__ = ["LATE", "Cascade", "PassesOn", "refuse_other_labels"]
 
 # Why a stage has no result, although nothing is wrong with the text: the record goes to review with
 # the result of the stage before.
 LATE = frozenset({"deadline", "stage_full"})
+
+
+@dataclass(frozen=True, slots=True)
+class PassesOn:
+    """Where records go on that no stage of this service is sure of.
+
+    Attributes:
+        topic: input of the service with the next stages.
+        deadline_s: maximum wait for the result of the first of them; None: no limit.
+    """
+
+    topic: str
+    deadline_s: float | None
 
 
 class Cascade:
@@ -28,11 +41,22 @@ class Cascade:
     to review with ``disagreement``.
 
     Args:
-        stages: ids of the deployments, in the order of the stages; at least two.
+        stages: ids of the deployments, in the order of the stages; two, or one of several services.
+        passes_on: to the service of the next stages; None: there is none.
+        earlier: returns what the stages of other services said about a record; None: there are
+            none.
     """
 
-    def __init__(self, stages: Sequence[str]) -> None:
+    def __init__(
+        self,
+        stages: Sequence[str],
+        *,
+        passes_on: PassesOn | None = None,
+        earlier: Callable[[TextRecord], Sequence[Result]] | None = None,
+    ) -> None:
         self._stages = tuple(stages)
+        self._passes_on = passes_on
+        self._earlier = earlier
         self._asks = {stage: (Ask(stage),) for stage in stages}
         self._next = dict(pairwise(stages))
 
@@ -50,7 +74,7 @@ class Cascade:
 
     def result(self, job: Job) -> Result | None:
         """Return the result of the last stage that was asked, with those of all; None: open."""
-        answers: list[Result] = []
+        answers = [] if self._earlier is None else [*self._earlier(job.record)]
         for stage in self._stages:
             result = job.results.get(stage)
             if result is None:
@@ -58,7 +82,16 @@ class Cascade:
             answers.append(result)
             if _is_sure(result) or _is_late(result) or stage not in self._next:
                 break
+        last = answers[-1]
+        if self._passes_on is not None and not (_is_sure(last) or _is_late(last)):
+            return _escalated(answers, self._passes_on)
         return _combined(answers)
+
+
+def _escalated(answers: Sequence[Result], to: PassesOn) -> Escalated:
+    deployment = answers[-1].deployment
+    error = RecordError("escalated", f"{deployment.stage} is not sure")
+    return Escalated(deployment, error, to.topic, tuple(answers), to.deadline_s)
 
 
 def _is_sure(result: Result) -> bool:

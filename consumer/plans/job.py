@@ -13,7 +13,7 @@ from streamlabel.errors import RecordError
 from streamlabel.models.core.classifier import Prediction
 from streamlabel.models.core.values import value
 
-__all__ = ["Classified", "Delivery", "Job", "NotClassified", "Reading", "Result"]
+__all__ = ["Classified", "Delivery", "Escalated", "Job", "NotClassified", "Reading", "Result"]
 
 
 @value
@@ -32,6 +32,21 @@ class NotClassified:
 
     deployment: Deployment
     error: RecordError
+
+
+@value
+class Escalated(NotClassified):
+    """The stages of this service are not sure: another service has the result.
+
+    Attributes:
+        topic: that it reads.
+        answers: of all stages that were asked, in order.
+        deadline_s: maximum wait for the result of its first stage; None: no limit.
+    """
+
+    topic: str
+    answers: "tuple[Classified | NotClassified, ...]"
+    deadline_s: float | None
 
 
 Result = Classified | NotClassified

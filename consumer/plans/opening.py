@@ -1,14 +1,19 @@
 """Makes the deployments and the plan of a service from its settings and loaded models."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from streamlabel.config.cascade import part_here
 from streamlabel.config.deployments import DeploymentSettings, all_deployments
 from streamlabel.config.settings import Settings
-from streamlabel.consumer.plans.cascade import Cascade, refuse_other_labels
+from streamlabel.consumer.plans.cascade import Cascade, PassesOn, refuse_other_labels
 from streamlabel.consumer.plans.condition import Condition
 from streamlabel.consumer.plans.deployment import Deployment, deploy
 from streamlabel.consumer.plans.deployment_id import deployment_id
+from streamlabel.consumer.plans.earlier_stages import EarlierStages, OriginEncoder
+from streamlabel.consumer.plans.escalation import reads_escalations
 from streamlabel.consumer.plans.plan import Plan, Single, TaskPlan
+from streamlabel.consumer.plans.proven_cascade import refuse_other_cascade, with_changes_named
 from streamlabel.consumer.plans.several_tasks import SeveralTasks, TaskOfPlan
 from streamlabel.consumer.routing.calibrated_router import read_calibration
 from streamlabel.errors import ConfigError
@@ -27,7 +32,8 @@ def read_calibrations(settings: Settings) -> dict[str, CalibrationFile | None]:
     Raises:
         ConfigError: one cannot be read.
     """
-    return {each.id: read_calibration(each.settings.routing) for each in all_deployments(settings)}
+    models = all_deployments(settings, everywhere=True)
+    return {each.id: read_calibration(each.settings.routing) for each in models}
 
 
 def deploy_all(
@@ -46,11 +52,13 @@ def deploy_all(
         calibrations: as ``read_calibrations`` returned them.
 
     Raises:
-        ConfigError: as for ``deploy``.
+        ConfigError: as for ``deploy``, or a calibration is of another cascade.
     """
     calibration_ids = {name: each.id for name, each in calibrations.items() if each is not None}
     name = deployment_id(settings, classifiers, calibration_ids)
-    return [
+    models = all_deployments(settings, everywhere=True)
+    refuse_other_cascade(models, calibrations)
+    deployments = [
         deploy(
             each,
             classifiers[each.id],
@@ -60,6 +68,10 @@ def deploy_all(
         )
         for each in all_deployments(settings)
     ]
+    deployments = with_changes_named(models, deployments, calibrations)
+    if not reads_escalations(settings):
+        return deployments
+    return [replace(each, encoder=OriginEncoder(each.encoder)) for each in deployments]
 
 
 def plan_for(settings: Settings, deployments: Sequence[Deployment]) -> Plan:
@@ -71,6 +83,8 @@ def plan_for(settings: Settings, deployments: Sequence[Deployment]) -> Plan:
     """
     known = {each.id: each for each in deployments}
     models = all_deployments(settings)
+    if settings.escalation_topic is not None or reads_escalations(settings):
+        return _part_of_cascade(settings, deployments)
     if not settings.tasks:
         return _task_plan(models, known, "cascade")
     by_task: dict[str, list[DeploymentSettings]] = {}
@@ -98,6 +112,18 @@ def _task_plan(
         return Single(models[0].id)
     refuse_other_labels([known[each.id] for each in models], path)
     return Cascade([each.id for each in models])
+
+
+def _part_of_cascade(settings: Settings, deployments: Sequence[Deployment]) -> Cascade:
+    refuse_other_labels(deployments, "cascade")
+    _, end = part_here(settings.cascade, settings.input.weights)
+    to = None
+    if settings.escalation_topic is not None:
+        to = PassesOn(settings.escalation_topic, settings.cascade[end].deadline_s)
+    earlier = None
+    if reads_escalations(settings):
+        earlier = EarlierStages(settings, deployments[-1].policy.labels)
+    return Cascade([each.id for each in deployments], passes_on=to, earlier=earlier)
 
 
 def _ordered(settings: Settings) -> Iterator[str]:

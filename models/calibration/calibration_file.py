@@ -24,6 +24,7 @@ from streamlabel.models.calibration.calibration_sections import (
     MissedLimit,
     PrecisionUsed,
     PredictionSets,
+    ProvenCascade,
     ProvenUnder,
     Reference,
     Threshold,
@@ -38,9 +39,17 @@ __all__ = ["CalibrationFile"]
 _ID_DIGITS = 16
 
 # Sections that version 1 of the file does not have: its id is a digest without them.
-_SINCE_V2 = {"settings", "precision", "prediction_sets", "by_label", "missed", "stricter"}
+_SINCE_V2 = {
+    "settings",
+    "precision",
+    "prediction_sets",
+    "by_label",
+    "missed",
+    "stricter",
+    "cascade",
+}
 # Sections that were added to version 2 later: without them the id is a digest of the rest.
-_ADDED_TO_V2 = {"stricter"}
+_ADDED_TO_V2 = {"stricter", "cascade"}
 
 
 class CalibrationFile(Section):
@@ -65,6 +74,7 @@ class CalibrationFile(Section):
         default_factory=dict,
         description="Thresholds that are proven, too, ascending: for `streamlabel monitor`.",
     )
+    cascade: ProvenCascade | None = None
     conformal: Conformal | None = None
     prediction_sets: PredictionSets | None = None
     reference: Reference | None = None

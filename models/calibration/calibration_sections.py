@@ -18,6 +18,8 @@ __all__ = [
     "MissedLimit",
     "PrecisionUsed",
     "PredictionSets",
+    "ProvenCascade",
+    "ProvenStage",
     "ProvenUnder",
     "Reference",
     "ReviewRules",
@@ -59,7 +61,7 @@ class Mapped(Section):
 class Thresholds(Section):
     """Minimum confidence to accept a label; null: the label always goes to review."""
 
-    chosen_by: Literal["promise", "budget", "costs"]
+    chosen_by: Literal["promise", "budget", "costs", "cascade"]
     by_label: dict[str, Threshold | None]
     target_error: float | None = None
     bound: Probability
@@ -150,3 +152,32 @@ class MissedLimit(Section):
     floor: float = Field(ge=0, description="Minimum confidence of labels that would miss it.")
     texts: int = Field(ge=0)
     missed: int = Field(ge=0, description="Of these texts, at the floor.")
+
+
+class ProvenStage(Section):
+    """A stage of a cascade whose thresholds were tested together."""
+
+    name: str
+    digest: str = Field(description="Of its model.")
+    mapping: str = Field(description="Digest of the mapping from its scores to probabilities.")
+    labels: dict[str, str] = Field(description="Its labels by those of the last stage.")
+    threshold: Threshold | None = Field(description="null: it accepts nothing.")
+    price: float = Field(gt=0)
+    decides: Probability = Field(description="Share of the labelled texts that it decided.")
+
+
+class ProvenCascade(Section):
+    """A guarantee for what all stages of a cascade accept together, in the file of each stage.
+
+    It holds for these stages in this order, each with its own file of the same run.
+    """
+
+    stage: str = Field(description="The one that the file is for.")
+    stages: list[ProvenStage] = Field(min_length=2)
+    target_error: Probability
+    confidence: Probability
+    texts: int = Field(ge=1)
+    accepted: int = Field(ge=0, description="Of the texts, by all stages together.")
+    wrong: int = Field(ge=0, description="Of those accepted.")
+    review_price: float = Field(gt=0)
+    cost: float = Field(ge=0, description="Mean cost of a text, in the unit of the prices.")

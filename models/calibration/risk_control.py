@@ -5,6 +5,7 @@ with the same distribution.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +15,7 @@ from streamlabel.models.calibration.binomial_bounds import labels_needed, upper_
 from streamlabel.models.calibration.sequence_plan import passed_tests, plan_sequences
 from streamlabel.models.calibration.thresholds import NEVER, Choices, Group, Promise
 
-__all__ = ["control_risk"]
+__all__ = ["Proven", "control_risk", "prove"]
 
 # A class (or a pool) gets its own threshold if it has this many times the fewest texts that could
 # pass; with fewer, the wider exact bounds cost more than a separate threshold gains.
@@ -90,30 +91,82 @@ def _groups(choices: Choices, *, target: float, confidence: float) -> list[tuple
 def _proven(
     choices: Choices, members: Sequence[int], *, target: float, level: float, floor: float
 ) -> Group:
-    from scipy.special import bdtr
-
     inside = choices.is_open & np.isin(choices.label, members)
     order = np.argsort(-choices.confidence[inside], kind="stable")
-    confidence = choices.confidence[inside][order]
-    wrong = np.cumsum(choices.is_wrong[inside][order])
     names = tuple(choices.names[index] for index in members)
+    found = prove(
+        choices.confidence[inside][order],
+        choices.is_wrong[inside][order],
+        target=target,
+        alpha=1 - level,
+        floor=floor,
+    )
+    if found is None:
+        return Group(names, NEVER, 0, 0, 1.0)
+    return Group(names, found.threshold, found.accepted, found.errors, found.bound, found.stricter)
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """The loosest threshold of a sequence whose test passed.
+
+    Attributes:
+        threshold: confidence of the last text that is accepted.
+        accepted: texts at or above it.
+        errors: how many of these are wrong.
+        bound: upper bound of the true error rate of accepted texts, at the level of the test.
+        stricter: thresholds of tests that passed before, ascending.
+    """
+
+    threshold: float
+    accepted: int
+    errors: int
+    bound: float
+    stricter: tuple[float, ...]
+
+
+def prove(
+    confidence: NDArray[np.float64],
+    is_wrong: NDArray[np.bool_],
+    *,
+    target: float,
+    alpha: float,
+    floor: float = 0.0,
+    least: int = 0,
+    last_start: float | None = None,
+) -> Proven | None:
+    """Return the loosest threshold that is proven; None: none is.
+
+    Args:
+        confidence: shape (N,), descending.
+        is_wrong: shape (N,).
+        target: largest share of errors, in (0, 1).
+        alpha: probability that any test passes wrongly, in (0, 1).
+        floor: no threshold is below it.
+        least: no test begins with fewer texts.
+        last_start: share of the texts at which the last sequence of tests begins; None: as usual.
+    """
+    from scipy.special import bdtr
+
+    wrong = np.cumsum(is_wrong)
     # equal confidences are accepted together
     ends = np.searchsorted(-confidence, -confidence, side="right")
 
-    def passes(count: int, alpha: float) -> bool:
+    def passes(count: int, level: float) -> bool:
         accepted = int(ends[count - 1])
-        return bool(bdtr(wrong[accepted - 1], accepted, target) <= alpha)
+        return bool(bdtr(wrong[accepted - 1], accepted, target) <= level)
 
-    found = passed_tests(plan_sequences(len(confidence), target=target, alpha=1 - level), passes)
-    found = [test for test in found if confidence[test.count - 1] >= floor]
+    more = {} if last_start is None else {"last_start": last_start}
+    plan = plan_sequences(len(confidence), target=target, alpha=alpha, least=least, **more)
+    found = [each for each in passed_tests(plan, passes) if confidence[each.count - 1] >= floor]
     if not found:
-        return Group(names, NEVER, 0, 0, 1.0)
+        return None
     last = found[-1]
     count = int(ends[last.count - 1])
     errors = int(wrong[count - 1])
     bound = upper_bound(errors, count, confidence=1 - last.level)
     stricter = _stricter([float(confidence[t.count - 1]) for t in found], confidence, count)
-    return Group(names, float(confidence[count - 1]), count, errors, bound, stricter)
+    return Proven(float(confidence[count - 1]), count, errors, bound, stricter)
 
 
 def _stricter(

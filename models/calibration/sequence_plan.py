@@ -69,19 +69,24 @@ class SequencePlan:
 
 
 @lru_cache(maxsize=256)
-def plan_sequences(items: int, *, target: float, alpha: float) -> SequencePlan:
+def plan_sequences(
+    items: int, *, target: float, alpha: float, least: int = 0, last_start: float = _LAST_START
+) -> SequencePlan:
     """Return the tests for ``items`` texts; without starts if too few could prove the target.
 
     Args:
         items: texts that may be accepted.
         target: error rate, in (0, 1).
         alpha: probability that any test passes wrongly, in (0, 1).
+        least: no sequence begins with fewer texts, if there are as many.
+        last_start: share of the texts at which the last sequence begins.
     """
     counts = _counts(items, target=target, level=alpha)
     if not len(counts):
         return SequencePlan((), (), ())
-    last = max(counts[0], counts[-1] * _LAST_START)
-    at = np.searchsorted(counts, np.geomspace(counts[0], last, _STARTS) - 0.5)
+    first = min(max(counts[0], least), counts[-1])
+    last = max(first, counts[-1] * last_start)
+    at = np.searchsorted(counts, np.geomspace(first, last, _STARTS) - 0.5)
     starts = tuple(np.unique(at).tolist())
     levels = tuple(_level(starts[i:], items, target, alpha) for i in range(len(starts)))
     return SequencePlan(

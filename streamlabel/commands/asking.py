@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from streamlabel.config.model import ModelSettings
@@ -27,6 +27,7 @@ def score_labelled_file(
     choose: "Callable[[list[LabelledText]], Sequence[LabelledText]] | None" = None,
     follow: bool = True,
     fields: "Sequence[str]" = (),
+    renamed: "Mapping[str, str] | None" = None,
 ) -> "Answers":
     """Return the predictions of the configured model for a labelled file.
 
@@ -37,6 +38,8 @@ def score_labelled_file(
         follow: whether ``model.dtype: auto`` takes the precision of the configured calibration;
             otherwise, and without one, it is judged on these texts.
         fields: of the file, to keep for slices.
+        renamed: label of the model -> label of the file, where they differ; the texts get those of
+            the model.
 
     Raises:
         ConfigError: the file is not valid; the message names the lines.
@@ -44,7 +47,10 @@ def score_labelled_file(
     """
     import asyncio
 
-    return asyncio.run(_ask(settings, path, choose or list, follow=follow, fields=fields))
+    asking = _ask(
+        settings, path, choose or list, follow=follow, fields=fields, renamed=renamed or {}
+    )
+    return asyncio.run(asking)
 
 
 async def _ask(
@@ -54,6 +60,7 @@ async def _ask(
     *,
     follow: bool,
     fields: "Sequence[str]",
+    renamed: "Mapping[str, str]",
 ) -> "Answers":
     import asyncio
 
@@ -74,7 +81,7 @@ async def _ask(
     )
     say_precision(classifier)
     try:
-        texts = choose(await asyncio.to_thread(_read, path, classifier.labels, fields))
+        texts = choose(await asyncio.to_thread(_read, path, classifier.labels, fields, renamed))
         with progress(path.name, total=len(texts)) as update:
             normalise = normaliser(settings.input.normalise)
             return await ask(
@@ -102,13 +109,21 @@ def say_precision(classifier: "Classifier") -> None:
         say(f"precision {why}")
 
 
-def _read(path: "Path", labels: "LabelSet", fields: "Sequence[str]") -> "list[LabelledText]":
+def _read(
+    path: "Path", labels: "LabelSet", fields: "Sequence[str]", renamed: "Mapping[str, str]"
+) -> "list[LabelledText]":
+    from dataclasses import replace
+
     from streamlabel.quality.labelled import read_labelled, refuse_single_class
 
     several = labels.problem_type == "multi_label"
-    texts = read_labelled(path, known=labels.names, several=several, fields=fields)
+    known = [renamed.get(name, name) for name in labels.names]
+    texts = read_labelled(path, known=known, several=several, fields=fields)
     refuse_single_class(texts, path)
-    return texts
+    if not renamed:
+        return texts
+    own = dict(zip(known, labels.names, strict=True))
+    return [replace(text, labels=tuple(own[name] for name in text.labels)) for text in texts]
 
 
 def only_new(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamlabel.commands.options import ConfigFile, Deployment, Overrides, load_model_settings
+from streamlabel.commands.options import ConfigFile, Deployment, Overrides, load_settings
 
 if TYPE_CHECKING:
     from streamlabel.config.settings import RoutingSettings
@@ -88,6 +88,8 @@ def calibrate(
     Equal texts count once. Set routing.calibration to that file. Without --target-error, --max-review or --costs, only the
     confidences are calibrated and no thresholds are chosen.
 
+    For a cascade, --target-error holds for what all stages accept together, and every stage gets a file of its own.
+
     \b
     Examples:
       streamlabel calibrate -c streamlabel.yaml --data labelled.csv --target-error 0.01
@@ -96,7 +98,9 @@ def calibrate(
     from functools import partial
 
     from streamlabel.commands.asking import only_new, say_lost, score_labelled_file
+    from streamlabel.commands.calibrate_cascade import calibrate_stages
     from streamlabel.commands.terminal import say
+    from streamlabel.config.deployments import cascade_named, for_deployment
     from streamlabel.errors import ConfigError
     from streamlabel.extras import require
     from streamlabel.quality import calibrating
@@ -114,7 +118,18 @@ def calibrate(
     limits = _missed(missed or [])
     if not out.parent.is_dir():
         raise ConfigError(f"{out}: there is no folder {out.parent}")
-    settings = load_model_settings(config, overrides, deployment)
+    loaded = load_settings(config, overrides).settings
+    if stages := cascade_named(loaded, deployment):
+        if target_error is None or costs is not None or max_review is not None or missed:
+            raise ConfigError(
+                "for a whole cascade give --target-error, and none of --max-review, --costs and"
+                " --missed; or calibrate one stage with --deployment"
+            )
+        calibrate_stages(
+            stages, data, out, target=target_error, level=confidence, skip_trained=skip_trained
+        )
+        return
+    settings = for_deployment(loaded, deployment)
     chosen = partial(only_new, settings=settings, path=data, skip_trained=skip_trained)
     answers = score_labelled_file(settings, data, choose=chosen, follow=False)
     say_lost(answers, data)

@@ -124,7 +124,7 @@ async def _classify(settings: "Settings", file: str, out: str) -> "tuple[Progres
 
     from streamlabel.commands.files import count_lines, open_input, open_output
     from streamlabel.commands.terminal import progress, quiet_logs, say
-    from streamlabel.config.deployments import all_deployments, paths_of_models
+    from streamlabel.config.deployments import all_deployments, in_one_process, paths_of_models
     from streamlabel.config.places import refuse_missing
     from streamlabel.consumer.files.sink import FileSink
     from streamlabel.consumer.files.text_files import format_of
@@ -132,6 +132,7 @@ async def _classify(settings: "Settings", file: str, out: str) -> "tuple[Progres
     from streamlabel.consumer.workers import Workers
     from streamlabel.tools.offline import classify_records, open_records
 
+    settings = in_one_process(settings)
     refuse_missing(paths_of_models(settings))
     file_format = format_of(file)
     configure = quiet_logs(settings)

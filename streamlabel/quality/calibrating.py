@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlabel import __version__
-from streamlabel.config.settings import Settings
+from streamlabel.config.settings import RoutingSettings, Settings
 from streamlabel.consumer.routing.proven_settings import proven_under
 from streamlabel.consumer.routing.router import routing_policy
 from streamlabel.errors import ConfigError
@@ -39,7 +39,7 @@ from streamlabel.quality.evaluation import Scored
 from streamlabel.quality.labelled import LabelledText
 from streamlabel.quality.scoring import Answers
 
-__all__ = ["calibrate"]
+__all__ = ["calibrate", "with_reviewed"]
 
 # Points of a reference distribution: one per half per cent.
 _QUANTILES = 201
@@ -99,6 +99,16 @@ def calibrate(answers: Answers, wish: Wish, settings: Settings) -> CalibrationFi
         file = file.model_copy(update={"by_label": by_label(scored, ~reviewed), "missed": missed})
     sets = _prediction_sets(scored, reviewed, miss_rate=round(1 - wish.confidence, 6))
     return file.model_copy(update={"prediction_sets": sets}).with_id()
+
+
+def with_reviewed(file: CalibrationFile, answers: Answers, wish: Wish) -> CalibrationFile:
+    """Return the file with what follows from its thresholds: counts by label, prediction sets."""
+    scored = Scored(answers.labels, _probabilities(answers, file.calibration), answers.truth)
+    policy = routing_policy(answers.labels, RoutingSettings(), calibration=file)
+    reviewed = ~answers.is_accepted(policy)
+    sets = _prediction_sets(scored, reviewed, miss_rate=round(1 - wish.confidence, 6))
+    update = {"prediction_sets": sets, "by_label": by_label(scored, ~reviewed)}
+    return file.model_copy(update=update).with_id()
 
 
 def _probabilities(answers: Answers, calibration: Calibration) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 from prometheus_client import CollectorRegistry
 
-from streamlabel.config.deployments import metric_labels
+from streamlabel.config.deployments import in_one_process, metric_labels
 from streamlabel.config.registry import RegistrySettings
 from streamlabel.config.settings import GuardSettings, Settings
 from streamlabel.consumer.core.causes import first_cause
@@ -53,7 +53,7 @@ def for_files(settings: Settings) -> Settings:
     The caller gets all dead letters, and files have no schema registry and no keys.
     """
     output = settings.output.model_copy(update=_AS_JSON)
-    return settings.model_copy(update={"guard": _NO_GUARD, "output": output})
+    return in_one_process(settings).model_copy(update={"guard": _NO_GUARD, "output": output})
 
 
 async def classify_records(

@@ -10,6 +10,7 @@ from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.kafka.topics import Topic
 from streamlabel.consumer.plans.deployment import Deployment, deploy
 from streamlabel.consumer.plans.opening import plan_for
+from streamlabel.consumer.plans.proven_cascade import refuse_other_cascade
 from streamlabel.consumer.shadowing import shadow_settings
 from streamlabel.errors import ConfigError
 from streamlabel.models.calibration.calibration_file import CalibrationFile
@@ -40,13 +41,14 @@ async def check_models(
     """
     models = all_deployments(settings)
     deployments: list[Deployment] = []
+    calibrations: dict[str, CalibrationFile | None] = {}
     for each in models:
         checks = check_model(
             each.settings,
             clock=clock,
             configure_worker=configure_worker,
             topics=topics,
-            on_loaded=partial(_note, deployments, each),
+            on_loaded=partial(_note, deployments, calibrations, each),
         )
         async for check in checks:
             yield replace(check, name=f"{each.id} {check.name}") if each.path else check
@@ -56,9 +58,11 @@ async def check_models(
             own, clock=clock, configure_worker=configure_worker, topics=topics
         ):
             yield replace(check, name=f"shadow {check.name}")
-    if len(models) == 1 or len(deployments) < len(models):
+    is_cascade = any(file is not None and file.cascade for file in calibrations.values())
+    if len(deployments) < len(models) or (len(models) == 1 and not is_cascade):
         return
     try:
+        refuse_other_cascade(models, calibrations)
         plan_for(settings, deployments)
     except ConfigError as error:
         yield PreflightCheck("plan", failure=error)
@@ -68,10 +72,12 @@ async def check_models(
 
 def _note(
     deployments: list[Deployment],
+    calibrations: dict[str, CalibrationFile | None],
     model: DeploymentSettings,
     classifier: Classifier,
     calibration: CalibrationFile | None,
 ) -> None:
+    calibrations[model.id] = calibration
     deployments.append(
         deploy(model, classifier, limit_bytes=lambda _: _NO_LIMIT_BYTES, calibration=calibration)
     )

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from streamlabel.config.catalog import paths_in
+from streamlabel.config.deployments import paths_needed
 from streamlabel.config.input_format import FORMATS
 from streamlabel.config.named_model import NamedModel
 from streamlabel.config.places import refuse_missing
@@ -59,11 +59,11 @@ class PreflightCheck:
 
 async def check_files(settings: Settings) -> AsyncIterator[PreflightCheck]:
     """Check that the files in the settings exist; yields nothing if there are none."""
-    named = [f"{name} {path}" for name, path, _ in paths_in(settings)]
+    named = [f"{name} {path}" for name, path, _ in paths_needed(settings)]
     if not named:
         return
     try:
-        await asyncio.to_thread(refuse_missing, paths_in(settings))
+        await asyncio.to_thread(refuse_missing, paths_needed(settings))
     except ConfigError as error:
         yield PreflightCheck("files", failure=error)
     else:

@@ -282,3 +282,78 @@ def test_item_8_fifty_labels_are_legible_on_the_page(folder: Path) -> None:
     height = float(re.search(r'height="([\d.]+)pt"', figure)[1])  # type: ignore[index]  # it has one
     assert height > 50 * 9  # points: a line of names at 10 points does not overlap the next
     assert len(re.findall("category number", figure)) >= 100
+
+
+CASCADE = """
+cascade:
+  - name: fast
+    model: {backend: fake, labels: [ham, spam]}
+  - name: slow
+    price: 20
+    review_price: 500
+    model: {backend: fake, labels: [ham, spam]}
+"""
+
+
+@pytest.fixture
+def sure(folder: Path) -> Path:
+    """Texts with the label that the checksum model gives them, but for one in twenty."""
+    (folder / "cascade.yaml").write_text(CASCADE)
+    done = run("classify", *MODEL, "-f", "dev.jsonl", "-o", "said.jsonl")
+    assert done.exit_code == 0, done.output
+    said = [json.loads(line) for line in (folder / "said.jsonl").read_text().splitlines()]
+    texts = {f"dev.jsonl-{i}": f"text {i}" for i in range(400)} | {
+        str(i): f"text {i}" for i in range(400)
+    }
+    other = {"ham": "spam", "spam": "ham"}
+    rows = [
+        {"text": texts[each["id"]], "label": other[each["label"]] if n % 20 == 0 else each["label"]}
+        for n, each in enumerate(said)
+    ]
+    (folder / "right.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_a_cascade_is_proven_as_a_whole_and_its_files_are_used(sure: Path) -> None:
+    done = run("calibrate", "-c", "cascade.yaml", "--data", "right.jsonl", "--target-error", "0.1")
+    assert done.exit_code == 0, done.output
+    assert "accepted error of all stages together <= 10.0 % (95 %), 400 labels" in done.stdout
+    assert re.search(r"cost per text +fast +slow +review +wrong +bound\n", done.stdout)
+    assert done.stdout.count("<- chosen") == 1
+    files = [CalibrationFile.read(sure / f"calibration-{name}.yaml") for name in ("fast", "slow")]
+    assert [file.cascade.stage for file in files if file.cascade] == ["fast", "slow"]
+    named = [
+        argument
+        for n, name in enumerate(("fast", "slow"))
+        for argument in ("--set", f"cascade.{n}.routing.calibration=calibration-{name}.yaml")
+    ]
+    done = run("classify", "-c", "cascade.yaml", *named, "-f", "right.jsonl", "-o", "out.jsonl")
+    assert done.exit_code == 0, done.output
+    outputs = [json.loads(line) for line in (sure / "out.jsonl").read_text().splitlines()]
+    proven = files[0].cascade
+    assert proven is not None
+    assert sum(output["route"] == "label" for output in outputs) == proven.accepted
+    named[1], named[3] = named[3].replace(".1.", ".0."), named[1].replace(".0.", ".1.")
+    done = run("classify", "-c", "cascade.yaml", *named, "-f", "right.jsonl", "-o", "out.jsonl")
+    assert done.exit_code == 2
+    assert "was made for stage slow of the cascade fast -> slow" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--max-review", "0.1"), "for a whole cascade give --target-error"),
+        (
+            ("--target-error", "0.1", "--set", "cascade.1.review_price=null"),
+            "cascade[1].review_price: set what a review costs",
+        ),
+        (("--target-error", "0.001"), "no thresholds of the stages hold 0.1 %"),
+    ],
+)
+def test_calibrate_says_what_it_cannot_do_for_a_cascade(
+    sure: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    done = run("calibrate", "-c", "cascade.yaml", "--data", "right.jsonl", *arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert not list(sure.glob("calibration*"))
