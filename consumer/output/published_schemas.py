@@ -35,7 +35,8 @@ _OF_LABEL: Final = (
     "truncated", "model", "source", "metadata", "processed_at", "timings_ms", "task", "stage",
     "stages", "labels", "raw_probabilities", "probabilities_left_out", "prediction_set",
     "audit_probability", "off_label_mass", "argmax_is_label", "first_token_probability",
-    "off_label_token", "sum_error", "unknown_share", "metadata_dropped", "cached", "lenient_reading",
+    "off_label_token", "sum_error", "unknown_share", "metadata_dropped", "cached",
+    "lenient_reading",
 )  # fmt: skip
 _OF_REVIEW: Final = ("threshold", "text", "text_truncated")
 _FIRST_OF_REVIEW: Final = 201

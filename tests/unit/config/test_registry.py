@@ -86,8 +86,13 @@ def test_what_does_not_fit_is_refused(values: dict[str, object], message: str) -
 @pytest.mark.parametrize("name", SCHEMA_FORMATS)
 @pytest.mark.parametrize("framing", get_args(Framing))
 def test_every_combination_is_accepted_or_says_what_to_change(name: str, framing: str) -> None:
-    extras: list[dict[str, object]] = [{}, {"registry": URL}, {"schema_files": FILES}]
-    for extra in [*extras, {"schema_file": "x"}]:
+    extras: list[dict[str, object]] = [
+        {},
+        {"registry": URL},
+        {"schema_files": FILES},
+        {"schema_file": "x"},
+    ]
+    for extra in extras:
         found = ""
         try:
             InputSettings.model_validate({**extra, "format": name, "framing": framing})
