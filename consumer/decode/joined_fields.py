@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from streamlabel.config.kafka import InputSettings
-from streamlabel.consumer.decode.json_fields import Found, JsonFields
-from streamlabel.consumer.decode.text_paths import TextPaths, elements
+from streamlabel.consumer.decode.json_fields import MISSING, Found, JsonFields
+from streamlabel.consumer.decode.text_paths import TextPaths, elements, member
 from streamlabel.errors import DecodeError
 
 __all__ = ["JoinedFields", "json_fields", "under"]
@@ -42,7 +42,13 @@ class JoinedFields(JsonFields):
         text = self._texts.read(document)
         if b"\\" in source or any(source.count(key) > 1 for key in self._usual):
             _refuse_repeated(source, self._all)
-        metadata, is_dropped = self._read_metadata(document, source)
+        metadata, is_dropped = None, False
+        if self._metadata is not None:
+            found: Any = document
+            for key in self._metadata.parts:
+                found = member(found, key)
+            if found is not None and found is not MISSING:
+                metadata, is_dropped = self._as_written(found, self._metadata, source)
         return Found(text, self._read_id(document, source), metadata, is_dropped)
 
 
