@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from testing.kafka_broker import Cluster
 
 __all__ = [
     "Contender",
+    "Encode",
     "Measured",
+    "as_json",
     "measure",
     "measure_all",
     "measure_each",
@@ -29,6 +31,9 @@ __all__ = [
     "stamped_by_broker",
     "warm_up",
 ]
+
+# number, text -> value of a record
+Encode = Callable[[int, str], bytes]
 
 _LIMIT_S = 900.0
 _WARM_UP_RECORDS = 20_000
@@ -101,24 +106,35 @@ def stamped_by_broker(cluster: Cluster, contender: Contender) -> Contender:
     return contender
 
 
-def measure(cluster: Cluster, contender: Contender, texts: Sequence[str]) -> Measured:
+def as_json(number: int, text: str) -> bytes:
+    """Return a text as the value of a record, with its number as the id."""
+    return json.dumps({"text": text, "id": str(number)}).encode()
+
+
+def measure(
+    cluster: Cluster, contender: Contender, texts: Sequence[str], *, encode: Encode = as_json
+) -> Measured:
     """Start the contender, warm it up with 64 texts, send ``texts`` at once, time them."""
-    [run] = measure_each(cluster, contender, (texts,))
+    [run] = measure_each(cluster, contender, (texts,), encode=encode)
     return run
 
 
 def measure_each(
-    cluster: Cluster, contender: Contender, sets: Sequence[Sequence[str]]
+    cluster: Cluster,
+    contender: Contender,
+    sets: Sequence[Sequence[str]],
+    *,
+    encode: Encode = as_json,
 ) -> list[Measured]:
     """Measure one set of texts after the other; only the first one includes a warm-up."""
     runs = []
     with running(contender) as peak, outputs(cluster, contender.output_topics) as reader:
         first = sets[0][:64]
-        _send(cluster, contender.input_topic, first)
+        _send(cluster, contender.input_topic, first, encode)
         _collect(reader, len(first))
         for texts in sets:
             began_s = time.time_ns() / 1e9
-            _send(cluster, contender.input_topic, texts)
+            _send(cluster, contender.input_topic, texts, encode)
             latencies_s, last_s, values = _collect(reader, len(texts))
             seconds = last_s - began_s
             runs.append(Measured(seconds, len(texts) / seconds, latencies_s, peak[0], values))
@@ -207,10 +223,10 @@ def outputs(cluster: Cluster, topics: Sequence[str]) -> Iterator[Consumer]:
         reader.close()
 
 
-def _send(cluster: Cluster, topic: str, texts: Sequence[str]) -> None:
+def _send(cluster: Cluster, topic: str, texts: Sequence[str], encode: Encode = as_json) -> None:
     producer = Producer({"bootstrap.servers": cluster.bootstrap, "linger.ms": 5})
     for number, text in enumerate(texts):
-        value = json.dumps({"text": text, "id": str(number)}).encode()
+        value = encode(number, text)
         producer.produce(topic, value, partition=number % 4)
         producer.poll(0)
     producer.flush()

@@ -213,6 +213,8 @@ def paths_in(section: Section, above: Path = ()) -> Iterator[tuple[str, str, Pla
         if inner := sections_below(value):
             for at, each in inner:
                 yield from paths_in(each, (*here, *at))
+        elif place is not None and isinstance(value, dict):
+            yield from ((".".join((*here, key)), str(each), place) for key, each in value.items())
         elif place is not None and value is not None:
             yield ".".join(here), str(value), place
 

@@ -6,13 +6,14 @@ from typing import Any, Final, cast
 from pydantic import ValidatorFunctionWrapHandler
 
 from streamlabel.config import installed
+from streamlabel.config.registry import SCHEMA_FORMATS
 from streamlabel.config.section import FormatSettings
 from streamlabel.errors import ConfigError
 
 __all__ = ["FORMATS", "format_or_installed", "settings_of_format"]
 
 # The names of the built-in formats.
-FORMATS: Final = ("json", "text", "cloudevents")
+FORMATS: Final = ("json", "text", "cloudevents", *SCHEMA_FORMATS)
 
 
 def format_or_installed(value: Any, ours: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401

@@ -1,20 +1,14 @@
 """The settings of the Kafka connection, of the input and of the outputs."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    Field,
-    SerializeAsAny,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
-from streamlabel.config.input_format import FORMATS, format_or_installed, settings_of_format
-from streamlabel.config.input_topics import InputTopics, TopicName
-from streamlabel.config.section import FormatSettings, Section
+from streamlabel.config.input import InputSettings
+from streamlabel.config.input_topics import TopicName
+from streamlabel.config.registry import RegistrySettings
+from streamlabel.config.section import Section
 from streamlabel.config.security import SecuritySettings
 
 __all__ = ["InputSettings", "KafkaSettings", "OutputSettings", "SecuritySettings"]
@@ -118,95 +112,8 @@ class KafkaSettings(Section):
         return self
 
 
-class InputSettings(InputTopics):
-    """The input topics and the format of their records."""
-
-    # Or the name of a format that another distribution registers.
-    format: SerializeAsAny[Literal["json", "text", "cloudevents"]] = Field(
-        "json",
-        description="Format of the record value. json: an object with the text at text_path;"
-        " text: the whole value is the text; cloudevents: CloudEvents in binary or"
-        " structured mode, with the text at text_path of the data. Or the name of a format that"
-        " another installed distribution registers.",
-    )
-    decoder: SerializeAsAny[FormatSettings] | None = Field(
-        None,
-        validate_default=True,
-        description="Settings of a format that another distribution registers; see its"
-        " documentation.",
-    )
-    framing: Literal["none", "confluent"] = Field(
-        "none",
-        description="Bytes before the value. confluent: the five-byte header of a schema"
-        " registry's JSON serializer (0x00 and the schema id) is required and"
-        " skipped. Avro and Protobuf are not supported.",
-    )
-    text_path: str = Field(
-        "text", min_length=1, description="Dotted path of the text in the JSON object."
-    )
-    id_path: str | None = Field(
-        "id",
-        description="Dotted path of the record's id, if it has one; null: always use the position.",
-    )
-    metadata_path: str | None = Field(
-        "metadata",
-        description="Dotted path of a JSON value that is copied to every output, if there is one;"
-        " null: copy none.",
-    )
-    start_at: Literal["earliest", "latest"] = Field(
-        "earliest",
-        description="Where reading starts if the group has no committed offset for the topic."
-        " Partitions that are added later are always read from the beginning.",
-    )
-    out_of_range: Literal["stop", "earliest", "latest"] = Field(
-        "stop",
-        description="What to do if the committed offset no longer exists, or belongs to a topic"
-        " that was deleted and created again. stop: end with an error; earliest,"
-        " latest: continue from the beginning or the end.",
-    )
-    empty_text: Literal["dead_letter", "skip"] = Field(
-        "dead_letter",
-        description="What to do with null values and blank texts. dead_letter: send to the"
-        " dead-letter topic; skip: drop and count.",
-    )
-    normalise: Literal["none", "nfc"] = Field(
-        "none",
-        description="Unicode normalization of the text before the model. nfc: composed form, so"
-        " that an accented letter is the same whether it is encoded as one character"
-        " or two. Outputs keep the original text.",
-    )
-
-    @field_validator("format", mode="wrap")
-    @classmethod
-    def _ours_or_installed(cls, value: Any, ours: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401
-        return format_or_installed(value, ours)
-
-    @field_validator("decoder", mode="wrap")
-    @classmethod
-    def _of_the_format(
-        cls,
-        value: Any,  # noqa: ANN401 any value
-        _ours: ValidatorFunctionWrapHandler,
-        info: ValidationInfo,
-    ) -> FormatSettings | None:
-        if "format" not in info.data:  # invalid, and reported already
-            return None
-        return settings_of_format(info.data["format"], value)
-
-    @model_validator(mode="after")
-    def _framing_fits(self) -> Self:
-        if self.framing != "none" and self.format not in FORMATS:
-            raise ValueError(f"framing: not supported by format {self.format}; set framing: none")
-        if self.framing != "none" and self.format == "text":
-            raise ValueError(
-                "framing: confluent requires a JSON value; set format to json or"
-                " cloudevents, or framing: none"
-            )
-        return self
-
-
 class OutputSettings(Section):
-    """The output topics."""
+    """The output topics, and the format of labels and reviews."""
 
     labels_topic: TopicName = Field(
         "labels", description="Topic for labels with sufficient confidence."
@@ -235,3 +142,35 @@ class OutputSettings(Section):
         " least one, so that a wave of them can be decided at once. Needs the extra"
         " near-duplicates.",
     )
+    format: Literal["json", "avro", "protobuf", "json_schema"] = Field(
+        "json",
+        description="Format of labels and reviews. json: without a schema id; others: with the id"
+        " of their schema in the registry in front (0x00 and four bytes). Dead letters always keep"
+        " the bytes of their record.",
+    )
+    registry: RegistrySettings = Field(default_factory=RegistrySettings)
+    auto_register: bool = Field(
+        False,
+        description="Register the schemas of labels and reviews. false: they have to be registered"
+        " under TOPIC-value, otherwise the service ends at its start.",
+    )
+    key: Literal["input", "id"] = Field(
+        "input",
+        description="Key of labels and reviews. input: that of the record; id: the record's id, so"
+        " that a compacted topic keeps the last result of each id.",
+    )
+    cloudevents_source: str | None = Field(
+        None,
+        min_length=1,
+        description="Write the attributes of a CloudEvent as headers of labels and reviews, with"
+        " this source, for example /moderation/eu. null: write none.",
+    )
+
+    @model_validator(mode="after")
+    def _registry_fits(self) -> Self:
+        if self.format != "json" and self.registry.url is None:
+            raise ValueError(f"registry.url: required by format {self.format}; set it")
+        if self.format == "json" and (self.registry.url is not None or self.auto_register):
+            name = "registry" if self.registry.url is not None else "auto_register"
+            raise ValueError(f"{name}: format json has no schema; set format, or remove {name}")
+        return self

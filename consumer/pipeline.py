@@ -30,7 +30,6 @@ from streamlabel.consumer.core.ports import Clock, Metrics, RecordSink, RecordSo
 from streamlabel.consumer.core.records import SourceRecord, TopicPartition
 from streamlabel.consumer.core.starting import finished_before
 from streamlabel.consumer.core.waiting import wait_all
-from streamlabel.consumer.decode.installed_format import open_decoder
 from streamlabel.consumer.delivery.assignment import Assignment
 from streamlabel.consumer.delivery.deliverer import Deliverer, delivery_pace
 from streamlabel.consumer.delivery.offset_tracker import Release, Slot
@@ -44,6 +43,7 @@ from streamlabel.consumer.plans.deployment import Deployment
 from streamlabel.consumer.plans.escalation import decoder_of, escalation
 from streamlabel.consumer.plans.job import Classified, Escalated, Job, Result
 from streamlabel.consumer.plans.plan import Ask, Done, Plan
+from streamlabel.consumer.registry.opening import open_decoder
 from streamlabel.consumer.routing.dead_letter_guard import DeadLetterGuard
 from streamlabel.errors import BrokerError, DecodeError, DrainTimeoutError, StreamlabelError
 
@@ -115,7 +115,11 @@ class Pipeline:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._decoder = decoder_of(settings, decoder or open_decoder(settings.input))
+        self._decoder = decoder_of(settings, decoder or open_decoder(settings.input, clock))
+        # no_row: a change event without a new row, which is no error
+        self._skipped = (
+            {"no_row", "empty_text"} if settings.input.empty_text == "skip" else {"no_row"}
+        )
         self._outcome_builder = OutcomeBuilder(
             dead_letter_topic=settings.output.dead_letter_topic, limit_bytes=sink.limit_bytes
         )
@@ -423,7 +427,7 @@ class Pipeline:
         try:
             text = self._decoder.decode(record)
         except DecodeError as error:
-            if error.reason == "empty_text" and self._settings.input.empty_text == "skip":
+            if error.reason in self._skipped:
                 outcome = self._outcome_builder.skipped(record, error.reason)
             else:
                 outcome = self._outcome_builder.dead(record, error)

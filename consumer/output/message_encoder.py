@@ -4,7 +4,7 @@ Does not use pydantic, because it runs for every record. A test validates every 
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from heapq import nlargest
@@ -125,8 +125,8 @@ class MessageEncoder:
             return outbound
         message["text_truncated"] = True
         excess_bytes += len(b',"text_truncated":true')
-        room_bytes = len(orjson.dumps(record.text)) - excess_bytes
-        message["text"] = _shortened(record.text, room_bytes)
+        room_bytes = self._text_bytes(record.text) - excess_bytes
+        message["text"] = _shortened(record.text, room_bytes, self._text_bytes)
         return self._outbound(record, topic, message) if message["text"] else outbound
 
     def _message(
@@ -180,6 +180,10 @@ class MessageEncoder:
             message["cached"] = True
         return message if not decision.stages else message | _stages(decision.stages)
 
+    def _text_bytes(self, text: str) -> int:
+        """Return how many bytes a text takes in an output."""
+        return len(orjson.dumps(text))
+
     def _outbound(self, record: TextRecord, topic: str, message: dict[str, Any]) -> Outbound:
         source = record.source
         headers = forwarded(source.headers) if source.headers else _NO_HEADERS
@@ -224,11 +228,11 @@ def _stages(answers: Sequence[StageAnswer]) -> dict[str, Any]:
     return {"stage": answers[-1].stage, "stages": written}
 
 
-def _shortened(text: str, room_bytes: int) -> str:
-    """Return the longest beginning of ``text`` whose JSON, quotes included, fits."""
+def _shortened(text: str, room_bytes: int, size: Callable[[str], int]) -> str:
+    """Return the longest beginning of ``text`` that fits as it is written."""
     # Every character takes a byte at least, so no more of them than bytes can fit.
     lengths = range(min(len(text), max(room_bytes, 0)) + 1)
-    fitting = bisect_right(lengths, room_bytes, key=lambda n: len(orjson.dumps(text[:n])))
+    fitting = bisect_right(lengths, room_bytes, key=lambda n: size(text[:n]))
     return text[: max(fitting - 1, 0)]
 
 

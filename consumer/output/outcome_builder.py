@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from streamlabel import __version__
 from streamlabel.config.kafka import OutputSettings
@@ -13,6 +14,7 @@ from streamlabel.consumer.output.formats import ValueEncoder
 from streamlabel.consumer.output.message_encoder import MessageEncoder
 from streamlabel.consumer.output.near_duplicates import NearDuplicates
 from streamlabel.consumer.output.outcome import Outcome
+from streamlabel.consumer.output.schema_encoder import SchemaEncoder, is_plain
 from streamlabel.consumer.output.timings import Timings
 from streamlabel.consumer.routing.decision import Decision
 from streamlabel.consumer.routing.router import RoutingPolicy
@@ -192,7 +194,10 @@ def encoder_for(
 ) -> MessageEncoder:
     """Return the encoder for results of a model that are routed by ``policy``."""
     kept = settings.output.probabilities
-    return MessageEncoder(
+    encoder = (
+        MessageEncoder if is_plain(settings.output) else partial(SchemaEncoder, settings.output)
+    )
+    return encoder(
         labels=policy.labels,
         model=classifier.identity,
         calibration_id=policy.calibration_id,

@@ -25,7 +25,7 @@ from streamlabel.consumer.observability.logs import configure_logging
 from streamlabel.consumer.plans.opening import read_calibrations
 from streamlabel.consumer.workers import Workers
 from streamlabel.errors import ConfigError, ModelError
-from streamlabel.tools.offline import classify_records, without_guard
+from streamlabel.tools.offline import classify_records, for_files
 from streamlabel.tools.result import Result, result_of
 
 __all__ = ["Model", "Result", "aclassify", "arun", "classify", "load_settings", "run"]
@@ -123,7 +123,7 @@ class Model:
         decoding = settings_of("text", settings.input)
         # every text gets a result
         decoding = decoding.model_copy(update={"empty_text": "dead_letter"})
-        self._settings = without_guard(settings).model_copy(update={"input": decoding})
+        self._settings = for_files(settings).model_copy(update={"input": decoding})
         self._workers: Workers | None = None
 
     async def __aenter__(self) -> Self:

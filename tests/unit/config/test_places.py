@@ -6,7 +6,7 @@ The settings are found by their types, so a new one is tested by being there.
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import pytest
 import yaml
@@ -29,6 +29,13 @@ SECURITY = {
     "token_file": "/token",
 }
 
+REGISTRY = {
+    "url": "https://registry",
+    "ca_file": "/ca.pem",
+    "cert_file": "/cert.pem",
+    "key_file": "/key.pem",
+}
+
 Found = tuple[tuple[str, ...], str, Place]
 
 
@@ -40,7 +47,9 @@ def found(
         here = (*above, name)
         marked = [item for item in field.metadata if isinstance(item, Place)]
         place = marked[0] if marked else place_in(field.annotation)
-        if place is not None and (marked or not sections_in(field.annotation)):
+        if place is not None and get_origin(field.annotation) is dict:
+            yield (*here, "7"), backend, place  # one of the mapping
+        elif place is not None and (marked or not sections_in(field.annotation)):
             yield here, backend, place
         for inner in sections_in(field.annotation):
             tag = inner.model_fields.get("backend")
@@ -71,6 +80,12 @@ def tree(at: tuple[str, ...], backend: str, value: str) -> dict[str, Any]:
         whole = {"model": {"backend": "fake"}, "shadow": {"model": model}}
     if at[:2] == ("kafka", "security"):
         whole["kafka"] = {"security": dict(SECURITY)}
+    if at[0] == "input":
+        whole["input"] = {name: dict(REGISTRY) for name in ("registry",) if name in at}
+        framing = "none" if "schema_file" in at else "confluent"
+        whole["input"] |= {"format": "avro", "framing": framing}
+    if at[:2] == ("output", "registry"):
+        whole["output"] = {"format": "avro", "registry": dict(REGISTRY)}
     inner = whole
     for name in at[:-1]:
         inner = inner.setdefault(name, {})
@@ -86,7 +101,7 @@ def task_at(settings: Settings, at: tuple[str, ...]) -> Any:  # noqa: ANN401 of 
 def value_at(settings: Settings, at: tuple[str, ...]) -> str:
     value: Any = settings
     for name in at:
-        value = getattr(value, name)
+        value = value[name] if isinstance(value, dict) else getattr(value, name)
     return str(value)
 
 

@@ -426,7 +426,9 @@ def test_a_frame_is_skipped_where_it_is_configured(input_format: str) -> None:
     ("value", "reason"),
     [
         (b'{"text": "x"}', "schema"),
-        (b"\x01" + FRAME[1:] + b'{"text": "x"}', "schema"),
+        (b"\x01" + FRAME[1:] + b"x" * 11, "schema"),
+        (b"\x02" + FRAME[1:] + b'{"text": "x"}', "schema"),
+        (b"\x01" + FRAME[1:] + b"x" * 12, "empty_text"),
         (FRAME[:4], "schema"),
         (b"", "schema"),
         (FRAME, "empty_text"),

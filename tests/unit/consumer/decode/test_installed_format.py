@@ -77,8 +77,11 @@ def test_it_decodes_with_settings_of_its_own() -> None:
             {"format": "reverse", "decoder__prefix": "x", "framing": "confluent"},
             "input.framing: not supported by format reverse; set framing: none",
         ),
-        ({"format": "avro"}, 'input.format: "avro" is not a format; available: json, text, clou'),
-        ({"format": "avro"}, "installed: reverse; to add one, register an entry point in the"),
+        (
+            {"format": "thrift"},
+            'input.format: "thrift" is not a format; available: json, text, clou',
+        ),
+        ({"format": "thrift"}, "installed: reverse; to add one, register an entry point in the"),
     ],
 )
 def test_what_is_wrong_with_its_settings_is_said(wrong: dict[str, str], sentence: str) -> None:

@@ -195,7 +195,7 @@ def test_a_selection_is_by_reason_partition_and_time(selection: Selection, expec
 
 def test_every_reason_that_we_write_can_be_selected() -> None:
     assert "inference_error" in REASONS
-    assert len(REASONS) == 10
+    assert len(REASONS) == 13
 
 
 def test_a_row_cannot_play_tricks_on_a_terminal() -> None:
