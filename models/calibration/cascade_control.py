@@ -33,9 +33,9 @@ _MARGINAL = 2.0
 # Numbers of accepted texts at which strict thresholds are tested.
 _STEPS = 60
 # Sequences of tests begin between these shares of the texts: few texts prove little, and among many
-# errors are more frequent. Simulated as in benchmarks.plans, the cost over that of an oracle is 1.77,
-# with a last start at 0.6 it is 1.85 (300 trials); with a first start at 0.1 it is higher by 0.07,
-# at 0.3 by 0.04 (200 trials).
+# errors are more frequent. Simulated as in benchmarks.plans, the cost over that of an oracle is
+# 1.77, with a last start at 0.6 it is 1.85 (300 trials); with a first start at 0.1 it is higher by
+# 0.07, at 0.3 by 0.04 (200 trials).
 _FIRST, _LAST = 0.2, 0.45
 # Points of the curve, beside the chosen one.
 _POINTS = 12
