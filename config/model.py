@@ -15,8 +15,9 @@ from streamlabel.config.chat import ChatSettings
 from streamlabel.config.engines import RemoteSettings, VllmSettings
 from streamlabel.config.named_model import NamedModel
 from streamlabel.config.places import FileName
+from streamlabel.config.remote import ScoreReading
 from streamlabel.config.section import Section
-from streamlabel.config.task import Task
+from streamlabel.config.task import OneQuestionTask, Task
 from streamlabel.errors import ConfigError
 
 __all__ = [
@@ -166,6 +167,8 @@ class PromptedSettings(CausalSettings):
     """Prompted scores: the model writes a JSON object with an integer score for every label."""
 
     backend: Literal["prompted"] = "prompted"
+    task: OneQuestionTask = Field(description="The classification task, without policies.")
+    score_reading: ScoreReading = "strict"
 
 
 class FakeSettings(Section):

@@ -74,7 +74,7 @@ class RoutingSettings(Section):
         ge=0,
         le=1,
         description="Fraction of the accepted records that is also sent to review as an audit"
-        " sample, selected by a hash of the id.",
+        " sample, selected by a keyed hash of the id; see audit.key.",
     )
 
 

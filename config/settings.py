@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from streamlabel.config.audit import AuditSettings, audit_problem
 from streamlabel.config.batching import BatchingSettings, RepeatSettings
 from streamlabel.config.cascade import (
     ShortName,
@@ -29,6 +30,7 @@ from streamlabel.config.several import (
 from streamlabel.config.waits import contradictions
 
 __all__ = [
+    "AuditSettings",
     "BatchingSettings",
     "DeliverySettings",
     "DriftSettings",
@@ -110,6 +112,7 @@ class Settings(Section):
     batching: BatchingSettings = Field(default_factory=BatchingSettings)
     repeats: RepeatSettings = Field(default_factory=RepeatSettings)
     routing: RoutingSettings = Field(default_factory=RoutingSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
     drift: DriftSettings = Field(default_factory=DriftSettings)
     control: ControlSettings = Field(default_factory=ControlSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
@@ -134,6 +137,15 @@ class Settings(Section):
             or parts_problem(self.cascade, self.input.weights)
             or task_problem(self.tasks)
         )
+        if problem:
+            raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def _audits_cannot_be_foreseen(self) -> Self:
+        """Refuse an audit of which records with ids of their own could know."""
+        sections = {} if self.cascade or self.tasks else {"routing": self.routing}
+        problem = audit_problem(self.audit, self.input, sections, self.cascade, self.tasks)
         if problem:
             raise ValueError(problem)
         return self

@@ -102,7 +102,9 @@ routing:
   threshold: 0.8 # records below this confidence go to review; remove it beside a calibration
   # margin: 0.1 # minimum difference between the two most probable labels
   # thresholds: {{}} # by label, for example spam: 0.95
-  # audit_share: 0.01 # fraction of the accepted records that also goes to review
+  # audit_share: 0.01 # fraction of the accepted records that also goes to review; needs audit.key
+# audit:
+#   key: {key} # random, for trying out; in production a variable or a secret file
 # batching:
 #   max_batch_tokens: 4096 # padding included; halved when the device runs out of memory
 # delivery:
@@ -119,7 +121,9 @@ _NAMES: Final = {"remote": "my-model"}
 BACKENDS: Final = MappingProxyType(_MODELS)
 
 
-def starter_file(backend: str, *, file: str, model: str | None, topic: str, brokers: str) -> str:
+def starter_file(
+    backend: str, *, file: str, model: str | None, topic: str, brokers: str, audit_key: str
+) -> str:
     """Return the content of a configuration file that loads.
 
     Args:
@@ -128,12 +132,14 @@ def starter_file(backend: str, *, file: str, model: str | None, topic: str, brok
         model: folder, hub id, or the endpoint's name of it; None: a placeholder.
         topic: the input topic; the outputs are named after it.
         brokers: ``kafka.bootstrap_servers``.
+        audit_key: a random key, hexadecimal.
     """
     return (_HEAD + _MODELS[backend] + _TAIL).format(
         file=file,
         model=_scalar(model or _NAMES.get(backend, "./my-model")),
         topic=_scalar(topic),
         brokers=_scalar(brokers),
+        key=_scalar(audit_key),
     )
 
 

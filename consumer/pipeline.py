@@ -385,20 +385,21 @@ class Pipeline:
 
     def _ask(self, running: RunningPlan, job: Job, asks: Sequence[Ask]) -> None:
         for ask in asks:
-            waits = running.waits.get(ask.deployment)
-            if waits is None or waits.takes(job):
+            waits = running.waits and running.waits.get(ask.deployment)
+            if not waits or waits.takes(job):
                 running.runners[ask.deployment].submit(job)
 
     def _take_results(self, running: RunningPlan, results: Sequence[tuple[Job, Result]]) -> None:
         """Continue jobs with results of a runner, a batch at a time."""
+        plan, all_waits = running.plan, running.waits
         for job, result in results:
             deployment = result.deployment.id
-            if waits := running.waits.get(deployment):
+            if all_waits and (waits := all_waits.get(deployment)):
                 waits.answered(job)
             if job.delivery.closed or job.is_concluded or deployment in job.results:
                 continue  # late: its partition was revoked, or its deadline has passed
             job.results[deployment] = result
-            step = running.plan.next(job, result)
+            step = plan.next(job, result)
             if isinstance(step, Done):
                 self._conclude(running, job, step.results)
             else:
@@ -416,13 +417,17 @@ class Pipeline:
         """Create the outcomes of a record; its partition delivers them in input order."""
         job.is_concluded = True
         running.jobs.discard(job)
-        outcomes = [self._outcome(job, result) for result in results]
-        if not outcomes:
-            outcomes.append(self._outcome_builder.skipped(job.record.source, "no_task"))
+        outcomes: Outcomes
+        if len(results) == 1:
+            outcomes = (self._outcome(job, results[0]),)
+        elif results:
+            outcomes = tuple([self._outcome(job, result) for result in results])
+        else:
+            outcomes = (self._outcome_builder.skipped(job.record.source, "no_task"),)
         if self._canary is not None:
             took_s = self._clock.now_s() - job.record.source.received_at_s
-            self._canary.saw(running, tuple(outcomes), took_s)
-        job.delivery.finished(job.slot, tuple(outcomes))
+            self._canary.saw(running, outcomes, took_s)
+        job.delivery.finished(job.slot, outcomes)
 
     def _outcome(self, job: Job, result: Result) -> Outcome:
         deployment = result.deployment

@@ -1,10 +1,12 @@
 """Updates the gauges of waiting records, and the state of the probes."""
 
+from collections.abc import Mapping
 from typing import Final, Never
 
 import structlog
 
 from streamlabel.consumer.core.ports import Clock, RecordSource
+from streamlabel.consumer.core.records import TopicPartition
 from streamlabel.consumer.observability.health import Health
 from streamlabel.consumer.observability.open_transactions import OpenTransactions
 from streamlabel.consumer.observability.telemetry import PrometheusMetrics
@@ -34,6 +36,7 @@ async def observe(
         metrics.forget("consumer_lag_records")  # of revoked partitions
         for (topic, partition), records in lag.items():
             metrics.set("consumer_lag_records", records, topic=topic, partition=str(partition))
+        _report_ages(pipeline, lag, metrics, now_ms=clock.epoch_ms())
         health.work(waiting=pipeline.in_flight.items > 0 or any(lag.values()), now_s=now_s)
         health.progressed(pipeline.last_progress_s)
         if has_joined:
@@ -45,6 +48,25 @@ async def observe(
             source if has_joined else None, transactions, metrics, now_s=now_s
         )
         await clock.sleep(_INTERVAL_S)
+
+
+def _report_ages(
+    pipeline: Pipeline,
+    lag: Mapping[TopicPartition, int],
+    metrics: PrometheusMetrics,
+    *,
+    now_ms: int,
+) -> None:
+    metrics.forget("consumer_lag_seconds")
+    for partition, delivery in pipeline.assignment.deliveries.items():
+        age_ms = delivery.age_ms(now_ms, lag.get(partition, 0))
+        if age_ms is not None:
+            metrics.set(
+                "consumer_lag_seconds",
+                age_ms / 1000,
+                topic=partition.topic,
+                partition=str(partition.partition),
+            )
 
 
 def _report_open_transactions(

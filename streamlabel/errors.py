@@ -17,8 +17,18 @@ StreamlabelError
 │   ├── OutputRefusedError      the broker refuses these outputs and would refuse them again
 │   ├── PartlyDeliveredError    some outputs are acknowledged, the others must be sent again
 │   └── PartitionLostError      exactly once: drop the partition's work, then restart the partition
+├── ReviewError                 the review console: told to the person, nothing else changes
+│   ├── StaleLeaseError         somebody else has the item now, or the time to decide was over
+│   ├── ItemGoneError           the item was erased, or is not in the state that the call needs
+│   ├── UndoExpiredError        the decision cannot be taken back any more
+│   ├── ReviewerRemovedError    the account was removed
+│   ├── UserExistsError         there is an account of this name
+│   └── UserUnknownError        there is no account of this name
+├── StoreUnavailableError       the console's database is read-only, full or gone
+├── PositionsMovedError         the console's database knows earlier positions: read again
 ├── DeploymentRefusedError      a swap of models failed before the swap: the old ones stay
 ├── DeadLetterGuardError        too many dead letters indicate a systematic fault: stop
+├── TargetErrorAlarmError       audits show more errors than the target: review more
 └── DrainTimeoutError           the drain deadline passed; nothing unfinished was committed
 
 Errors cross process boundaries (the worker pickles them), so each one is built from positional
@@ -37,13 +47,23 @@ __all__ = [
     "DeviceMemoryError",
     "DrainTimeoutError",
     "InferenceError",
+    "ItemGoneError",
     "ModelError",
     "ModelLoadError",
     "OutputRefusedError",
     "PartitionLostError",
     "PartlyDeliveredError",
+    "PositionsMovedError",
     "RecordError",
+    "ReviewError",
+    "ReviewerRemovedError",
+    "StaleLeaseError",
+    "StoreUnavailableError",
     "StreamlabelError",
+    "TargetErrorAlarmError",
+    "UndoExpiredError",
+    "UserExistsError",
+    "UserUnknownError",
     "VerdictError",
     "WorkerError",
     "WorkerGaveUpError",
@@ -219,6 +239,59 @@ class PartitionLostError(BrokerError):
         self.reason = reason
 
 
+class ReviewError(StreamlabelError):
+    """What a person asked of the review console cannot be done; the message is for them."""
+
+    exit_code = 2
+
+
+class StaleLeaseError(ReviewError):
+    """The lease is over, or the item was leased again: the decision was not stored."""
+
+
+class ItemGoneError(ReviewError):
+    """The item was erased or decided meanwhile, or there is none: nothing was stored."""
+
+
+class UndoExpiredError(ReviewError):
+    """The decision is not theirs, or its verdict has left, or the time to undo it is over."""
+
+
+class ReviewerRemovedError(ReviewError):
+    """The account is disabled; it gets no items."""
+
+
+class UserExistsError(ReviewError):
+    """There is an account of this name already."""
+
+
+class UserUnknownError(ReviewError):
+    """There is no account of this name."""
+
+
+class StoreUnavailableError(StreamlabelError):
+    """The database of the console cannot be used; nothing was changed.
+
+    Attributes:
+        reason: ``read_only``, ``full``, ``gone`` or ``busy``.
+        message: what happened, and what to do.
+    """
+
+    exit_code = 4
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(reason, message)
+        self.reason = reason
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class PositionsMovedError(StreamlabelError):
+    """The database of the console knows earlier positions than its reader: it was restored."""
+
+
 class DeploymentRefusedError(StreamlabelError):
     """Other models cannot take the place of the present ones, which keep working."""
 
@@ -229,6 +302,12 @@ class DeadLetterGuardError(StreamlabelError):
     """Too large a fraction of records, or too many in a row, became dead letters."""
 
     exit_code = 5
+
+
+class TargetErrorAlarmError(StreamlabelError):
+    """Audits show that accepted labels are wrong more often than the target error."""
+
+    exit_code = 8
 
 
 class DrainTimeoutError(StreamlabelError):

@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 
 from streamlabel.consumer.core.metric_names import CounterName, GaugeName, HistogramName
@@ -102,6 +102,11 @@ class RecordingMetrics:
         """Keep the value."""
         del labels
         self.observations[name].append(value)
+
+    def observe_all(self, name: HistogramName, values: Sequence[float], **labels: str) -> None:
+        """Keep the values."""
+        del labels
+        self.observations[name].extend(values)
 
     def set(self, name: GaugeName, value: float, **labels: str) -> None:
         """Keep the last value."""

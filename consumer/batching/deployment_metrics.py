@@ -1,5 +1,7 @@
 """The metrics of one deployment: every series has its id as the label ``deployment``."""
 
+from collections.abc import Sequence
+
 from streamlabel.consumer.core.metric_names import CounterName, GaugeName, HistogramName
 from streamlabel.consumer.core.ports import Metrics
 
@@ -25,6 +27,10 @@ class DeploymentMetrics:
     def observe(self, name: HistogramName, value: float, **labels: str) -> None:
         """Put one value into a histogram."""
         self._metrics.observe(name, value, deployment=self._deployment, **labels)
+
+    def observe_all(self, name: HistogramName, values: Sequence[float], **labels: str) -> None:
+        """Put several values into a histogram."""
+        self._metrics.observe_all(name, values, deployment=self._deployment, **labels)
 
     def set(self, name: GaugeName, value: float, **labels: str) -> None:
         """Set a gauge."""

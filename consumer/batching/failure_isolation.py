@@ -13,7 +13,7 @@ also run one at a time, so that the batch that causes the next loss of the worke
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -22,7 +22,13 @@ import structlog
 
 from streamlabel.consumer.batching.blame import FixedText, ask_fixed_text
 from streamlabel.consumer.batching.device_gate import DeviceGate
-from streamlabel.consumer.batching.failure_search import Failure, Part, Suspect, next_parts
+from streamlabel.consumer.batching.failure_search import (
+    Failure,
+    Part,
+    Suspect,
+    next_parts,
+    still_wanted,
+)
 from streamlabel.consumer.batching.token_budget import TokenBudget
 from streamlabel.consumer.core.ports import Metrics
 from streamlabel.errors import (
@@ -40,13 +46,14 @@ __all__ = ["Failed", "FailureIsolation"]
 T = TypeVar("T")
 R = TypeVar("R")
 Call = Callable[[Sequence[T]], Awaitable[list[R | InferenceError]]]
+IsWanted = Callable[[], bool]
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(eq=False, slots=True)
 class Failed:
-    """A batch whose first attempt failed, to be passed to ``FailureIsolation.isolate``."""
+    """A batch whose first attempt failed, for ``FailureIsolation.isolate``."""
 
     call: Call[Any, Any]
     part: Part
@@ -114,7 +121,7 @@ class FailureIsolation:
         items: Sequence[T],
         *,
         budget: TokenBudget | None = None,
-        wanted: Sequence[Callable[[], bool]] = (),
+        wanted: Callable[[], Sequence[IsWanted]] | None = None,
     ) -> list[R | RecordError] | Failed:
         """Try once; return the results, or the failure to pass to ``isolate``.
 
@@ -122,21 +129,29 @@ class FailureIsolation:
             call: the call of the model.
             items: its arguments.
             budget: is told which sizes fit.
-            wanted: for each item, whether its result is still needed; empty: always.
+            wanted: called after a failure; returns for each item a function that tells whether its
+                result is still needed. None: all are.
         """
-        texts = [
-            Suspect(item, want)
-            for item, want in zip(items, wanted or [lambda: True] * len(items), strict=True)
+        alone = self._searches > 0
+        async with self._gate.alone() if alone else self._gate.shared():
+            results = await self._try(call, items, alone=alone)
+            if isinstance(results, Failure):  # only now anything is kept for each text
+                wants = wanted() if wanted is not None else [lambda: True] * len(items)
+                texts = [
+                    Suspect(item, want, attempts=1) for item, want in zip(items, wants, strict=True)
+                ]
+                part = Part(texts, alone)
+                return Failed(call, part, await self._judged(part, results), budget)
+        if budget is not None and items:
+            budget.fitted(items)
+        if len(results) != len(items):
+            raise ValueError(f"{len(results)} results for {len(items)} texts. This is a bug.")
+        return [
+            result
+            if not isinstance(result, InferenceError)
+            else RecordError("inference_error", str(result))
+            for result in results
         ]
-        part = Part(texts, alone=self._searches > 0)
-        failed = Failed(call, part, Failure(ModelError()), budget)
-        failure = await self._ask(failed, part)
-        if failure is None:
-            if budget is not None and texts:
-                budget.fitted(items)
-            return [text.result for text in texts]
-        failed.failure = failure
-        return failed
 
     async def isolate(self, failed: Failed) -> list[Any]:
         """Retry the parts of a failed batch until each of its texts has a result.
@@ -150,7 +165,7 @@ class FailureIsolation:
         try:
             waiting = deque(self._judge(failed, failed.part, failed.failure))
             while waiting:
-                part = _still_wanted(waiting.popleft())
+                part = still_wanted(waiting.popleft())
                 failure = await self._ask(failed, part) if part.texts else None
                 self._on_step()
                 if failure is None:
@@ -191,30 +206,37 @@ class FailureIsolation:
         if failed.budget is not None:
             size_matters = [p for p in failed.too_large if not any(t.did_not_fit for t in p.texts)]
             failed.budget.settled(
-                failed=[_items(part) for part in size_matters],
-                fitted=[_items(part) for part in failed.fitted if part.texts],
+                failed=[part.items for part in size_matters],
+                fitted=[part.items for part in failed.fitted if part.texts],
             )
 
     async def _ask(self, failed: Failed, part: Part) -> Failure | None:
         """Classify a part; return None if its texts have results now."""
         async with self._gate.alone() if part.alone else self._gate.shared():
-            await self._fixed_text.until_up()
             for text in part.texts:
                 text.attempts += 1
-            try:
-                with self._attributing_loss(part):
-                    results = await failed.call(_items(part))
-            except WorkerGaveUpError:
-                raise
-            except (WorkerError, DeviceMemoryError, InferenceError) as error:
-                failure = Failure(error)
-            else:
-                for text, result in zip(part.texts, results, strict=True):
-                    text.result = result
-                    if isinstance(result, InferenceError):
-                        text.blame("inference_error", str(result))
-                return None
-            return await self._judged(part, failure)
+            results = await self._try(failed.call, part.items, alone=part.alone)
+            if isinstance(results, Failure):
+                return await self._judged(part, results)
+        for text, result in zip(part.texts, results, strict=True):
+            text.result = result
+            if isinstance(result, InferenceError):
+                text.blame("inference_error", str(result))
+        return None
+
+    async def _try(
+        self, call: Call[T, R], items: Sequence[T], *, alone: bool
+    ) -> list[R | InferenceError] | Failure:
+        """Call the model, which nothing else does if it is to be alone on the device."""
+        await self._fixed_text.until_up()
+        searched = self._supervised if alone else None  # a loss is that of these texts
+        try:
+            with searched.search() if searched is not None else nullcontext():
+                return await call(items)
+        except WorkerGaveUpError:
+            raise
+        except (WorkerError, DeviceMemoryError, InferenceError) as error:
+            return Failure(error)
 
     async def _judged(self, part: Part, failure: Failure) -> Failure:
         """Find out with the fixed text whether the part is at fault; still alone on the device."""
@@ -224,24 +246,3 @@ class FailureIsolation:
         self._on_step()
         is_theirs = await self._fixed_text.is_answered(after_loss=is_loss)
         return Failure(failure.error, is_theirs)
-
-    def _attributing_loss(self, part: Part) -> AbstractContextManager[None]:
-        """Attribute a loss of the worker to the part that is alone on the device."""
-        if part.alone and self._supervised is not None:
-            return self._supervised.search()
-        return nullcontext()
-
-
-def _items(part: Part) -> list[Any]:
-    return [text.item for text in part.texts]
-
-
-def _still_wanted(part: Part) -> Part:
-    """Leave out texts whose partition was revoked: its new owner reads them."""
-    wanted = []
-    for text in part.texts:
-        if text.is_wanted():
-            wanted.append(text)
-        else:
-            text.blame("inference_error", "its partition was revoked while it was tried")
-    return Part(wanted, part.alone, part.again)

@@ -19,7 +19,7 @@ from streamlabel.errors import (
     WorkerStoppedError,
 )
 
-__all__ = ["Failure", "FailureKind", "Part", "Suspect", "next_parts"]
+__all__ = ["Failure", "FailureKind", "Part", "Suspect", "next_parts", "still_wanted"]
 
 FailureKind = Literal["died", "hung", "stopped", "memory", "error"]
 
@@ -72,6 +72,11 @@ class Part:
     texts: Sequence[Suspect]
     alone: bool = False
     again: bool = False
+
+    @property
+    def items(self) -> list[Any]:
+        """The arguments for the model."""
+        return [text.item for text in self.texts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +154,14 @@ def _after_error(part: Part, failure: Failure) -> list[Part]:
 def _split(part: Part, size: int, *, alone: bool) -> Iterator[Part]:
     for start in range(0, len(part.texts), size):
         yield Part(part.texts[start : start + size], alone, again=True)
+
+
+def still_wanted(part: Part) -> Part:
+    """Leave out texts whose partition was revoked: its new owner reads them."""
+    wanted = []
+    for text in part.texts:
+        if text.is_wanted():
+            wanted.append(text)
+        else:
+            text.blame("inference_error", "its partition was revoked while it was tried")
+    return Part(wanted, part.alone, part.again)

@@ -7,8 +7,8 @@ texts of a batch that fails are isolated concurrently with other batches, which 
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 
@@ -18,6 +18,7 @@ from streamlabel.consumer.batching.deciding import Answered, decide
 from streamlabel.consumer.batching.failure_isolation import Failed, FailureIsolation
 from streamlabel.consumer.batching.micro_batcher import Batch, MicroBatcher
 from streamlabel.consumer.batching.repeats import Repeats
+from streamlabel.consumer.batching.submitted import SubmittedJobs
 from streamlabel.consumer.batching.token_budget import TokenBudget
 from streamlabel.consumer.core.ports import Clock, Metrics
 from streamlabel.consumer.core.waiting import wait_all
@@ -29,9 +30,6 @@ from streamlabel.models.core.classifier import Prediction, PreparedText
 
 __all__ = ["ModelRunner"]
 
-# Texts prepared in one call, in items and characters: a call should take milliseconds.
-_PREPARE_ITEMS, _PREPARE_CHARACTERS = 256, 1_000_000
-_FIRST_ITEMS = 32  # in the first call after a pause, while the device is idle
 _MAX_SEARCHES = 4  # batches whose faulty texts are isolated at the same time
 
 _log = structlog.get_logger(__name__)
@@ -48,6 +46,10 @@ class ModelRunner:
         on_results: called with jobs and their results, a batch at a time, in any order.
         on_step: called after each step of failure isolation, which counts as progress.
         wants_work: set when the device can take more texts.
+
+    Attributes:
+        submit: takes a job. Its result comes through ``on_results``, unless its partition is
+            revoked.
     """
 
     def __init__(
@@ -80,8 +82,8 @@ class ModelRunner:
             self._batcher.max_tokens, size=self._batcher.cost, on_change=self._budget_changed
         )
         self._isolation = FailureIsolation.of(classifier, metrics=metrics, on_step=on_step)
-        self._submitted: deque[Job] = deque()
-        self._has_submitted = asyncio.Event()
+        self._submitted = SubmittedJobs()
+        self.submit = self._submitted.add
         self._has_prepared = asyncio.Event()
         self._running = 0  # batches in the model
         self._is_draining = False
@@ -105,14 +107,9 @@ class ModelRunner:
             raise ValueError("another model needs a runner of its own. This is a bug.")
         self.deployment = deployment
 
-    def submit(self, job: Job) -> None:
-        """Take a job. Its result comes through ``on_results``, unless its partition is revoked."""
-        self._submitted.append(job)
-        self._has_submitted.set()
-
     def forget_unwanted(self) -> None:
         """Drop the jobs of revoked partitions."""
-        self._submitted = deque(job for job in self._submitted if job.is_wanted())
+        self._submitted.forget_unwanted()
         self._batcher.discard(lambda prepared: not prepared[0].is_wanted())
         self._repeats.forget_unwanted()
 
@@ -135,15 +132,8 @@ class ModelRunner:
     # The steps of a job, in order.
 
     async def _prepare(self) -> None:
-        max_items = _FIRST_ITEMS
         while True:
-            jobs = self._take_submitted(max_items)
-            if not jobs:
-                self._has_submitted.clear()
-                await self._has_submitted.wait()
-                max_items = _FIRST_ITEMS
-                continue
-            max_items = _PREPARE_ITEMS
+            jobs = await self._submitted.take()
             texts = [self._normalise(job.record.text) for job in jobs]
             readings, known = self._repeats.sort(jobs, texts)
             if known:
@@ -163,16 +153,6 @@ class ModelRunner:
                 self._give(failed, now_s)
             self._has_prepared.set()
 
-    def _take_submitted(self, max_items: int) -> list[Job]:
-        jobs: list[Job] = []
-        characters = 0
-        while self._submitted and len(jobs) < max_items and characters < _PREPARE_CHARACTERS:
-            job = self._submitted.popleft()
-            if not job.delivery.closed:
-                jobs.append(job)
-                characters += len(job.record.text)
-        return jobs
-
     async def _classify(self) -> None:
         while True:
             began_s = self._clock.now_s()
@@ -190,7 +170,7 @@ class ModelRunner:
                 self._classifier.classify,
                 [text for _, text in batch.items],
                 budget=self._budget,
-                wanted=[reading.is_wanted for reading, _ in batch.items],
+                wanted=partial(_wants, batch),
             )
             self._running -= 1
             self._wants_work.set()
@@ -248,3 +228,7 @@ class ModelRunner:
         self._metrics.set("token_budget", tokens)
         if fell:
             _log.warning("token_budget_lowered", max_batch_tokens=tokens)
+
+
+def _wants(batch: Batch[_Prepared]) -> list[Callable[[], bool]]:
+    return [reading.is_wanted for reading, _ in batch.items]

@@ -159,6 +159,9 @@ def sections_of(settings: Settings) -> dict[str, Any]:
     names = [name for name in PLAN_SECTIONS if not (several and name in {"model", "routing"})]
     sections = {name: getattr(settings, name) for name in names if getattr(settings, name)}
     found = {name: settings.model_dump(mode="json", include={name})[name] for name in sections}
+    for task in found.get("tasks", {}).values():
+        if task["cascade"]:  # each stage has a routing of its own, and the task may have none
+            del task["routing"]
     if secrets := sorted(_secrets_in(settings.model_dump(include=set(sections)))):
         raise MessageRefusedError(
             f"{', '.join(secrets)}: a secret would be on the topic; remove it here, and use an"

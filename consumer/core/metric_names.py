@@ -25,6 +25,7 @@ CounterName = Literal[
     "swaps",
     "control_refused",
     "shadow",
+    "future_records",
 ]
 HistogramName = Literal[
     "batch_items",
@@ -41,6 +42,7 @@ GaugeName = Literal[
     "in_flight_bytes",
     "assigned_partitions",
     "consumer_lag_records",
+    "consumer_lag_seconds",
     "records_behind_open_transaction",
     "token_budget",
     "event_loop_lag_seconds",
@@ -50,6 +52,10 @@ GaugeName = Literal[
     "drift_effect",
     "drift_p_value",
     "drifting",
+    "promise_audits",
+    "promise_evidence",
+    "promise_upper_bound",
+    "promise_alarm",
 ]
 
 
@@ -150,6 +156,11 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "Results dropped because their partition was revoked.",
         "Expected at rebalances; the new owner reads the records again.",
     ),
+    "future_records": Metric(
+        "counter",
+        "Records whose time is more than 5 s ahead of the clock of this machine.",
+        "If it rises, compare the clocks of this machine, the producers and the brokers.",
+    ),
     "batch_items": Metric(
         "histogram",
         "Texts per batch.",
@@ -228,6 +239,12 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "If it grows, add processes.",
         ("topic", "partition"),
     ),
+    "consumer_lag_seconds": Metric(
+        "gauge",
+        "Age of the oldest record of the partition that was not yet delivered; 0 if there is none.",
+        "The lag that readers of the labels feel. If it grows, add processes.",
+        ("topic", "partition"),
+    ),
     "records_behind_open_transaction": Metric(
         "gauge",
         "Offsets behind an open transaction on the input, which cannot be read yet;"
@@ -283,5 +300,33 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "1 if drift was detected in the last window.",
         "Find out what changed; label a sample of recent texts and calibrate again.",
         ("deployment",),
+    ),
+    "promise_audits": Metric(
+        "gauge",
+        "Decided audits of the present deployment, of all accepted records (label empty), and by"
+        " predicted label. Of `streamlabel monitor`.",
+        "If it does not grow, raise routing.audit_share, or find out why audits are not decided.",
+        ("label", "task"),
+    ),
+    "promise_evidence": Metric(
+        "gauge",
+        "Evidence that accepted labels are wrong more often than the target error, as a logarithm"
+        " to base 10: 2 is 100 to 1. Of `streamlabel monitor`.",
+        "At 1.3 (for all labels, at a confidence of 95 %) there is an alarm, see promise_alarm.",
+        ("label", "task"),
+    ),
+    "promise_upper_bound": Metric(
+        "gauge",
+        "Upper bound of the error rate of accepted labels (95 %), valid at all times together. Of"
+        " `streamlabel monitor`.",
+        "Below the target error: the audits alone prove it again.",
+        ("label", "task"),
+    ),
+    "promise_alarm": Metric(
+        "gauge",
+        "1 after the evidence has reached its limit, until thresholds, calibration or deployment"
+        " change. Of `streamlabel monitor`.",
+        "Thresholds must become stricter, see --tighten; then find out what changed.",
+        ("label", "task"),
     ),
 }

@@ -49,7 +49,8 @@ class Outbound:
     def __post_init__(self) -> None:
         size = 32 + len(self.key or b"") + len(self.value or b"")  # 32: varints, attributes, deltas
         for name, header in self.headers:
-            size += 10 + len(name.encode()) + len(header or b"")
+            name_bytes = len(name) if name.isascii() else len(name.encode())
+            size += 10 + name_bytes + len(header or b"")
         object.__setattr__(self, "size_bytes", size)
 
 
@@ -226,6 +227,10 @@ class Metrics(Protocol):
 
     def observe(self, name: HistogramName, value: float, **labels: str) -> None:
         """Put one value into a histogram."""
+        ...
+
+    def observe_all(self, name: HistogramName, values: Sequence[float], **labels: str) -> None:
+        """Put several values into a histogram: cheaper than one call for each."""
         ...
 
     def set(self, name: GaugeName, value: float, **labels: str) -> None:

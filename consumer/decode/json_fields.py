@@ -74,7 +74,11 @@ class JsonFields:
             raise self._refusal(document, text)
         if source.count(self._text.usual) != 1 or b"\\" in source:  # else no key is repeated
             self._refuse_repeated(source)
-        metadata, is_dropped = self._read_metadata(document, source)
+        metadata, is_dropped = None, False
+        if self._metadata is not None:
+            found = _find(document, self._metadata)
+            if found is not None and found is not MISSING:
+                metadata, is_dropped = self._as_written(found, self._metadata, source)
         return Found(text, self._read_id(document, source), metadata, is_dropped)
 
     def _refuse_repeated(self, source: bytes) -> None:
@@ -95,17 +99,13 @@ class JsonFields:
                 return int(raw)
         return identity
 
-    def _read_metadata(self, document: object, source: bytes) -> tuple[bytes | None, bool]:
-        if self._metadata is None:
-            return None, False
-        metadata = _find(document, self._metadata)
-        if metadata is None or metadata is MISSING:
-            return None, False
+    @staticmethod
+    def _as_written(metadata: object, path: JsonPath, source: bytes) -> tuple[bytes | None, bool]:
         written = _written(metadata)
         if written is None:
             return None, True
         guess = b"" if type(metadata) in _NUMBERS else written
-        raw = self._metadata.raw(source, guess=guess)
+        raw = path.raw(source, guess=guess)
         if raw is guess:
             return raw, False
         short = compacted(raw, limit_bytes=METADATA_LIMIT_BYTES)
@@ -140,6 +140,8 @@ def parse_json(value: bytes) -> object:
 
 
 def _find(document: object, path: JsonPath) -> object:
+    if path.key is not None:  # the usual case, without the loop
+        return document.get(path.key, MISSING) if type(document) is dict else MISSING
     for part in path.parts:
         if type(document) is not dict:
             return MISSING

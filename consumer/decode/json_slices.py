@@ -39,11 +39,13 @@ class JsonPath:
     """A path through objects; each part names a key.
 
     Attributes:
+        key: of a path of one key; None for other paths.
         usual: the key with its quotes, of a path of one plain key; empty for other paths.
     """
 
     def __init__(self, parts: Sequence[str]) -> None:
         self.parts = tuple(parts)
+        self.key = self.parts[0] if len(self.parts) == 1 else None
         names = "|".join("".join(map(_spellings, part)) for part in sorted(set(self.parts)))
         # Matches each of the path's keys, with or without escapes, and the same names elsewhere.
         self._keys = re.compile(rf'"({names})"[ \t\r\n]*:'.encode())

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 
 from streamlabel.config.settings import DeliverySettings
 from streamlabel.consumer.core.ports import Clock, Metrics
 from streamlabel.consumer.core.records import SourceRecord, TopicPartition
 from streamlabel.consumer.core.waiting import wait_all
+from streamlabel.consumer.delivery.backlog_age import BacklogAge
 from streamlabel.consumer.delivery.deliverer import Deliverer
 from streamlabel.consumer.delivery.offset_tracker import OffsetTracker, Release, Slot
 from streamlabel.consumer.output.outcome import Outcomes
@@ -23,8 +23,6 @@ _MAX_RELEASE_ITEMS = 1000
 # markers are in the offsets topic only, and two services that read each other's outputs do not
 # trigger each other for ever.
 _PASSAGE_S = 5.0
-
-_size_bytes_of = attrgetter("size_bytes")
 
 
 class PartitionDelivery:
@@ -62,6 +60,7 @@ class PartitionDelivery:
         self.is_idle = asyncio.Event()
         self.is_idle.set()
         self._tracker: OffsetTracker[Outcomes] = OffsetTracker()
+        self._age = BacklogAge()
         self._commits_offsets = commits_offsets
         self._deliverer = deliverer
         self._guard = guard
@@ -70,6 +69,7 @@ class PartitionDelivery:
         self._metrics = metrics
         self._on_delivered = on_delivered
         self._wake = asyncio.Event()
+        self._is_waiting = False  # for something to deliver
         self._under_way: Release[Outcomes] | None = None
         self._due_s = clock.now_s()  # of the next delivery
         self._passage_due_s: float | None = None  # of the next transaction without outputs
@@ -79,22 +79,23 @@ class PartitionDelivery:
     def started(self, records: Sequence[SourceRecord]) -> list[Slot[Outcomes]]:
         """Note that ``records``, one at least, were read; return the slot of each."""
         self._note_work()
-        sizes: list[tuple[int, int]] = []
-        for record in records:
-            size_bytes = len(record.key or b"") + len(record.value or b"")
-            for name, header in record.headers:
-                size_bytes += len(name) + len(header or b"")
-            sizes.append((record.position.offset, size_bytes))
-        return self._tracker.started(sizes)
+        self._age.started(records[-1].position.offset, records[0].timestamp_ms)
+        return self._tracker.started(
+            [(record.position.offset, _size_bytes(record)) for record in records]
+        )
 
     def finished(self, slot: Slot[Outcomes], outcomes: Outcomes) -> None:
         """Note the outcomes of the record of ``slot``."""
         if slot.result is None:
             self.finished_items += 1
-        slot.result, slot.output_bytes = outcomes, 0
+        output_bytes = 0
         for outcome in outcomes:
-            slot.output_bytes += sum(map(_size_bytes_of, outcome.outbounds))
-        self._wake.set()
+            for outbound in outcome.outbounds:
+                output_bytes += outbound.size_bytes
+        slot.result, slot.output_bytes = outcomes, output_bytes
+        if self._is_waiting:  # an event is set once for many records
+            self._is_waiting = False
+            self._wake.set()
 
     def passed(self, position: int) -> None:
         """Note that the source has read up to ``position``; see ``OffsetTracker.passed``."""
@@ -125,6 +126,10 @@ class PartitionDelivery:
         if not self.is_idle.is_set():
             return self._was_idle_s
         return self._was_idle_s + self._clock.now_s() - self._idle_since_s
+
+    def age_ms(self, now_ms: int, lag: int) -> int | None:
+        """Return how old the oldest record is that was not delivered; see ``BacklogAge``."""
+        return self._age.age_ms(now_ms, lag=lag, in_flight=self._tracker.in_flight)
 
     @property
     def committable(self) -> int | None:
@@ -162,6 +167,7 @@ class PartitionDelivery:
             )
             if release is None:
                 self._wake.clear()
+                self._is_waiting = True
                 await self._until_woken()
                 continue
             self._under_way = release
@@ -175,6 +181,7 @@ class PartitionDelivery:
             self._metrics.observe("delivery_seconds", self._clock.now_s() - began_s)
             self._under_way = None
             self._tracker.delivered(release)
+            self._age.delivered(release.next_offset)
             self.finished_items -= len(release.results)
             self._guard.delivered(self.partition, release.next_offset)
             self._on_delivered(delivered)
@@ -182,13 +189,15 @@ class PartitionDelivery:
 
     def _judge(self, release: Release[Outcomes]) -> None:
         """Tell the guard which records have dead letters, and stop if there are too many."""
+        offsets: list[int] = []
+        causes: dict[int, str] = {}
         for outcomes in release.results:
-            cause = ""
+            offset = outcomes[0].source.position.offset
+            offsets.append(offset)
             for outcome in outcomes:
                 if outcome.route == "dead_letter":
-                    cause = f"{outcome.reason}: {outcome.message}"
-            position = outcomes[0].source.position
-            self._guard.judge(position, is_dead=bool(cause), cause=cause)
+                    causes[offset] = f"{outcome.reason}: {outcome.message}"
+        self._guard.judge(self.partition, offsets, causes)
 
     async def _until_woken(self) -> None:
         """Wait for something to deliver; meanwhile commit offsets without records when due."""
@@ -212,3 +221,10 @@ class PartitionDelivery:
         if self._tracker.in_flight == 0 and not self.is_idle.is_set():
             self._idle_since_s = self._clock.now_s()
             self.is_idle.set()
+
+
+def _size_bytes(record: SourceRecord) -> int:
+    size_bytes = len(record.key or b"") + len(record.value or b"")
+    for name, header in record.headers:
+        size_bytes += len(name) + len(header or b"")
+    return size_bytes

@@ -1,15 +1,19 @@
 """The metrics of outcomes, and the log line of each dead letter."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import chain
+from typing import Final
 
 import structlog
 
 from streamlabel.consumer.core.ports import Metrics
-from streamlabel.consumer.output.outcome import Outcomes
+from streamlabel.consumer.output.outcome import Outcome, Outcomes
 
 __all__ = ["count_outcomes"]
+
+# Clocks of one network are seconds apart at most.
+_AHEAD_S: Final = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -19,25 +23,36 @@ def count_outcomes(outcomes: Sequence[Outcomes], now_ms: int, metrics: Metrics) 
 
     Each dead letter is logged with its position and reason, without content of the record.
     """
-    results: Counter[tuple[str, str, str, str]] = Counter()
-    labels: Counter[tuple[str, str]] = Counter()
+    results: dict[tuple[str, str, str, str, str | None], int] = defaultdict(int)
+    confidences: dict[str, list[float]] = defaultdict(list)
+    waits_s: list[float] = []
+    now_s = now_ms / 1000
+    ahead = 0
     for outcome in chain.from_iterable(outcomes):
         task = outcome.task or ""
-        results[outcome.route, outcome.reason, task, outcome.stage or ""] += 1
+        results[outcome.route, outcome.reason, task, outcome.stage or "", outcome.label] += 1
         if outcome.route == "dead_letter":
-            position, why = str(outcome.source.position), outcome.message
-            about = {} if outcome.task is None else {"task": outcome.task}
-            _log.warning("dead_letter", position=position, reason=outcome.reason, why=why, **about)
-        if outcome.label is not None:
-            labels[outcome.label, task] += 1
+            _log_dead_letter(outcome)
         if outcome.confidence is not None:
-            metrics.observe("confidence", outcome.confidence, task=task)
+            confidences[task].append(outcome.confidence)
         # Clocks differ between machines: a record from the future counts as no wait.
-        metrics.observe("end_to_end_seconds", max(0, now_ms - outcome.event_time_ms) / 1000)
-    for (route, reason, task, stage), count in results.items():
+        wait_s = now_s - outcome.event_time_ms / 1000
+        waits_s.append(wait_s if wait_s > 0 else 0.0)
+        ahead += wait_s < -_AHEAD_S
+    metrics.increment("future_records", ahead)
+    metrics.observe_all("end_to_end_seconds", waits_s)
+    for task, of_task in confidences.items():
+        metrics.observe_all("confidence", of_task, task=task)
+    for (route, reason, task, stage, label), count in results.items():
         if route == "skip":
             metrics.increment("skipped", count, reason=reason)
         else:
             metrics.increment("results", count, route=route, reason=reason, task=task, stage=stage)
-    for (label, task), count in labels.items():
-        metrics.increment("labels", count, label=label, task=task)
+        if label is not None:
+            metrics.increment("labels", count, label=label, task=task)
+
+
+def _log_dead_letter(outcome: Outcome) -> None:
+    position, why = str(outcome.source.position), outcome.message
+    about = {} if outcome.task is None else {"task": outcome.task}
+    _log.warning("dead_letter", position=position, reason=outcome.reason, why=why, **about)

@@ -118,6 +118,12 @@ class PrometheusMetrics:
         """Put one value into a histogram."""
         self._histograms[name].child(labels).observe(value)
 
+    def observe_all(self, name: HistogramName, values: Sequence[float], **labels: str) -> None:
+        """Put several values into a histogram."""
+        observe = self._histograms[name].child(labels).observe
+        for value in values:
+            observe(value)
+
     def set(self, name: GaugeName, value: float, **labels: str) -> None:
         """Set a gauge."""
         self._gauges[name].child(labels).set(value)
@@ -179,6 +185,9 @@ class NullMetrics:
         """Do nothing."""
 
     def observe(self, name: HistogramName, value: float, **labels: str) -> None:
+        """Do nothing."""
+
+    def observe_all(self, name: HistogramName, values: Sequence[float], **labels: str) -> None:
         """Do nothing."""
 
     def set(self, name: GaugeName, value: float, **labels: str) -> None:

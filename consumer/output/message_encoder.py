@@ -31,6 +31,7 @@ _DOUBTS = (
     "first_token_probability",
     "off_label_token",
     "sum_error",
+    "lenient_reading",
     "unknown_share",
 )
 _doubts_of = attrgetter(*_DOUBTS)
@@ -129,7 +130,7 @@ class MessageEncoder:
         topic, partition, offset = source.position
         limits = decision.threshold_set_id, decision.threshold_change
         probabilities = decision.probabilities
-        kept = self._kept(probabilities or prediction.probabilities)
+        kept = None if self._top is None else self._kept(probabilities or prediction.probabilities)
         message: dict[str, Any] = {
             "schema": "streamlabel.label/v1",
             "id": record.id,
@@ -225,11 +226,7 @@ def _shortened(text: str, room_bytes: int) -> str:
     return text[: max(fitting - 1, 0)]
 
 
+@lru_cache(maxsize=16)  # the records of one batch share it
 def _rfc3339(epoch_ms: int) -> str:
     second, ms = divmod(epoch_ms, 1000)
-    return f"{_second(second)}.{ms:03d}Z"
-
-
-@lru_cache(maxsize=4)  # the records of one second share it
-def _second(epoch_s: int) -> str:
-    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"

@@ -67,18 +67,17 @@ class OutcomeBuilder:
             topics: of its task.
             task: name of the task; None: the stream has only one.
         """
-        outbounds: list[Outbound] = []
+        outbounds: tuple[Outbound, ...] = ()
         if decision.route != "review":
             topic = topics.labels_topic
-            outbounds.append(encoder.label(record, prediction, decision, timings, topic=topic))
+            outbounds = (encoder.label(record, prediction, decision, timings, topic=topic),)
         if decision.route != "label":
             topic = topics.review_topic
             limit = self._limit_bytes(topic)
-            outbounds.append(
-                encoder.review(
-                    record, prediction, decision, timings, topic=topic, limit_bytes=limit
-                )
+            review = encoder.review(
+                record, prediction, decision, timings, topic=topic, limit_bytes=limit
             )
+            outbounds += (review,)
         for outbound in outbounds:
             limit = self._limit_bytes(outbound.topic)
             if outbound.size_bytes > limit:
@@ -88,7 +87,7 @@ class OutcomeBuilder:
                 return self.dead(record.source, RecordError("output_too_large", message), task)
         return Outcome(
             source=record.source,
-            outbounds=tuple(outbounds),
+            outbounds=outbounds,
             route=decision.route,
             reason=decision.reasons[0] if decision.reasons else "",
             label=decision.label,

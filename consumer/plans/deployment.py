@@ -9,6 +9,7 @@ from streamlabel.config.settings import Settings
 from streamlabel.consumer.output.formats import ValueEncoder
 from streamlabel.consumer.output.outcome_builder import encoder_for
 from streamlabel.consumer.output.output_size import output_sizes, refuse_too_large
+from streamlabel.consumer.routing.audit import AuditSample
 from streamlabel.consumer.routing.calibrated_router import policy_for
 from streamlabel.consumer.routing.router import RoutingPolicy
 from streamlabel.errors import ConfigError
@@ -80,6 +81,9 @@ def deploy(
         [model] = all_deployments(model)
     settings, stage = model.settings, model.stage
     policy = policy_for(classifier, settings, calibration)
+    share = settings.routing.audit_share
+    if share:
+        policy = replace(policy, audit=AuditSample(share, name=model.id, key=settings.audit.key))
     if stage is not None and stage.labels:
         policy = replace(policy, labels=_renamed(policy.labels, stage.labels, model.path))
     encoder = encoder_for(

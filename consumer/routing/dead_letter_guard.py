@@ -5,6 +5,7 @@ letters. Source of the idea: getsentry/arroyo, ``dlq.py`` (DlqLimit).
 """
 
 from collections import Counter, deque
+from collections.abc import Iterable, Mapping
 
 from streamlabel.consumer.core.records import Position, TopicPartition
 from streamlabel.errors import DeadLetterGuardError
@@ -21,7 +22,7 @@ class _Seen:
 
     __slots__ = ("is_dead", "is_in_window")
 
-    def __init__(self, *, is_dead: bool) -> None:
+    def __init__(self, is_dead: bool) -> None:
         self.is_dead = is_dead
         self.is_in_window = True
 
@@ -47,26 +48,29 @@ class DeadLetterGuard:
         self._runs_before: dict[TopicPartition, int] = {}
         self._causes: deque[str] = deque(maxlen=_REMEMBERED)
 
-    def judge(self, position: Position, *, is_dead: bool, cause: str = "") -> None:
-        """Count the outcome of a record, the first time it is about to be written.
+    def judge(
+        self, partition: TopicPartition, offsets: Iterable[int], causes: Mapping[int, str]
+    ) -> None:
+        """Count the outcomes of records, the first time they are about to be written.
 
         After a failed delivery records are read again from the committed offset: if they were
         counted again, one dead letter during an outage of the broker would look like a long run.
 
         Args:
-            position: of the record.
-            is_dead: whether it becomes a dead letter.
-            cause: of a dead letter: reason and message.
+            partition: of the records.
+            offsets: of the records, in their order.
+            causes: of those that become dead letters, by offset: reason and message.
 
         Raises:
             DeadLetterGuardError: as ``observe``.
         """
-        partition = TopicPartition(position.topic, position.partition)
-        if position.offset > self._judged.get(partition, -1):
-            self._judged[partition] = position.offset
-            seen = _Seen(is_dead=is_dead)
-            self._open.setdefault(partition, {})[position.offset] = seen
-            self._count(partition, seen, cause)
+        judged = self._judged.get(partition, -1)
+        undelivered = self._open.setdefault(partition, {})
+        for offset in offsets:
+            if offset > judged:
+                self._judged[partition] = judged = offset
+                seen = undelivered[offset] = _Seen(offset in causes)
+                self._count(partition, seen, causes.get(offset, ""))
 
     def refused(self, position: Position, *, cause: str) -> None:
         """Count a record as a dead letter that was counted as good before.
@@ -112,7 +116,7 @@ class DeadLetterGuard:
             DeadLetterGuardError: a limit is exceeded. The caller stops; what was delivered before
                 may be committed.
         """
-        self._count(partition, _Seen(is_dead=is_dead), cause)
+        self._count(partition, _Seen(is_dead), cause)
 
     def _count(self, partition: TopicPartition, seen: _Seen, cause: str) -> None:
         if len(self._window) == self._window.maxlen:

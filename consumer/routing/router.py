@@ -68,7 +68,8 @@ class RoutingPolicy:
         if self.calibration is not None:
             probabilities = self.calibration.probabilities(prediction)
         reasons = list(prediction.review_reasons)
-        if self._is_unreadable(prediction):
+        is_doubtful = prediction.unknown_share is not None or prediction.is_unreadable
+        if is_doubtful and self._is_unreadable(prediction):
             reasons.append("unreadable")
         if probabilities is None:
             return Decision(
@@ -165,7 +166,7 @@ class RoutingPolicy:
 def routing_policy(
     labels: LabelSet, settings: RoutingSettings, *, calibration: CalibrationFile | None = None
 ) -> RoutingPolicy:
-    """Return the policy of the settings.
+    """Return the policy of the settings, without an audit.
 
     Thresholds are those of the calibration; ``routing.thresholds`` replaces them by label, and
     ``routing.threshold`` is a lower limit beside them: the operator's lever, which can only send
@@ -196,7 +197,6 @@ def routing_policy(
         loosened=loosened,
         raised=raised,
         change="loosened" if loosened else "tightened" if raised else None,
-        audit=AuditSample(settings.audit_share) if settings.audit_share else None,
     )
     if calibration is None:
         return policy

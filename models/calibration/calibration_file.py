@@ -27,6 +27,7 @@ from streamlabel.models.calibration.calibration_sections import (
     ProvenCascade,
     ProvenUnder,
     Reference,
+    Threshold,
     Thresholds,
 )
 from streamlabel.models.calibration.thresholds import NEVER
@@ -38,7 +39,17 @@ __all__ = ["CalibrationFile"]
 _ID_DIGITS = 16
 
 # Sections that version 1 of the file does not have: its id is a digest without them.
-_SINCE_V2 = {"settings", "precision", "prediction_sets", "by_label", "missed", "cascade"}
+_SINCE_V2 = {
+    "settings",
+    "precision",
+    "prediction_sets",
+    "by_label",
+    "missed",
+    "stricter",
+    "cascade",
+}
+# Sections that were added to version 2 later: without them the id is a digest of the rest.
+_ADDED_TO_V2 = {"stricter", "cascade"}
 
 
 class CalibrationFile(Section):
@@ -60,6 +71,10 @@ class CalibrationFile(Section):
     by_label: dict[str, LabelOutcome] = Field(default_factory=dict)
     missed: dict[str, MissedLimit] = Field(default_factory=dict)
     cascade: ProvenCascade | None = None
+    stricter: dict[str, list[Threshold]] = Field(
+        default_factory=dict,
+        description="Thresholds that are proven, too, ascending: for `streamlabel monitor`.",
+    )
     conformal: Conformal | None = None
     prediction_sets: PredictionSets | None = None
     reference: Reference | None = None
@@ -76,13 +91,15 @@ class CalibrationFile(Section):
         for by_label in complete:
             if by_label and sorted(by_label) != sorted(labels):
                 raise ValueError(f"every label needs a value: {', '.join(labels)}")
+        if unknown := sorted(set(self.stricter) - set(labels)):
+            raise ValueError(f"stricter: {', '.join(unknown)}: not a label of the model")
         if bool(mapping.slopes) != bool(mapping.offsets):
             raise ValueError("mapping: slopes and offsets belong together")
         return self
 
     @model_validator(mode="after")
     def _is_of_its_version(self) -> Self:
-        later = [name for name in _SINCE_V2 if getattr(self, name)]
+        later = [name for name in _SINCE_V2 | _ADDED_TO_V2 if getattr(self, name)]
         if self.schema_.endswith("v1") and later:
             raise ValueError(f"{min(later)}: version 1 of the file has no such section")
         return self
@@ -195,9 +212,8 @@ class CalibrationFile(Section):
         return warnings
 
     def _digest(self) -> str:
-        later = _SINCE_V2 if self.schema_.endswith("v1") else set()
-        if self.cascade is None:  # files of one model have the id that they had before it existed
-            later = {*later, "cascade"}
+        absent = _ADDED_TO_V2 | (_SINCE_V2 if self.schema_.endswith("v1") else set())
+        later = {name for name in absent if not getattr(self, name)}
         return _digest(self.model_dump_json(by_alias=True, exclude={"id", *later}))
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "ProvenUnder",
     "Reference",
     "ReviewRules",
+    "Threshold",
     "Thresholds",
 ]
 

@@ -20,6 +20,9 @@ __all__ = ["Proven", "control_risk", "prove"]
 # A class (or a pool) gets its own threshold if it has this many times the fewest texts that could
 # pass; with fewer, the wider exact bounds cost more than a separate threshold gains.
 _ENOUGH = 8
+# A stricter threshold that is kept for later accepts at most this part of the texts that the looser
+# one accepts: a smaller step would change little after an alarm.
+_STEP = 0.8
 
 
 def control_risk(
@@ -100,7 +103,7 @@ def _proven(
     )
     if found is None:
         return Group(names, NEVER, 0, 0, 1.0)
-    return Group(names, found.threshold, found.accepted, found.errors, found.bound)
+    return Group(names, found.threshold, found.accepted, found.errors, found.bound, found.stricter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +115,14 @@ class Proven:
         accepted: texts at or above it.
         errors: how many of these are wrong.
         bound: upper bound of the true error rate of accepted texts, at the level of the test.
+        stricter: thresholds of earlier tests that passed, ascending.
     """
 
     threshold: float
     accepted: int
     errors: int
     bound: float
+    stricter: tuple[float, ...] = ()
 
 
 def prove(
@@ -160,7 +165,27 @@ def prove(
     count = int(ends[last.count - 1])
     errors = int(wrong[count - 1])
     bound = upper_bound(errors, count, confidence=1 - last.level)
-    return Proven(float(confidence[count - 1]), count, errors, bound)
+    stricter = _stricter([float(confidence[t.count - 1]) for t in found], confidence, count)
+    return Proven(float(confidence[count - 1]), count, errors, bound, stricter)
+
+
+def _stricter(
+    passed: Sequence[float], ranked: NDArray[np.float64], count: int
+) -> tuple[float, ...]:
+    """Return the thresholds of tests that passed before the last one, ascending.
+
+    Args:
+        passed: thresholds that passed.
+        ranked: shape (N,), confidences, descending.
+        count: texts that the threshold in use accepts.
+    """
+    kept: list[float] = []
+    for threshold in sorted(set(passed)):
+        accepted = int(np.searchsorted(-ranked, -threshold, side="right"))
+        if accepted <= _STEP * count:
+            kept.append(threshold)
+            count = accepted
+    return tuple(kept)
 
 
 @lru_cache(maxsize=256)

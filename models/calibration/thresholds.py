@@ -70,6 +70,8 @@ class Group:
         accepted: labelled texts at or above the threshold.
         errors: how many of these are wrong.
         bound: upper bound of the true error rate of accepted texts, at the group's own level.
+        stricter: thresholds that passed their tests, too, ascending: each accepts a good part less
+            of the labelled texts than the one before.
     """
 
     labels: tuple[str, ...]
@@ -77,6 +79,7 @@ class Group:
     accepted: int
     errors: int
     bound: float
+    stricter: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

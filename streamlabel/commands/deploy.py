@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from streamlabel.consumer.control.messages import CanaryPart, Order, Status
     from streamlabel.consumer.kafka.control_topic import ControlTopic
 
-__all__ = ["deploy"]
+__all__ = ["deploy", "messages_of", "publish", "topic_of"]
 
 
 def deploy(
@@ -87,7 +87,7 @@ def deploy(
     if canary == 0:
         raise typer.BadParameter("--canary: must be greater than 0; leave it out for no trial")
     trial = None if canary is None else CanaryPart(share=canary, records=canary_records)
-    order = asyncio.run(_publish(settings, trial, _digests(digest or []), rollback=rollback))
+    order = asyncio.run(publish(settings, trial, _digests(digest or []), rollback=rollback))
     say(f"deployment {order.id} is on {settings.control.topic} for the group {order.group}")
     if wait_s is not None:
         asyncio.run(_wait(settings, order, wait_s))
@@ -100,22 +100,29 @@ def _digests(pairs: list[str]) -> dict[str, str]:
     return found
 
 
-async def _publish(
+async def publish(
     settings: "Settings",
-    canary: "CanaryPart | None",
-    digests: dict[str, str],
+    canary: "CanaryPart | None" = None,
+    digests: "dict[str, str] | None" = None,
     *,
-    rollback: bool,
+    rollback: bool = False,
 ) -> "Order":
+    """Publish the models, routing, tasks and cascade of the settings; return the order.
+
+    Raises:
+        ConfigError: the control topic is missing, or there is nothing to roll back to.
+        MessageRefusedError: a secret would be on the topic.
+        BrokerError: the brokers cannot be reached, or refuse.
+    """
     import uuid
     from datetime import UTC, datetime
 
     from streamlabel.consumer.control.messages import Order, key_of, sections_of, write
     from streamlabel.errors import ConfigError
 
-    topic = _topic(settings)
+    topic = topic_of(settings)
     await topic.ensure()
-    found = [each for each in await _messages(settings, topic) if isinstance(each, Order)]
+    found = [each for each in await messages_of(settings, topic) if isinstance(each, Order)]
     ours = [each for each in found if each.group == settings.kafka.group_id]
     last = ours[-1] if ours else None
     if rollback and last is None:
@@ -127,7 +134,7 @@ async def _publish(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         sections=last.before if rollback and last is not None else sections_of(settings),
         before=None if last is None else last.sections,
-        digests=digests,
+        digests=digests or {},
         canary=canary,
     )
     if settings.control.key is not None:
@@ -135,7 +142,8 @@ async def _publish(
     return order
 
 
-async def _messages(settings: "Settings", topic: "ControlTopic") -> "list[Order | Status]":
+async def messages_of(settings: "Settings", topic: "ControlTopic") -> "list[Order | Status]":
+    """Return the signed messages on the control topic, in order."""
     from contextlib import suppress
 
     from streamlabel.consumer.control.messages import MessageRefusedError, read
@@ -156,14 +164,14 @@ async def _wait(settings: "Settings", order: "Order", wait_s: float) -> None:
     from streamlabel.consumer.kafka.control_topic import members_of
     from streamlabel.errors import BrokerError, DeploymentRefusedError
 
-    topic = _topic(settings)
+    topic = topic_of(settings)
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + wait_s
     while True:
         members = await members_of(settings.kafka)
         states = {
             each.member: each
-            for each in await _messages(settings, topic)
+            for each in await messages_of(settings, topic)
             if isinstance(each, Status) and each.order == order.id
         }
         for each in states.values():
@@ -181,7 +189,8 @@ async def _wait(settings: "Settings", order: "Order", wait_s: float) -> None:
         await asyncio.sleep(1.0)
 
 
-def _topic(settings: "Settings") -> "ControlTopic":
+def topic_of(settings: "Settings") -> "ControlTopic":
+    """Return the control topic of the settings."""
     from streamlabel.consumer.kafka.control_topic import ControlTopic
     from streamlabel.models.core.system_clock import SystemClock
 

@@ -59,12 +59,21 @@ def init(
       streamlabel init --backend generative --model ./qwen --topic tickets tickets.yaml
       streamlabel init - | less
     """  # noqa: D301 \b keeps the lines as they are
+    import secrets
+
     from streamlabel.commands.terminal import say
     from streamlabel.config.starter import starter_file
     from streamlabel.errors import ConfigError
 
     shown = "streamlabel.yaml" if str(file) == "-" else str(file)
-    content = starter_file(backend, file=shown, model=model, topic=topic, brokers=brokers)
+    content = starter_file(
+        backend,
+        file=shown,
+        model=model,
+        topic=topic,
+        brokers=brokers,
+        audit_key=secrets.token_hex(16),
+    )
     if str(file) == "-":
         typer.echo(content, nl=False)
         return

@@ -32,6 +32,7 @@ from streamlabel.quality.choosing import (
     choices_of,
     choose_thresholds,
     missed_targets,
+    stricter_section,
     thresholds_section,
 )
 from streamlabel.quality.evaluation import Scored
@@ -88,7 +89,8 @@ def calibrate(answers: Answers, wish: Wish, settings: Settings) -> CalibrationFi
     choices = choices_of(answers, scored, policy)
     promise = choose_thresholds(choices, wish)
     thresholds = None if promise is None else thresholds_section(promise, wish, answers.labels)
-    file = file.model_copy(update={"thresholds": thresholds})
+    stricter = {} if promise is None else stricter_section(promise)
+    file = file.model_copy(update={"thresholds": thresholds, "stricter": stricter})
     if thresholds is None:  # then those of the settings decide what is reviewed
         routing = settings.routing
     reviewed = ~answers.is_accepted(routing_policy(answers.labels, routing, calibration=file))

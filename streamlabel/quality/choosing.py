@@ -33,6 +33,7 @@ __all__ = [
     "choices_of",
     "choose_thresholds",
     "missed_targets",
+    "stricter_section",
     "thresholds_section",
 ]
 
@@ -190,3 +191,13 @@ def thresholds_section(promise: Promise, wish: Wish, labels: LabelSet) -> Thresh
         summary=str(promise),
         pooled=[list(group.labels) for group in promise.groups if len(group.labels) > 1],
     )
+
+
+def stricter_section(promise: Promise) -> dict[str, list[float]]:
+    """Return for each label the stricter thresholds that are proven as well, ascending."""
+    return {
+        name: list(group.stricter)
+        for group in promise.groups
+        for name in group.labels
+        if group.stricter
+    }

@@ -95,8 +95,7 @@ def delivered(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Awaitable[Result
             owns=owns,
             pace=delivery_pace(settings.delivery),
         )
-        for each in outcomes:
-            guard.judge(each.source.position, is_dead=False)
+        guard.judge(P0, [each.source.position.offset for each in outcomes], {})
         await sink.assigned([P0])
         while True:
             try:

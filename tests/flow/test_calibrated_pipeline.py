@@ -80,7 +80,8 @@ async def test_item_1_routing_threshold_tightens_a_calibration_and_every_record_
 
 
 async def test_an_audited_record_goes_to_both_topics_with_its_probability() -> None:
-    async with rig(settings={"routing": {"threshold": 0.8, "audit_share": 0.3}}) as r:
+    routing = {"threshold": 0.8, "audit_share": 0.3}
+    async with rig(settings={"routing": routing, "audit": {"key": "k" * 16}}) as r:
         await r.send(*["0.9 sure"] * 40, "0.5 unsure")
         await r.drain()
         labels, reviews = messages(r, "labels"), messages(r, "review")

@@ -18,6 +18,11 @@ from streamlabel.config.starter import BACKENDS, starter_file
 NOWHERE = ("--bootstrap-servers", "127.0.0.1:1")
 
 
+def starter(backend: str) -> str:
+    key = "0123456789abcdef"
+    return starter_file(backend, file="x.yaml", model=None, topic="t", brokers="h:1", audit_key=key)
+
+
 def invoke(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
@@ -46,7 +51,7 @@ def test_what_it_writes_loads_and_check_goes_on_to_the_brokers(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_suggestion_works_when_its_mark_is_taken_away(backend: str, tmp_path: Path) -> None:
-    content = starter_file(backend, file="x.yaml", model=None, topic="t", brokers="h:1")
+    content = starter(backend)
     suggested = re.sub(r"^( *)# ( *[a-z_]+:( |$))", r"\1\2", content, flags=re.MULTILINE)
     assert suggested.count("#") < content.count("#")
     for name in ("my-model", "adapter"):
@@ -55,12 +60,21 @@ def test_every_suggestion_works_when_its_mark_is_taken_away(backend: str, tmp_pa
     loaded = load(tmp_path / "x.yaml", overrides={}, environ={})
     assert loaded.settings.delivery.guarantee == "exactly_once"
     assert loaded.settings.kafka.security.protocol == "SSL"
+    key = loaded.settings.audit.key
+    assert key is not None
+    assert key.get_secret_value() == "0123456789abcdef"
+
+
+def test_each_file_gets_an_audit_key_of_its_own() -> None:
+    first, second = (re.findall(r"key: ([0-9a-f]{32}) ", invoke("init", "-").stdout) for _ in "12")
+    assert len(first) == len(second) == 1
+    assert first != second
 
 
 def test_every_line_explains_itself_or_is_plain() -> None:
     """A starter file teaches: most settings have a comment."""
     for backend in BACKENDS:
-        lines = starter_file(backend, file="x", model=None, topic="t", brokers="h:1").splitlines()
+        lines = starter(backend).splitlines()
         explained = sum("#" in line for line in lines)
         assert explained > len(lines) / 2
 

@@ -65,7 +65,7 @@ async def test_equal_texts_that_wait_together_are_computed_once() -> None:
 async def test_every_repeat_is_routed_by_its_own_record() -> None:
     """The audit draws by the id, so of equal texts some are drawn and some are not."""
     routing = {"threshold": 0.8, "audit_share": 0.5}
-    async with rig(settings={**ON, "routing": routing}) as r:
+    async with rig(settings={**ON, "routing": routing, "audit": {"key": "k" * 16}}) as r:
         await r.send(*["0.9 wave"] * 40)
         assert len(written(r)) == 40
         assert 5 < len(written(r, "review")) < 35

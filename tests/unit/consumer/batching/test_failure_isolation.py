@@ -320,7 +320,7 @@ async def test_a_worker_that_gave_up_stops_everything() -> None:
 async def test_texts_that_nobody_waits_for_are_not_tried_again() -> None:
     worker = Worker(kills=frozenset({1}))
     runner = inference(worker)
-    failed = await runner.attempt(worker, [1, 2], wanted=[lambda: False, lambda: True])
+    failed = await runner.attempt(worker, [1, 2], wanted=lambda: [lambda: False, lambda: True])
     assert not isinstance(failed, list)
     assert (await runner.isolate(failed))[1] == 4
     assert sum(1 in call for call in worker.calls) == 1

@@ -130,6 +130,12 @@ def test_a_member_keeps_everything_but_the_sections_of_the_order() -> None:
         {"model": FAKE, "cascade": []},
         {"model": FAKE, "routing": {"threshold": 0.3}},
         {
+            "tasks": {
+                "a": {"cascade": [{"name": "x", "model": FAKE}, {"name": "y", "model": FAKE}]},
+                "b": {"model": FAKE},
+            }
+        },
+        {
             "cascade": [
                 {"name": "x", "model": FAKE},
                 {"name": "y", "model": FAKE, "deadline_s": 2.0},

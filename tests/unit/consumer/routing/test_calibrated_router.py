@@ -7,9 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamlabel.config.settings import RoutingSettings, Settings
-from streamlabel.consumer.routing.audit import AuditSample
 from streamlabel.consumer.routing.calibrated_router import policy_for, read_calibration
-from streamlabel.consumer.routing.decision import Decision
 from streamlabel.consumer.routing.router import RoutingPolicy, routing_policy
 from streamlabel.errors import ConfigError
 from streamlabel.models.calibration.calibration_file import CalibrationFile
@@ -168,25 +166,3 @@ def test_a_calibration_is_opened_and_refused_for_another_model(tmp_path: Path) -
     other = ScriptedClassifier(labels=LabelSet(("no", "yes")))
     with pytest.raises(ConfigError, match=r"routing\.calibration: .* labels"):
         policy_for(other, settings, file)
-
-
-LABEL = Decision("label", "no", ("no",), 0.9, 0.8, 0.5, ())
-
-
-def test_the_audit_draws_the_share_it_says_and_the_same_ids_every_time() -> None:
-    audit = AuditSample(0.02)
-    drawn = [i for i in range(50_000) if audit.draws(f"texts-0-{i}")]
-    assert 0.018 < len(drawn) / 50_000 < 0.022
-    assert drawn == [i for i in range(50_000) if AuditSample(0.02).draws(f"texts-0-{i}")]
-    assert set(drawn) <= {i for i in range(50_000) if AuditSample(0.1).draws(f"texts-0-{i}")}
-
-
-def test_an_audited_record_is_a_copy_with_its_probability() -> None:
-    found = AuditSample(1.0).applied(LABEL, "any \ud800")
-    assert (found.route, found.reasons, found.audit_probability) == ("copy", ("audit",), 1.0)
-    assert found.label == "no"
-
-
-def test_what_people_see_anyway_is_not_audited() -> None:
-    review = Decision("review", "no", ("no",), 0.4, 0.1, 0.5, ("low_confidence",))
-    assert AuditSample(1.0).applied(review, "id") is review

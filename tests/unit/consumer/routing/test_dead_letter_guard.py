@@ -92,8 +92,8 @@ def test_an_error_names_a_few_causes_of_late_only() -> None:
 
 
 def judged(guard: DeadLetterGuard, dead: list[bool], *, first: int = 0) -> None:
-    for offset, is_dead in enumerate(dead, start=first):
-        guard.judge(Position(*P0, offset), is_dead=is_dead)
+    causes = {offset: "" for offset, is_dead in enumerate(dead, start=first) if is_dead}
+    guard.judge(P0, range(first, first + len(dead)), causes)
 
 
 @given(

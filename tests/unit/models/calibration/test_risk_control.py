@@ -145,3 +145,22 @@ def test_a_budget_that_other_reasons_already_pass_is_refused() -> None:
     )
     with pytest.raises(ValueError, match=r"50\.0%"):
         allow(closed, max_review=0.1)
+
+
+def test_stricter_thresholds_are_tests_that_passed_and_each_accepts_a_good_part_less() -> None:
+    data, _ = drawn(4000, seed=3)
+    promise = control_risk(data, target=0.05)
+    steps = [group for group in promise.groups if group.stricter]
+    assert steps
+    for group in steps:
+        mine = np.isin(data.label, [NAMES.index(name) for name in group.labels])
+        before = group.accepted
+        for threshold in group.stricter:
+            taken = mine & (data.confidence >= threshold)
+            assert threshold > group.threshold
+            assert taken.sum() <= 0.8 * before
+            assert (
+                upper_bound(int((taken & data.is_wrong).sum()), int(taken.sum()), confidence=0.95)
+                <= 0.05 + 1e-9
+            )
+            before = int(taken.sum())
