@@ -49,9 +49,15 @@ def main() -> None:
                 "runs": runs,
                 "commit": _commit(),
                 "date": datetime.now(UTC).date().isoformat(),
+                "cpu": results_file.hardware()["cpu"],
             }
+    _write(parts)
+
+
+def _write(parts: Mapping[str, Any]) -> None:
     measured = "\n".join(
-        f"- {name}: {part['date']}, commit {part['commit'][:10]}" for name, part in parts.items()
+        f"- {name}: {part['date']}, {part['cpu']}, commit {part['commit'][:10]}"
+        for name, part in parts.items()
     )
     pages = "\n".join(part["page"] for part in parts.values())
     results_file.write(

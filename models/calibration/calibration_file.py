@@ -99,7 +99,7 @@ class CalibrationFile(Section):
 
     @model_validator(mode="after")
     def _is_of_its_version(self) -> Self:
-        later = [name for name in _SINCE_V2 if getattr(self, name)]
+        later = [name for name in _SINCE_V2 | _ADDED_TO_V2 if getattr(self, name)]
         if self.schema_.endswith("v1") and later:
             raise ValueError(f"{min(later)}: version 1 of the file has no such section")
         return self
