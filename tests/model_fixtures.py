@@ -1,4 +1,4 @@
-"""Language models that tests share: one with random weights, one trained."""
+"""Language models that tests share: one with random weights, one trained, one of the real world."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 from tests.requirements import missing
 
 DATA = "sms_spam"
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +31,14 @@ def spam_qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("spam_qwen")
     small_qwen.train(folder, small_qwen.task_of(FOLDER / "vllm-cpu.yaml"), rows)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_llm() -> Path:
+    """Return the folder of SmolLM2-135M-Instruct, which ``make models`` writes."""
+    from streamlabel.demo.small_llm import is_fetched, place_of
+
+    folder = ROOT / ".demo"
+    if not is_fetched(folder):
+        missing("SmolLM2-135M-Instruct, a real language model: run `make models`")
+    return place_of(folder)

@@ -32,6 +32,7 @@ _DOUBTS = (
     "first_token_probability",
     "off_label_token",
     "sum_error",
+    "lenient_reading",
     "unknown_share",
 )
 _doubts_of = attrgetter(*_DOUBTS)

@@ -153,6 +153,11 @@ class LabelMessage(_Part):
     sum_error: float | None = Field(
         None, description="Prompted LLM: difference of the sum of its scores from 100."
     )
+    lenient_reading: str | None = Field(
+        None,
+        description="Prompted LLM, score_reading lenient: what was accepted in the answer:"
+        " thinking, fence, number, separated by commas.",
+    )
     unknown_share: Probability | None = Field(
         None,
         description="Fraction of unknown tokens among those of visible characters; absent if the"

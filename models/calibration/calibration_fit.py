@@ -1,8 +1,8 @@
 """Fits a calibration to labelled log scores, and keeps only what helps on held-out data."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,14 @@ from streamlabel.models.calibration.calibration import MAX_TEMPERATURE, MIN_TEMP
 from streamlabel.models.core.labels import ProblemType
 from streamlabel.models.core.probabilities import probabilities
 
-__all__ = ["Fitted", "calibrated", "fit_calibration", "negative_log_likelihood"]
+__all__ = [
+    "Fitted",
+    "Method",
+    "calibrated",
+    "fit_calibration",
+    "fit_weighted",
+    "negative_log_likelihood",
+]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -29,7 +36,8 @@ _PRIOR = 0.5
 # infinite loss and outweigh all others.
 _FLOOR = 1e-12
 
-_Fit = Callable[[Floats, Bools], Calibration]
+_Fit = Callable[[Floats, Bools, Floats], Calibration]
+Method = Literal["temperature", "temperature and bias", "platt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +94,25 @@ def fit_calibration(
         gain = best_loss - loss
         error = float(gain.std(ddof=1)) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
         if gain.mean() > error:
-            best, method, best_loss = fit(log_scores, truth), name, loss
+            every = np.ones(len(truth))
+            best, method, best_loss = fit(log_scores, truth, every), name, loss
         else:
             notes.append(f"{name}: does not lower the held-out loss, left out")
     if min(best.temperature, 1 / best.temperature) <= MIN_TEMPERATURE * 1.01:
         notes.append(f"the temperature is at its limit ({best.temperature:g}): check the labels")
     return Fitted(best, method, before, float(best_loss.mean()), tuple(notes))
+
+
+def fit_weighted(method: Method, log_scores: Floats, truth: Bools, weights: Floats) -> Calibration:
+    """Return the fit of one method to rows of unequal weight.
+
+    Args:
+        method: for the task: ``platt`` is that of multi_label.
+        log_scores: shape (N, K).
+        truth: shape (N, K).
+        weights: shape (N,), > 0: inverse probabilities of the rows.
+    """
+    return _METHODS[method](log_scores, truth, weights)
 
 
 def calibrated(calibration: Calibration, log_scores: Floats) -> Floats:
@@ -123,30 +144,33 @@ def _held_out(fit: _Fit, log_scores: Floats, truth: Bools, seed: int) -> Floats:
     losses = np.empty(len(log_scores))
     for held in range(_FOLDS):
         out = fold == held
-        losses[out] = _losses(fit(log_scores[~out], truth[~out]), log_scores[out], truth[out])
+        every = np.ones(int((~out).sum()))
+        made = fit(log_scores[~out], truth[~out], every)
+        losses[out] = _losses(made, log_scores[out], truth[out])
     return losses
 
 
-def _fit_temperature(log_scores: Floats, truth: Bools) -> Calibration:
+def _fit_temperature(log_scores: Floats, truth: Bools, weights: Floats) -> Calibration:
     from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
         scaled = Calibration("single_label", float(np.exp(log_temperature)))
-        return float(_losses(scaled, log_scores, truth).mean())
+        return float(np.average(_losses(scaled, log_scores, truth), weights=weights))
 
     limits = (np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE))
     found = minimize_scalar(loss, bounds=limits, method="bounded")
     return Calibration("single_label", float(np.exp(found.x)))
 
 
-def _fit_bias(log_scores: Floats, truth: Bools) -> Calibration:
+def _fit_bias(log_scores: Floats, truth: Bools, weights: Floats) -> Calibration:
     """Fit ``softmax(s * a + c)``, convex in (s, c); then T = 1 / s and b = c / s."""
+    shares = weights / weights.sum()
 
     def loss(at: Floats) -> tuple[float, Floats]:
         shown = probabilities(at[0] * log_scores + at[1:], "single_label")
-        wrong = (shown - truth) / len(truth)  # (N, K): gradient with respect to the scaled scores
+        wrong = (shown - truth) * shares[:, None]  # (N, K): gradient by the scaled scores
         prior = at[1:] / _PRIOR**2 / len(truth)
-        value = negative_log_likelihood(shown, truth, "single_label").mean()
+        value = negative_log_likelihood(shown, truth, "single_label") @ shares
         slope = np.concatenate(([(wrong * log_scores).sum()], wrong.sum(axis=0) + prior))
         return float(value + (at[1:] * prior).sum() / 2), slope
 
@@ -156,14 +180,16 @@ def _fit_bias(log_scores: Floats, truth: Bools) -> Calibration:
     return Calibration("single_label", temperature, tuple((bias * temperature).tolist()))
 
 
-def _fit_platt(log_scores: Floats, truth: Bools) -> Calibration:
-    lines = [_platt_line(log_scores[:, k], truth[:, k]) for k in range(log_scores.shape[1])]
+def _fit_platt(log_scores: Floats, truth: Bools, weights: Floats) -> Calibration:
+    labels = range(log_scores.shape[1])
+    lines = [_platt_line(log_scores[:, k], truth[:, k], weights) for k in labels]
     return Calibration(
         "multi_label", slopes=tuple(s for s, _ in lines), offsets=tuple(o for _, o in lines)
     )
 
 
-def _platt_line(scores: Floats, truth: Bools) -> tuple[float, float]:
+def _platt_line(scores: Floats, truth: Bools, weights: Floats) -> tuple[float, float]:
+    shares = weights / weights.sum()
     yes = int(truth.sum())
     if min(yes, len(truth) - yes) < _LEAST_PER_SIDE:
         return 1.0, 0.0
@@ -171,9 +197,9 @@ def _platt_line(scores: Floats, truth: Bools) -> tuple[float, float]:
     def loss(at: Floats) -> tuple[float, Floats]:
         line = at[0] * scores + at[1]
         shown = probabilities(line, "multi_label")
-        wrong = (shown - truth) / len(truth)
+        wrong = (shown - truth) * shares
         prior = at[1] / _PRIOR**2 / len(truth)
-        value = np.logaddexp(0.0, np.where(truth, -line, line)).mean() + at[1] * prior / 2
+        value = np.logaddexp(0.0, np.where(truth, -line, line)) @ shares + at[1] * prior / 2
         return float(value), np.array([(wrong * scores).sum(), wrong.sum() + prior])
 
     slope, offset = _minimum(loss, labels=1)
@@ -188,3 +214,10 @@ def _minimum(loss: Callable[[Floats], tuple[float, Floats]], *, labels: int) -> 
     bounds: Sequence[tuple[Any, Any]] = [scale, *[(None, None)] * labels]
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
     return np.asarray(found.x, dtype=np.float64)
+
+
+_METHODS: Mapping[Method, _Fit] = {
+    "temperature": _fit_temperature,
+    "temperature and bias": _fit_bias,
+    "platt": _fit_platt,
+}

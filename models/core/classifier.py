@@ -68,6 +68,8 @@ class Prediction:
         off_label_token: LLM: the first generated token if it belongs to no label; at most 40
             characters.
         sum_error: prompted LLM: distance of the sum of scores from 100.
+        lenient_reading: prompted LLM: what a lenient reading of the answer accepted: ``thinking``,
+            ``fence``, ``number``, separated by commas.
     """
 
     probabilities: tuple[float, ...] | None
@@ -81,6 +83,7 @@ class Prediction:
     first_token_probability: float | None = None
     off_label_token: str | None = None
     sum_error: float | None = None
+    lenient_reading: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,15 @@ class CausalModel:
         self._shared_tokens = len(ids) if self._shared is not None else 0
         return self._shared is not None
 
+    @property
+    def shared(self) -> object:
+        """The prefix that is shared now, to be used again later; opaque."""
+        return self._shared, self._shared_tokens
+
+    @shared.setter
+    def shared(self, kept: Any) -> None:  # noqa: ANN401 what the property returned
+        self._shared, self._shared_tokens = kept
+
     def stop_sharing(self) -> None:
         """Drop the shared prefix; rows must be complete again."""
         self._shared, self._shared_tokens = None, 0

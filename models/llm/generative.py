@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -13,16 +14,20 @@ from streamlabel.models.core.probes import DRIFT, PROBES
 from streamlabel.models.devices.device import Device
 from streamlabel.models.devices.device_threads import DeviceThreads
 from streamlabel.models.label_scoring.label_reads import LabelReads, compile_reads, prompt_version
+from streamlabel.models.label_scoring.policy_answers import compile_policies, labels_of
 from streamlabel.models.label_scoring.taught_prompt import refuse_other_prompt, tuned_folders
 from streamlabel.models.llm.independence import settle_company, settle_shared_company
 from streamlabel.models.llm.loading import LoadedCausal, open_causal
 from streamlabel.models.llm.own_forward import settle_forward
+from streamlabel.models.llm.policy_reader import PolicyReader
 from streamlabel.models.llm.prompt_reader import PromptReader
-from streamlabel.models.prompts.build_prompt import Prompt, build_prompt
+from streamlabel.models.prompts.build_prompt import Keep, Prompt, build_prompt
 
 __all__ = ["GenerativeClassifier", "load"]
 
 logger = structlog.get_logger(__name__)
+
+Reader = PromptReader | PolicyReader
 
 
 class GenerativeClassifier:
@@ -34,7 +39,7 @@ class GenerativeClassifier:
         labels: LabelSet,
         identity: ModelIdentity,
         hints: BatchHints,
-        reader: PromptReader,
+        reader: Reader,
         device: Device,
         threads: int | None = None,
     ) -> None:
@@ -80,21 +85,9 @@ def load(settings: GenerativeSettings) -> GenerativeClassifier:
         ModelLoadError: the model cannot be used; the message says why and what to do.
     """
     task = settings.task
-    labels = LabelSet(task.names)
+    labels = labels_of(task)
     loaded = open_causal(settings, labels)
-    prompt, reads = _compile(settings, loaded, max_tokens=loaded.max_tokens)
-    behind = max(map(len, reads.paths))
-    if behind:  # tokens that are appended to a prompt need room too
-        prompt, reads = _compile(settings, loaded, max_tokens=loaded.max_tokens - behind)
-    reader = PromptReader(
-        prompt=prompt,
-        reads=reads,
-        chat=loaded.chat,
-        model=loaded.model,
-        device=loaded.device,
-        reviews_truncated=settings.long_text == "review",
-    )
-    version = prompt_version(prompt, reads)
+    reader, prompt, version = _open_reader(settings, loaded)
     refuse_other_prompt(tuned_folders(loaded.folder, settings.adapter), version)
     attention = settle_forward(loaded, prompt)
     details = prove(reader, loaded, shares_prefix=settings.reuse_prefix)
@@ -122,6 +115,27 @@ def load(settings: GenerativeSettings) -> GenerativeClassifier:
     )
 
 
+def _open_reader(settings: GenerativeSettings, loaded: LoadedCausal) -> tuple[Reader, Prompt, str]:
+    """Return what reads texts, the prompt to test the model with, and the prompts' version."""
+    given: dict[str, Any] = {
+        "chat": loaded.chat,
+        "model": loaded.model,
+        "device": loaded.device,
+        "reviews_truncated": settings.long_text == "review",
+    }
+    if settings.task.policies:
+        keep: Keep = "head" if settings.long_text == "head" else "head_tail"
+        asked = compile_policies(
+            settings.task, loaded.chat, max_tokens=loaded.max_tokens, keep=keep
+        )
+        return PolicyReader(asked=asked, **given), asked.prompts.prompts[0], asked.version
+    prompt, reads = _compile(settings, loaded, max_tokens=loaded.max_tokens)
+    behind = max(map(len, reads.paths))
+    if behind:  # tokens that are appended to a prompt need room too
+        prompt, reads = _compile(settings, loaded, max_tokens=loaded.max_tokens - behind)
+    return PromptReader(prompt=prompt, reads=reads, **given), prompt, prompt_version(prompt, reads)
+
+
 def _compile(
     settings: GenerativeSettings, loaded: LoadedCausal, *, max_tokens: int
 ) -> tuple[Prompt, LabelReads]:
@@ -136,7 +150,7 @@ def _compile(
     return prompt, compile_reads(settings.task, prompt=prompt.rendered, chat=loaded.chat)
 
 
-def prove(reader: PromptReader, loaded: LoadedCausal, *, shares_prefix: bool) -> dict[str, str]:
+def prove(reader: Reader, loaded: LoadedCausal, *, shares_prefix: bool) -> dict[str, str]:
     """Classify the probes; raise if a label has no finite log-probability.
 
     Rows are padded, and the shared instruction is used, only if that changes no prediction.
@@ -165,7 +179,7 @@ def prove(reader: PromptReader, loaded: LoadedCausal, *, shares_prefix: bool) ->
     return details | {"shared_prefix": f"on (changes a probability by {worst:.1g} at most)"}
 
 
-def _probe(reader: PromptReader) -> list[Prediction]:
+def _probe(reader: Reader) -> list[Prediction]:
     predictions = []
     for outcome in reader.prepare(PROBES):
         if isinstance(outcome, InferenceError):

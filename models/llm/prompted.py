@@ -21,13 +21,21 @@ class PromptedClassifier:
     second answer is malformed too, the prediction is ``unparseable`` and has no probabilities, so
     the record goes to review.
 
+    A lenient reading accepts a few ways of writing, and the prediction says which.
+
     Payloads are (text, payload of the engine), because a second try needs the text.
     """
 
     def __init__(
-        self, *, labels: LabelSet, engine: TextEngine, reviews_truncated: bool = False
+        self,
+        *,
+        labels: LabelSet,
+        engine: TextEngine,
+        reviews_truncated: bool = False,
+        lenient: bool = False,
     ) -> None:
         self._labels = labels
+        self._lenient = lenient
         self._engine = engine
         self._reviews_truncated = reviews_truncated
         self._schema = schema(labels.names)
@@ -89,7 +97,9 @@ class PromptedClassifier:
             prompts, max_tokens=self._max_tokens, json_schema=self._schema
         )
         return [
-            answer if isinstance(answer, InferenceError) else parse(answer, self._labels.names)
+            answer
+            if isinstance(answer, InferenceError)
+            else parse(answer, self._labels.names, lenient=self._lenient)
             for answer in answers
         ]
 
@@ -111,6 +121,7 @@ class PromptedClassifier:
             truncated=truncated,
             review_reasons=reasons,
             sum_error=float(outcome.sum_error),
+            lenient_reading=", ".join(outcome.passed) or None,
         )
 
 
@@ -128,4 +139,5 @@ def load(settings: PromptedSettings) -> PromptedClassifier:
         labels=labels,
         engine=transformers_text.load(settings, labels),
         reviews_truncated=settings.long_text == "review",
+        lenient=settings.score_reading == "lenient",
     )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from streamlabel.config.policies import PolicySettings
 from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ConfigError, ModelLoadError
 from streamlabel.models.prompts.phrases import AnswerKind, render_phrases
@@ -54,6 +55,7 @@ def build_prompt(
     max_tokens: int,
     keep: Keep = "head_tail",
     note: str = "",
+    policy: PolicySettings | None = None,
 ) -> Prompt:
     """Return the prompt of ``task``: instruction, definitions, examples, then the text.
 
@@ -65,6 +67,7 @@ def build_prompt(
         max_tokens: longest prompt.
         keep: which end of a longer text is kept.
         note: added after the text, for a second try.
+        policy: the one that is asked about, of a task with policies.
 
     Raises:
         ConfigError: the task contains control tokens, or leaves no room for a text.
@@ -79,12 +82,13 @@ def build_prompt(
             tokenizer=tokenizer,
             max_tokens=max_tokens,
             keep=keep,
+            policy=policy,
         )
     if task.prompt_file is not None:
         raise ConfigError(
             "model.task.prompt_file: only prompt: verbatim has one; set that, or remove it"
         )
-    wording = render_phrases(task, answers)
+    wording = render_phrases(task, answers, policy)
     last = wording.before + MARK + wording.after + (f"\n\n{note}" if note else "")
     for words in (wording.system, last, *(part for pair in wording.examples for part in pair)):
         _refuse_controls(words, tokenizer)
@@ -113,13 +117,14 @@ def _verbatim(
     tokenizer: PromptTokenizer,
     max_tokens: int,
     keep: Keep,
+    policy: PolicySettings | None,
 ) -> Prompt:
     if answers == "scores":
         raise ConfigError(
             "model.task.prompt: verbatim is for one-token answers; prompted scores ask again after"
             " a faulty answer, in words of their own: set prompt: chat, or another back end"
         )
-    found = render_verbatim(task, render)
+    found = render_verbatim(task, render, policy)
     rendered, prefix = _refuse_thinking(found.rendered), task.answer_prefix
     # White space that some templates of a model end with and others leave to the model.
     is_there = prefix.isspace() and rendered.endswith(prefix)

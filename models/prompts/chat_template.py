@@ -118,8 +118,7 @@ def load_chat(
                     chat_template=template if source is None else source,
                     tokenize=False,  # transformers 5 returns a BatchEncoding otherwise
                     add_generation_prompt=add_generation_prompt,
-                    **given,
-                    **more,
+                    **_merged(given, more),
                 )
             )
         # a template may also divide by zero, or look for what is not there
@@ -136,6 +135,17 @@ def load_chat(
     if pad_id is None or not tokens.knows(pad_id):
         pad_id = end_id or 0
     return Chat(tokens, render, template, int(pad_id), end_id, end_ids, tokens.size)
+
+
+def _merged(given: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both; of mappings in both, the entries of both."""
+    merged = dict(given)
+    for name, value in more.items():
+        old = merged.get(name)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            value = {**old, **value}  # noqa: PLW2901 of both
+        merged[name] = value
+    return merged
 
 
 def _refuse_idle(template: str, variables: Mapping[str, Any], chat_date: date | None) -> None:

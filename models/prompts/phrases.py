@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from streamlabel.config.policies import PolicySettings
 from streamlabel.config.task import DelimiterSettings, TaskSettings
 from streamlabel.models.prompts.score_json import Fault
 
@@ -35,6 +36,8 @@ class Phrases:
 _SENTENCES: Mapping[str, Mapping[str, str]] = {
     "en": {
         "instruction": "Classify the text.",
+        "judge": "Decide whether the policy applies to the text.",
+        "policy": "\n\nPolicy: {policy}",
         "classes": "Classes:",
         "class": "- {name}{colon}{definition}",
         "coded": "- {form} = {name}{colon}{definition}",
@@ -48,6 +51,8 @@ _SENTENCES: Mapping[str, Mapping[str, str]] = {
     },
     "zh": {
         "instruction": "对文本进行分类。",
+        "judge": "判断该规则是否适用于文本。",
+        "policy": "\n\n规则：{policy}",
         "classes": "类别：",
         "class": "- {name}{colon}{definition}",
         "coded": "- {form} = {name}{colon}{definition}",
@@ -98,21 +103,29 @@ def second_try(task: TaskSettings, fault: Fault) -> str:
     return _SECOND_TRY[task.language].format(fault=_FAULTS[task.language][fault])
 
 
-def render_phrases(task: TaskSettings, answers: AnswerKind) -> Phrases:
-    """Return the sentences for ``task``; the text is last, so that prompts share the rest."""
+def render_phrases(
+    task: TaskSettings, answers: AnswerKind, policy: PolicySettings | None = None
+) -> Phrases:
+    """Return the sentences for ``task``; the text is last, so that prompts share the rest.
+
+    A policy follows the text, so that the prompts of all policies share the text too.
+    """
     if task.prompt == "verbatim":
         return Phrases("", (), "", "")
     say = _SENTENCES[task.language]
-    parts = [
-        task.instruction.strip() or say["instruction"],
-        "\n".join([say["classes"], *_classes(task, answers, say)]),
-        _form(task, answers, say),
-    ]
+    if policy is None:
+        asked = task.instruction.strip() or say["instruction"]
+        parts = [asked, "\n".join([say["classes"], *_classes(task, answers, say)])]
+    else:
+        parts = [task.instruction.strip() or say["judge"]]
+    parts.append(_form(task, answers, say))
     if task.delimiters is not None:
         parts.append(
             say["delimited"].format(open=task.delimiters.open, close=task.delimiters.close)
         )
     before, after = _around(task.delimiters)
+    if policy is not None:
+        after += say["policy"].format(policy=policy.text)
     examples = tuple(
         (
             before + escape_delimiters(example.text, task.delimiters) + after,

@@ -18,7 +18,7 @@ from streamlabel.models.prompts.phrases import escape_delimiters
 from streamlabel.models.prompts.prompt_tokens import PromptTokenizer, Tokens
 from streamlabel.models.tokens.seen import Seen, is_visible
 
-__all__ = ["MARK", "EncodedText", "Keep", "Prompt"]
+__all__ = ["MARK", "EncodedText", "Keep", "Prompt", "common_beginning"]
 
 Keep = Literal["head_tail", "head"]
 
@@ -61,6 +61,7 @@ class Prompt:
         shared_ids: common prefix of all prompts, computed once or cached by engines.
         rendered: the chat with MARK in place of the text.
         max_tokens: longest prompt.
+        around_tokens: of everything around a text.
     """
 
     def __init__(
@@ -95,9 +96,11 @@ class Prompt:
         self._left = rendered[start:mark]
         self._right = rendered[mark + len(MARK) : end]
         self._budget = max_tokens - len(self.prefix_ids) - len(self.suffix_ids)
+        inner = len(tokenizer.plain(self._left + self._right).ids)
+        self.around_tokens = len(self.prefix_ids) + inner + len(self.suffix_ids)
         self.shared_ids: tuple[int, ...] = ()
         self._prove()
-        self.shared_ids = _common_beginning([self.encode(probe).ids for probe in PROBES])
+        self.shared_ids = common_beginning([self.encode(probe).ids for probe in PROBES])
 
     def encode(self, text: str) -> EncodedText:
         """Return the prompt for ``text``; if it does not fit, only the text is truncated."""
@@ -149,8 +152,7 @@ class Prompt:
         )
 
     def _prove(self) -> None:
-        around = len(self._tokenizer.plain(self._left + self._right).ids)
-        room = self._budget - around
+        room = self.max_tokens - self.around_tokens
         if room < LEAST_TEXT_TOKENS:
             raise ConfigError(
                 f"model.max_tokens: instruction, examples and chat template use"
@@ -178,7 +180,8 @@ def _ids(tokens: Tokens, choose: Callable[[tuple[int, int]], bool]) -> tuple[int
     return tuple(t for t, span in zip(tokens.ids, tokens.spans, strict=True) if choose(span))
 
 
-def _common_beginning(rows: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+def common_beginning(rows: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the tokens with which all rows begin."""
     columns = enumerate(zip(*rows, strict=False))
     length = next((i for i, column in columns if len(set(column)) > 1), min(map(len, rows)))
     return rows[0][:length]

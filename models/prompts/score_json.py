@@ -19,16 +19,20 @@ a class is missing / unknown / there twice             ``missing_class`` and so 
 =====================================================  ================
 
 Several faults: the first one in the order of ``Fault``.
+
+A lenient reading accepts three ways of writing that leave no doubt about the scores, and names
+them: one code fence around the object (``fence``), a closed ``<think>`` block before it
+(``thinking``), and integers as ``60.0`` or ``"60"`` (``number``). All else stays a fault.
 """
 
 import json
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
-__all__ = ["Fault", "Scores", "answer_limit_tokens", "parse", "pattern", "schema"]
+__all__ = ["Fault", "Passed", "Scores", "answer_limit_tokens", "parse", "pattern", "schema"]
 
 Fault = Literal[
     "not_json",
@@ -42,6 +46,17 @@ Fault = Literal[
     "wrong_sum",
 ]
 
+_SPACE: Final = " \t\r\n"
+_INTEGER: Final = re.compile(r"([0-9]{1,3})(?:\.0{1,6})?", re.ASCII)
+
+Passed = Literal["thinking", "fence", "number"]
+
+# What may stand around an object, from the outside in; the object is the group.
+_AROUND: Final[Mapping[Passed, re.Pattern[str]]] = {
+    "thinking": re.compile(r"<think>(?:(?!</?think>).)*</think>(.*)", re.DOTALL),
+    "fence": re.compile(r"```(?:json)?[ \t]*\r?\n((?:(?!```).)*)```", re.DOTALL),
+}
+
 LARGEST_SUM_ERROR = 10
 LONGEST_INTEGER = 3  # digits; Python refuses int() of thousands of digits, or is slow
 
@@ -53,10 +68,12 @@ class Scores:
     Attributes:
         values: shape (K,), in the order of the names, each in [1, 100].
         sum_error: distance of their sum from 100, in [0, 10].
+        passed: what a lenient reading accepted.
     """
 
     values: tuple[int, ...]
     sum_error: int
+    passed: tuple[Passed, ...] = ()
 
     @property
     def probabilities(self) -> tuple[float, ...]:
@@ -70,21 +87,39 @@ class Scores:
         return tuple(math.log(p) for p in self.probabilities)
 
 
-def parse(answer: str, names: Sequence[str]) -> Scores | Fault:
+def parse(answer: str, names: Sequence[str], *, lenient: bool = False) -> Scores | Fault:
     """Return the scores in ``answer``, or its fault. Never raises.
 
     Args:
         answer: the text that the model generated.
         names: the classes, in LabelSet order.
+        lenient: accept what leaves no doubt, see above.
     """
-    text = answer.strip(" \t\r\n")
+    text = answer.strip(_SPACE)
+    passed: list[Passed] = []
+    for name, around in _AROUND.items() if lenient else ():
+        if found := around.fullmatch(text):
+            text = found[1].strip(_SPACE)
+            passed.append(name)
     try:
         content = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return "text_around" if _holds_object(text) else "not_json"
     if not isinstance(content, _Pairs):
         return "not_an_object"
-    return _check(content, names)
+    if lenient:
+        read = _Pairs((name, _lenient_integer(value)) for name, value in content)
+        passed += ["number"] if read != content else []
+        content = read
+    outcome = _check(content, names)
+    return replace(outcome, passed=tuple(passed)) if isinstance(outcome, Scores) else outcome
+
+
+def _lenient_integer(value: object) -> object:
+    """Return the integer that ``"60"``, ``60.0`` or ``"60.0"`` is; anything else as it is."""
+    if isinstance(value, str) and (found := _INTEGER.fullmatch(value)):
+        return int(found[1])
+    return value
 
 
 def _check(pairs: "_Pairs", names: Sequence[str]) -> Scores | Fault:
@@ -151,10 +186,11 @@ def _no_integer(_: str) -> None:
     return None
 
 
+# A number with a fraction stays text, which is no integer either, and which can be looked at.
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_Pairs,
     parse_int=_integer,
-    parse_float=_no_integer,
+    parse_float=str,
     parse_constant=_no_integer,
 )
 

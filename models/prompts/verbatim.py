@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from streamlabel.config.policies import PolicySettings
 from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ConfigError
 from streamlabel.models.prompts.prompt_shape import MARK
@@ -46,27 +47,41 @@ class _Render(Protocol):
     ) -> str: ...
 
 
-def render_verbatim(task: TaskSettings, render: _Render) -> Verbatim:
+def render_verbatim(
+    task: TaskSettings, render: _Render, policy: PolicySettings | None = None
+) -> Verbatim:
     """Return the prompt of the task's file, or of the model's own chat template.
 
+    Args:
+        task: with the file.
+        render: the chat template.
+        policy: the one that is asked about.
+
     Raises:
-        ConfigError: the file cannot be read or rendered, contains the text not exactly once, or
-            changes or drops some texts.
+        ConfigError: the file cannot be read or rendered, contains the text not exactly once,
+            changes or drops some texts, or does not contain the policy.
     """
     setting = "model.task.prompt_file" if task.prompt_file else "model.chat_template"
     source = _read(task.prompt_file) if task.prompt_file else None
+    more = {} if policy is None else _nested(task.policy_variable, policy.text)
     refusals: list[str] = []
     for content in (_as_text, _as_parts):
 
         def rendered(text: str, content: Callable[[str], object] = content) -> str:
             turn = {"role": "user", "content": content(text)}
-            return render([turn], True, source=source, text=text)
+            return render([turn], True, source=source, text=text, **more)
 
         try:
             whole = rendered(MARK)
         except ValueError as error:
             refusals.append(str(error))
             continue
+        if policy is not None and policy.text not in whole:
+            raise ConfigError(
+                f"{setting}: it does not contain the text of the policy {policy.name!r}; write"
+                f" {{{{ {task.policy_variable} }}}} where the policy belongs, or set"
+                " model.task.policy_variable to the name that the template has for it"
+            )
         if whole.count(MARK) == 1:
             return Verbatim(whole, strips=_strips(rendered, whole, setting))
         refusals.append(
@@ -96,6 +111,12 @@ def _strips(rendered: Callable[[str], str], whole: str, setting: str) -> bool:
                 " other than trim"
             )
     return bool(stripped)
+
+
+def _nested(name: str, value: str) -> dict[str, Any]:
+    """Return ``{"a": {"b": value}}`` for the name ``a.b``."""
+    first, dot, rest = name.partition(".")
+    return {first: _nested(rest, value) if dot else value}
 
 
 def _as_text(text: str) -> object:

@@ -160,7 +160,10 @@ def load(settings: RemoteSettings) -> Classifier:
         guided=guided,
     )
     return PromptedClassifier(
-        labels=labels, engine=engine, reviews_truncated=settings.long_text == "review"
+        labels=labels,
+        engine=engine,
+        reviews_truncated=settings.long_text == "review",
+        lenient=settings.score_reading == "lenient",
     )
 
 
@@ -171,5 +174,5 @@ def _refuse_if(is_closed: bool) -> None:
 
 def _digest(settings: RemoteSettings, labels: LabelSet) -> str:
     """The weights are not accessible: equal digests mean equal addresses and model names."""
-    parts = (settings.base_url, settings.model, settings.extra_body, labels.names)
+    parts = (settings.base_url, settings.model, settings.body, labels.names)
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()

@@ -12,8 +12,9 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, NoReturn, TypeVar
 
 import structlog
@@ -24,13 +25,18 @@ from streamlabel.models.prompts.build_prompt import Message
 from streamlabel.models.remote.failures import Failure, UnreadableError, of_connection, of_status
 from streamlabel.models.worker.running_time import Deadline
 
-__all__ = ["RemoteClient"]
+__all__ = ["CONTINUED", "RemoteClient"]
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
 MAX_WAIT_S: Final = 30.0
+# Fields with which vLLM's server, and some others, continue the last message instead of beginning
+# another one.
+CONTINUED: Final[Mapping[str, bool]] = MappingProxyType(
+    {"continue_final_message": True, "add_generation_prompt": False}
+)
 
 
 class RemoteClient:
@@ -175,12 +181,15 @@ class RemoteClient:
         max_tokens: int,
         options: dict[str, Any],
     ) -> T | Failure:
+        body = self._settings.body
+        if messages[-1]["role"] == "assistant":
+            body |= CONTINUED
         request = {
             "model": self._settings.model,
             "messages": list(messages),
             "temperature": 0,
             self._settings.token_limit_field: max_tokens,
-            "extra_body": self._settings.extra_body or None,
+            "extra_body": body or None,
             **options,
         }
         try:

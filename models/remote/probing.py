@@ -9,7 +9,7 @@ from streamlabel.errors import InferenceError, ModelError, ModelLoadError
 from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.probes import PROBE
 from streamlabel.models.prompts.score_json import answer_limit_tokens, schema
-from streamlabel.models.remote.client import RemoteClient
+from streamlabel.models.remote.client import CONTINUED, RemoteClient
 from streamlabel.models.remote.prompt import RemotePrompt
 from streamlabel.models.remote.reading import ask_candidates, guide, read_text
 from streamlabel.models.remote.spelling import refuse_several_tokens
@@ -28,6 +28,7 @@ async def probe(
 ) -> tuple[bool, dict[str, str]]:
     """Classify a fixed text; return whether the endpoint accepts a schema, and the results."""
     try:
+        await _refuse_another_turn(client, prompt, settings)
         if settings.method == "one_token":
             return False, await _probe_candidates(client, prompt, settings, forms)
         return await _probe_text(client, prompt, settings, labels)
@@ -40,6 +41,29 @@ async def probe(
         ) from error
     finally:
         await client.close()
+
+
+async def _refuse_another_turn(
+    client: RemoteClient, prompt: RemotePrompt, settings: RemoteSettings
+) -> None:
+    """Refuse an endpoint that begins another message where the answer was begun.
+
+    Asked to repeat what it continues, it shows whether it does.
+    """
+    prefix = settings.task.answer_prefix
+    if not prefix:
+        return
+    said = await client.ask(
+        prompt.messages(PROBE),
+        read_text,
+        max_tokens=1,
+        extra_body={**settings.body, **CONTINUED, "echo": True},
+    )
+    if isinstance(said, InferenceError) or not said.lstrip().startswith(prefix):
+        raise ModelLoadError(
+            "model.task.answer_prefix: the endpoint does not continue an answer that was begun"
+            " (fields continue_final_message and echo); remove it, or serve the model with vLLM"
+        )
 
 
 async def _probe_candidates(

@@ -47,10 +47,10 @@ class RemotePrompt:
     """
 
     def __init__(self, task: TaskSettings, answers: AnswerKind, *, cutter: Cutter) -> None:
-        if task.answer_prefix:
+        if task.answer_prefix != task.answer_prefix.strip():
             raise ConfigError(
-                "model.task.answer_prefix: an endpoint does not accept the beginning of the answer;"
-                " remove it"
+                "model.task.answer_prefix: a chat template may drop white space at either end of"
+                " it; remove that, and begin the answers with it, if the model does so"
             )
         if task.prompt_file is not None:
             raise ConfigError(
@@ -62,13 +62,16 @@ class RemotePrompt:
         self._answers: AnswerKind = answers
         self._wording = render_phrases(task, answers)
         self.cutter = cutter
+        self._begun: list[Message] = []
+        if task.answer_prefix:
+            self._begun.append({"role": "assistant", "content": task.answer_prefix})
         self._before: list[Message] = []
         if self._wording.system:
             self._before.append({"role": "system", "content": self._wording.system})
         for question, answer in self._wording.examples:
             self._before += [
                 {"role": "user", "content": question},
-                {"role": "assistant", "content": answer},
+                {"role": "assistant", "content": task.answer_prefix + answer},
             ]
         self._prompt_tokens = sum(cutter.cut(turn["content"]).tokens for turn in self._before)
 
@@ -84,7 +87,7 @@ class RemotePrompt:
         return await asyncio.to_thread(lambda: [self.cut(text) for text in texts])
 
     def messages(self, text: str, fault: Fault | None = None) -> list[Message]:
-        """Return the chat for a text that was cut.
+        """Return the chat for a text that was cut, and the beginning of the answer if there is one.
 
         Args:
             text: from ``cut``.
@@ -93,7 +96,7 @@ class RemotePrompt:
         safe = without_controls(escape_delimiters(text, self._delimiters))
         note = f"\n\n{second_try(self._task, fault)}" if fault else ""
         content = self._wording.before + safe + self._wording.after + note
-        return [*self._before, {"role": "user", "content": content}]
+        return [*self._before, {"role": "user", "content": content}, *self._begun]
 
     def digest(self, *parts: object) -> str:
         """Return the prompt's version: 12 hex digits of everything around a text, and ``parts``."""

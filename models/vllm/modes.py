@@ -2,17 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Final
-
-import structlog
 
 from streamlabel.config.engines import VllmSettings
 from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ConfigError
-from streamlabel.models.core.classifier import BatchHints, ModelIdentity, Prediction
 from streamlabel.models.core.labels import LabelSet
-from streamlabel.models.core.probes import DRIFT, PROBES
 from streamlabel.models.encoder.loading import build_rows, load_words
 from streamlabel.models.files.digest import model_digest
 from streamlabel.models.label_scoring.label_reads import LabelReads, compile_reads, prompt_version
@@ -23,8 +18,9 @@ from streamlabel.models.llm.loading import causal_digest
 from streamlabel.models.prompts.build_prompt import Prompt, build_prompt
 from streamlabel.models.prompts.chat_template import Chat
 from streamlabel.models.vllm import proof
-from streamlabel.models.vllm.answers import FirstTokenReader, HeadReader, Reader
+from streamlabel.models.vllm.answers import FirstTokenReader, HeadReader
 from streamlabel.models.vllm.encoder import EncoderReader, as_encoder
+from streamlabel.models.vllm.opened import Opened, cached_tokens, prove_causal
 from streamlabel.models.vllm.plan import (
     chat_of,
     closed_on_error,
@@ -34,32 +30,17 @@ from streamlabel.models.vllm.plan import (
     open_for_engine,
     task_of,
 )
-from streamlabel.models.vllm.start import Engine, Plan, start_engine
+from streamlabel.models.vllm.policies import open_policies
+from streamlabel.models.vllm.start import Plan, start_engine
 
-__all__ = ["OPENERS", "Opened"]
-
-logger = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A running engine that has passed the start-up test.
-
-    Attributes:
-        expected: probabilities of the first probe.
-    """
-
-    labels: LabelSet
-    identity: ModelIdentity
-    hints: BatchHints
-    reader: Reader
-    engine: Engine
-    expected: tuple[float, ...]
+__all__ = ["OPENERS"]
 
 
 def open_one_token(settings: VllmSettings) -> Opened:
     """Start an engine for one-token answers."""
     task = task_of(settings)
+    if task.policies:
+        return open_policies(settings)
     labels = LabelSet(task.names)
     checkpoint, chat = chat_of(settings)
     with ThreadPoolExecutor(1, "digest") as beside:
@@ -85,13 +66,13 @@ def open_one_token(settings: VllmSettings) -> Opened:
                 reads=reads,
                 chat=chat,
                 runtime=engine.runtime,
-                cached_tokens=_cached_tokens(engine, prompt),
+                cached_tokens=cached_tokens(engine, prompt),
                 reviews_truncated=settings.long_text == "review",
                 reads_by_id=reads_by_id,
             )
             if reads_by_id:
                 proof.prove_ids(engine.runtime, prompt.encode("1").ids, reads.children[0])
-            seen, details = _prove_causal(engine, reader, prompt)
+            seen, details = prove_causal(engine, reader, prompt)
             mass = ",".join(f"{p.off_label_mass or 0:.4f}" for p in seen)
             return Opened(
                 labels,
@@ -134,10 +115,10 @@ def open_head(settings: VllmSettings) -> Opened:
                 labels=reads,
                 runtime=engine.runtime,
                 after=after,
-                cached_tokens=_cached_tokens(engine, prompt),
+                cached_tokens=cached_tokens(engine, prompt),
                 reviews_truncated=settings.long_text == "review",
             )
-            seen, details = _prove_causal(engine, reader, prompt)
+            seen, details = prove_causal(engine, reader, prompt)
             proof.prove_distinct(seen)
             return Opened(
                 labels,
@@ -208,38 +189,3 @@ def _compile(
         keep=keep_of(settings),
     )
     return prompt, compile_reads(task, prompt=prompt.rendered, chat=chat)
-
-
-def _cached_tokens(engine: Engine, prompt: Prompt) -> int:
-    """Return how many tokens of the instruction the prefix cache holds: whole blocks."""
-    block = engine.block_tokens
-    if not block:
-        return 0
-    shared = len(prompt.shared_ids)
-    if shared < block:
-        logger.warning(
-            "instruction_not_cached",
-            instruction_tokens=shared,
-            block_tokens=block,
-            advice="set a smaller model.block_size, if the platform allows it, or use a longer"
-            " instruction",
-        )
-    return shared // block * block
-
-
-def _prove_causal(
-    engine: Engine, reader: Reader, prompt: Prompt
-) -> tuple[list[Prediction], dict[str, str]]:
-    cold = proof.ask(reader, engine.runtime)
-    before = engine.runtime.cache.cached_tokens
-    cached = proof.ask(reader, engine.runtime)
-    saved = (engine.runtime.cache.cached_tokens - before) // len(PROBES)
-    moved = proof.prove_cache(cold, cached, tolerance=DRIFT[engine.dtype])
-    shared = len(prompt.shared_ids)
-    return cached, proof.fingerprint(cached) | {
-        "prompt_tokens": str(shared),
-        "prefix_cache": f"{saved} tokens a prompt, blocks of {engine.block_tokens}"
-        f" (changes a log-probability by {moved:.1g} at most)"
-        if engine.block_tokens
-        else "off",
-    }

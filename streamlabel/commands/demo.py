@@ -1,11 +1,23 @@
 """``streamlabel demo``: the service on an embedded broker, with sample texts."""
 
+from typing import Annotated
+
 import typer
 
 __all__ = ["demo"]
 
 
-def demo() -> None:
+def demo(
+    *,
+    llm: Annotated[
+        bool,
+        typer.Option(
+            "--llm",
+            help="Then answer some of the texts with a small language model, prompted and tuned."
+            " The first time, it is downloaded (93 MB) and tuned.",
+        ),
+    ] = False,
+) -> None:
     """Run the service on an embedded broker with a real encoder and sample texts.
 
     The first run trains the encoder's classification head; later runs reuse it. Its files are in
@@ -14,7 +26,7 @@ def demo() -> None:
     \b
     Examples:
       streamlabel demo
-      make demo
+      streamlabel demo --llm
     """  # noqa: D301 \b keeps the lines as they are
     from streamlabel.extras import require
 
@@ -22,4 +34,4 @@ def demo() -> None:
 
     from streamlabel.demo import run
 
-    raise typer.Exit(run.main())
+    raise typer.Exit(run.main(with_llms=llm))

@@ -18,6 +18,7 @@ from streamlabel.consumer.core.causes import first_cause
 from streamlabel.consumer.observability.logs import configure_logging
 from streamlabel.demo.broker import EmbeddedBroker
 from streamlabel.demo.encoder import fitted_encoder, is_fitted
+from streamlabel.demo.language_models import compare_llms
 from streamlabel.demo.samples import stream_samples
 from streamlabel.demo.screen import Screen
 from streamlabel.demo.stream import Post, Posted, committed_records, read_answers
@@ -41,12 +42,13 @@ class DemoError(StreamlabelError):
     """The demo did not finish."""
 
 
-def main(*, folder: Path = Path(".demo"), live: bool | None = None) -> int:
+def main(*, folder: Path = Path(".demo"), live: bool | None = None, with_llms: bool = False) -> int:
     """Run the demo and return its exit code: 0 if every record came out exactly once.
 
     Args:
         folder: for the fitted encoder and the log of the service.
         live: redraw in place; None: only if standard output is a terminal.
+        with_llms: then answer some of the texts with a small language model, too.
 
     Raises:
         StreamlabelError: a component could not start or had to stop.
@@ -73,9 +75,12 @@ def main(*, folder: Path = Path(".demo"), live: bool | None = None) -> int:
         )
         partitions = {topic: broker.create_topic(topic) for topic in topics}
         is_live = console.is_terminal if live is None else live
-        return asyncio.run(
+        code = asyncio.run(
             _Demo(console, settings, log, encoder=encoder, partitions=partitions).run(live=is_live)
         )
+    if with_llms:
+        compare_llms(console, folder, encoder=encoder)
+    return code
 
 
 def _fit(console: Console, folder: Path) -> Path:
@@ -205,6 +210,7 @@ class _Demo:
         return (
             "\nWhat to try next\n"
             "  streamlabel run --help       the service on your own Kafka\n"
+            "  streamlabel demo --llm       the same texts answered by a small language model\n"
             " streamlabel classify --help the same for a file, without a broker\n"
             f"  {self._log.parent / 'model'}\n"
             "      the fitted encoder, an ordinary folder, for your own model.path\n"

@@ -13,7 +13,14 @@ from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.calibration.thresholds import NEVER
 from streamlabel.models.core.labels import LabelSet
 
-__all__ = ["Deployed", "deployed_of", "next_stricter", "tightened_file", "tightened_settings"]
+__all__ = [
+    "Deployed",
+    "deployed_of",
+    "next_stricter",
+    "routing_in",
+    "tightened_file",
+    "tightened_settings",
+]
 
 # The largest threshold of the settings: as good as always review.
 _MOST = 1.0
@@ -103,7 +110,7 @@ def tightened_settings(
         MessageRefusedError: a secret in these sections keeps them from being deployed.
     """
     sections = sections_of(settings)
-    routing = _routing_in(sections, deployed.settings.path)
+    routing = routing_in(sections, deployed.settings.path)
     before: dict[str, float] = routing.get("thresholds") or {}
     # Labels that are always reviewed stay out: any number would be less than that.
     raised = {
@@ -115,7 +122,7 @@ def tightened_settings(
     return ordered_settings(settings, sections)
 
 
-def _routing_in(sections: dict[str, Any], path: str) -> dict[str, Any]:
+def routing_in(sections: dict[str, Any], path: str) -> dict[str, Any]:
     """Return the section ``routing`` of the model at a path such as ``tasks.topic.cascade[1]``."""
     here: Any = sections
     for part in filter(None, path.replace("[", ".").replace("]", "").split(".")):

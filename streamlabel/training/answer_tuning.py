@@ -58,6 +58,11 @@ class Lessons:
     """
 
     def __init__(self, task: TaskSettings, chat: Chat, *, max_tokens: int, seed: int) -> None:
+        if task.policies:
+            raise ConfigError(
+                "model.task.policies: training teaches one question; write it as the instruction"
+                " of a task with its own labels, or remove policies"
+            )
         if task.scoring != "one_token":
             raise ConfigError(
                 f"model.task.scoring: {task.scoring} reads answers of several tokens; for training"

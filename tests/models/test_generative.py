@@ -15,8 +15,10 @@ import transformers
 from streamlabel.config.model import GenerativeSettings
 from streamlabel.errors import ConfigError, InferenceError, ModelError, ModelLoadError
 from streamlabel.models.core.classifier import Prediction, PreparedText
+from streamlabel.models.label_scoring.label_tokens import LabelTokens
 from streamlabel.models.llm.causal_model import CausalModel
 from streamlabel.models.llm.generative import GenerativeClassifier, load
+from streamlabel.models.llm.prompt_reader import PromptReader
 from streamlabel.models.tokens.rows import Rows
 from tests.models.test_prompts import FORGERIES, SPAM
 
@@ -70,12 +72,20 @@ async def predictions(
     return [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
 
 
+def reader_of(classifier: GenerativeClassifier) -> PromptReader:
+    reader = classifier._reader
+    assert isinstance(reader, PromptReader)
+    return reader
+
+
 def whole_row(classifier: GenerativeClassifier, text: str) -> tuple[int, ...]:
-    return classifier._reader._prompt.encode(text).ids
+    return reader_of(classifier)._prompt.encode(text).ids
 
 
 def label_scores(log_probabilities: torch.Tensor, classifier: GenerativeClassifier) -> torch.Tensor:
-    forms = classifier._reader._reads.forms  # type: ignore[attr-defined] # the one-token kind
+    reads = reader_of(classifier)._reads
+    assert isinstance(reads, LabelTokens)
+    forms = reads.forms
     return torch.stack([log_probabilities[list(ids)].logsumexp(0) for ids in forms])
 
 
@@ -144,7 +154,7 @@ def test_left_padding_needs_its_mask(
     record_testsuite_property: Property,
 ) -> None:
     """The parity test above would see a missing mask: without it the numbers are far off."""
-    prompt = classifier._reader._prompt
+    prompt = reader_of(classifier)._prompt
     rows = [np.array(prompt.encode(text).ids, dtype=np.int32) for text in TEXTS[:12]]
     model = CausalModel(hf, device="cpu", pad_id=0)
     if shared:
@@ -296,7 +306,7 @@ async def test_trie_scores_equal_teacher_forcing(
     tiny_llm: Path, hf: transformers.PreTrainedModel, record_testsuite_property: Property
 ) -> None:
     classifier = await asyncio.to_thread(load, settings(tiny_llm, task=MULTI | {"scoring": "trie"}))
-    reads = classifier._reader._reads
+    reads = reader_of(classifier)._reads
     assert len(reads.paths) > 1
     texts = TEXTS[:10]
     worst = 0.0

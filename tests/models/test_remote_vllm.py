@@ -160,6 +160,24 @@ async def test_candidates_of_the_server_equal_the_own_forward(url: str, folder: 
     await here.close()
 
 
+async def test_the_server_continues_an_answer_that_was_begun(url: str, folder: Path) -> None:
+    task = {**SPAM, "answer_prefix": "Answer: the text is", "answer_with": "letters"}
+    there = await asyncio.to_thread(remote.load, settings(url, task=task))
+    here = await asyncio.to_thread(
+        generative.load,
+        GenerativeSettings.model_validate(
+            {"path": str(folder), "device": "cpu", "task": task, "max_tokens": 900}
+        ),
+    )
+    for one, other in zip(
+        await predictions(there, TEXTS), await predictions(here, TEXTS), strict=True
+    ):
+        assert one.argmax_is_label == other.argmax_is_label
+        assert one.first_token_probability == pytest.approx(other.first_token_probability, abs=1e-4)
+    await there.close()
+    await here.close()
+
+
 async def test_fewer_candidates_never_give_a_wrong_probability(url: str, folder: Path) -> None:
     few = await asyncio.to_thread(remote.load, settings(url, top_logprobs=2))
     many = await asyncio.to_thread(remote.load, settings(url))

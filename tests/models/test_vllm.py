@@ -32,6 +32,7 @@ from streamlabel.models.files.checkpoint import open_checkpoint
 from streamlabel.models.label_scoring.answer import FirstToken
 from streamlabel.models.label_scoring.label_reads import compile_reads
 from streamlabel.models.label_scoring.label_trie import LabelTrie
+from streamlabel.models.label_scoring.policy_answers import compile_policies
 from streamlabel.models.llm import generative
 from streamlabel.models.prompts.build_prompt import build_prompt
 from streamlabel.models.prompts.score_json import (
@@ -47,6 +48,7 @@ from streamlabel.models.vllm import start as vllm_start
 from streamlabel.models.vllm.answers import FirstTokenReader
 from streamlabel.models.vllm.classifier import VllmClassifier, load
 from streamlabel.models.vllm.platform import find_capabilities
+from streamlabel.models.vllm.policies import PolicyRequests
 from streamlabel.models.vllm.runtime import TOP_K, VllmRuntime
 from streamlabel.models.vllm.start_failure import Start, explain
 from streamlabel.models.vllm.text import VllmPrompted, VllmText
@@ -56,6 +58,7 @@ from streamlabel.training.answer_fit import Lora, fit_answers
 from streamlabel.training.fit_settings import Example, FitSettings
 from testing.twins import twin
 from tests.models.test_generative import MULTI
+from tests.models.test_policies import asked_by_file
 from tests.models.test_prompts import FORGERIES, SPAM, task
 from tests.requirements import missing
 
@@ -532,6 +535,27 @@ def _forced(case: Case, row: Sequence[int], answer: Sequence[int]) -> torch.Tens
         logits = case.base(torch.tensor([[*row, *answer]])).logits[0].log_softmax(-1)
     steps = [logits[len(row) - 1 + place, token] for place, token in enumerate(answer)]
     return torch.stack(steps).sum()
+
+
+@pytest.mark.parametrize("order", ["text first", "policy first"])
+async def test_policies_equal_one_plain_forward_each(
+    case: Case, tmp_path: Path, order: str
+) -> None:
+    chat, runtime = case.reader._chat, case.runtimes["base"]
+    task = TaskSettings.model_validate(asked_by_file(tmp_path, order))
+    asked = compile_policies(task, chat, max_tokens=900, keep="head_tail")
+    reader = PolicyRequests(asked=asked, chat=chat, runtime=runtime, warms=True)
+    texts = ["Hello", "", "酒店很干净", "word " * 200]
+    prepared = [text for text in reader.prepare(texts) if isinstance(text, PreparedText)]
+    before = runtime.cache.cached_tokens
+    said = await reader.read(prepared)
+    assert runtime.cache.cached_tokens > before, "what the policies share was computed again"
+    for text, answer in zip(texts, said, strict=True):
+        assert isinstance(answer, Prediction)
+        rows = asked.prompts.encode(text).rows
+        for row, reads, found in zip(rows, asked.reads, answer.probabilities or (), strict=True):
+            two = expected(case.base, row)[list(reads.children[0])].softmax(-1)
+            assert found == pytest.approx(float(two[1]), abs=CLOSE)
 
 
 @pytest.mark.parametrize("name", ["vllm-cuda", "vllm-ascend"])

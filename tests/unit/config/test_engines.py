@@ -34,6 +34,14 @@ def test_what_does_not_fit_together_is_refused(given: dict[str, object], said: s
         vllm(**given)
 
 
+def test_a_lenient_reading_needs_written_answers() -> None:
+    given = {"base_url": "http://x/v1", "model": "m", "task": TASK, "score_reading": "lenient"}
+    with pytest.raises(ValidationError, match="score_reading: method one_token reads no written"):
+        RemoteSettings.model_validate(given)
+    made = RemoteSettings.model_validate(given | {"method": "prompted"})
+    assert made.score_reading == "lenient"
+
+
 def test_an_encoder_needs_no_task() -> None:
     assert VllmSettings(path="model", mode="encoder").task is None
 

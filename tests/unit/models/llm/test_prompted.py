@@ -58,10 +58,13 @@ def scores(ham: int, spam: int) -> str:
 
 
 async def classified(
-    engine: ScriptedEngine, *, reviews_truncated: bool = False
+    engine: ScriptedEngine, *, reviews_truncated: bool = False, lenient: bool = False
 ) -> dict[str, Prediction | InferenceError]:
     classifier = PromptedClassifier(
-        labels=LabelSet(("ham", "spam")), engine=engine, reviews_truncated=reviews_truncated
+        labels=LabelSet(("ham", "spam")),
+        engine=engine,
+        reviews_truncated=reviews_truncated,
+        lenient=lenient,
     )
     texts = list(engine.script)
     prepared = [text for text in await classifier.prepare(texts) if isinstance(text, PreparedText)]
@@ -75,6 +78,18 @@ async def test_scores_become_probabilities() -> None:
     assert outcome.sum_error == 5
     assert outcome.review_reasons == ()
     assert outcome.off_label_mass is None
+
+
+async def test_a_lenient_reading_asks_no_second_time_and_is_in_the_prediction() -> None:
+    fenced = f"```json\n{scores(76, 24)}\n```"
+    for lenient, tries in ((True, 1), (False, 2)):
+        engine = ScriptedEngine({"hi": [fenced, scores(60, 40)], "ho": [scores(50, 50)]})
+        said = await classified(engine, lenient=lenient)
+        hi, ho = said["hi"], said["ho"]
+        assert isinstance(hi, Prediction)
+        assert isinstance(ho, Prediction)
+        assert len(engine.asked) == tries
+        assert (hi.lenient_reading, ho.lenient_reading) == ("fence" if lenient else None, None)
 
 
 async def test_only_malformed_answers_are_asked_again_with_their_fault() -> None:

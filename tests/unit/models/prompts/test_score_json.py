@@ -162,3 +162,75 @@ def test_the_pattern_is_the_form_that_the_prompt_shows(
     if is_right:
         found = parse(answer, names)
         assert found == "wrong_sum" or isinstance(found, Scores)
+
+
+# A lenient reading
+
+
+def fenced(text: str, kind: str = "json") -> str:
+    return f"```{kind}\n{text}\n```"
+
+
+THOUGHT = "<think>\nIt offers a prize, so {spam}.\n</think>\n\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "passed"),
+    [
+        (written(70), ()),
+        (fenced(written(70)), ("fence",)),
+        (fenced(written(70), ""), ("fence",)),
+        (f"  {fenced(written(70))}\n", ("fence",)),
+        (THOUGHT + written(70), ("thinking",)),
+        ("<think></think>" + written(70), ("thinking",)),
+        (THOUGHT + fenced(written(70)), ("thinking", "fence")),
+        (written("70"), ("number",)),
+        (written(70.0), ("number",)),
+        (written("70.0", "20", 10), ("number",)),
+        (THOUGHT + fenced(written("70")), ("thinking", "fence", "number")),
+    ],
+)
+def test_a_lenient_reading_names_what_it_accepted(answer: str, passed: tuple[str, ...]) -> None:
+    assert parse(answer, NAMES, lenient=True) == Scores((70, 20, 10), 0, passed)  # type: ignore[arg-type] # names
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (fenced(written(59)), "wrong_sum"),
+        (written("81"), "wrong_sum"),
+        (written("70.5"), "not_an_integer"),
+        (written("7e1"), "not_an_integer"),
+        ('{"ham": 7e1, "spam": 20, "其他": 10}', "not_an_integer"),
+        (written("seventy"), "not_an_integer"),
+        (written("-70"), "not_an_integer"),
+        (written("\uff17\uff10"), "not_an_integer"),
+        (written(True), "not_an_integer"),
+        (written("101"), "out_of_range"),
+        (written("0"), "out_of_range"),
+        (fenced(written(70)) * 2, "text_around"),
+        (f"Here: {fenced(written(70))}", "text_around"),
+        (f"```python\n{written(70)}\n```", "text_around"),
+        (f"```json\n{written(70)}", "text_around"),
+        (f"<think>never closed {written(70)}", "text_around"),
+        (f"{written(70)}</think>", "text_around"),
+        (f"<think>a</think>b {written(70)}", "text_around"),
+        ("<think>a</think>", "not_json"),
+        ("", "not_json"),
+    ],
+)
+def test_a_lenient_reading_leaves_every_doubt_a_fault(answer: str, fault: str) -> None:
+    assert parse(answer, NAMES, lenient=True) == fault
+
+
+@given(st.text() | st.sampled_from([written(70), fenced(written(60)), THOUGHT + written("60")]))
+def test_what_is_read_strictly_is_read_leniently_too(answer: str) -> None:
+    strict, lenient = outcome(answer), parse(answer, NAMES, lenient=True)
+    assert isinstance(lenient, Scores) or lenient in get_args(Fault)
+    if isinstance(strict, Scores):
+        assert lenient == strict
+
+
+def test_a_hostile_answer_is_read_in_linear_time() -> None:
+    for hostile in ("<think>" * 50_000, "```json\n" * 50_000, "<think>" + "</thin" * 50_000):
+        assert parse(hostile, NAMES, lenient=True) == "not_json"

