@@ -19,7 +19,7 @@ from streamlabel.config.cascade import (
 from streamlabel.config.console import ConsoleSettings
 from streamlabel.config.delivery import DeliverySettings, GuardSettings
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
-from streamlabel.config.model import AnyModel, WorkerSettings
+from streamlabel.config.model import AnyModel
 from streamlabel.config.observing import HttpSettings, LoggingSettings, TracingSettings
 from streamlabel.config.routing import DriftSettings, RoutingSettings
 from streamlabel.config.section import Section
@@ -30,6 +30,7 @@ from streamlabel.config.several import (
     task_problem,
 )
 from streamlabel.config.waits import contradictions
+from streamlabel.config.worker import WorkerSettings
 
 __all__ = [
     "AuditSettings",

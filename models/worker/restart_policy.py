@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from streamlabel.config.model import WorkerSettings
+from streamlabel.config.worker import WorkerSettings
 
 __all__ = ["RestartPolicy"]
 

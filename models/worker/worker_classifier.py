@@ -12,8 +12,9 @@ from typing import Literal, Self, cast
 
 import structlog
 
-from streamlabel.config.model import ModelSettings, WorkerSettings
+from streamlabel.config.model import ModelSettings
 from streamlabel.config.task import task_name
+from streamlabel.config.worker import WorkerSettings
 from streamlabel.errors import (
     InferenceError,
     ModelError,

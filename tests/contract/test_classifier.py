@@ -22,8 +22,8 @@ from streamlabel.config.model import (
     PromptedSettings,
     RemoteSettings,
     VllmSettings,
-    WorkerSettings,
 )
+from streamlabel.config.worker import WorkerSettings
 from streamlabel.errors import ModelError
 from streamlabel.models import registry
 from streamlabel.models.core.classifier import Classifier, Prediction, PreparedText

@@ -16,7 +16,8 @@ from contextlib import asynccontextmanager
 import psutil
 import pytest
 
-from streamlabel.config.model import FakeSettings, WorkerSettings
+from streamlabel.config.model import FakeSettings
+from streamlabel.config.worker import WorkerSettings
 from streamlabel.errors import (
     ConfigError,
     DeviceLostError,
@@ -415,7 +416,8 @@ async def test_a_signal_to_the_whole_group_does_not_end_the_worker(number: signa
 
 _PARENT = """
 import asyncio
-from streamlabel.config.model import FakeSettings, WorkerSettings
+from streamlabel.config.model import FakeSettings
+from streamlabel.config.worker import WorkerSettings
 from streamlabel.models.worker.worker_classifier import WorkerClassifier
 
 async def main():
@@ -447,7 +449,8 @@ async def test_a_worker_in_the_middle_of_a_batch_ends_with_its_parent() -> None:
 
 _PAUSED = """
 import asyncio, sys
-from streamlabel.config.model import FakeSettings, WorkerSettings
+from streamlabel.config.model import FakeSettings
+from streamlabel.config.worker import WorkerSettings
 from streamlabel.models.worker.worker_classifier import WorkerClassifier
 
 async def main():

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from streamlabel.config.model import FakeSettings, WorkerSettings
+from streamlabel.config.model import FakeSettings
+from streamlabel.config.worker import WorkerSettings
 from streamlabel.consumer.batching.failure_isolation import FailureIsolation
 from streamlabel.errors import InferenceError, RecordError, WorkerGaveUpError
 from streamlabel.models.core.classifier import Prediction, PreparedText

@@ -9,13 +9,13 @@ import yaml
 
 from streamlabel import errors
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
-from streamlabel.config.model import WorkerSettings
 from streamlabel.config.settings import (
     DeliverySettings,
     HttpSettings,
     LoggingSettings,
     RoutingSettings,
 )
+from streamlabel.config.worker import WorkerSettings
 from streamlabel.consumer.core.metric_names import METRICS
 from streamlabel.consumer.observability import metric_reference
 from streamlabel.consumer.observability.health import Health

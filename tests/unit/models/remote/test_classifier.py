@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from streamlabel.config.engines import RemoteSettings
-from streamlabel.config.model import WorkerSettings
+from streamlabel.config.worker import WorkerSettings
 from streamlabel.errors import ConfigError, InferenceError, ModelLoadError, WorkerGaveUpError
 from streamlabel.models.core.classifier import Classifier, Prediction, PreparedText
 from streamlabel.models.remote.classifier import load

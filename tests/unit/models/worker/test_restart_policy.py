@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlabel.config.model import WorkerSettings
+from streamlabel.config.worker import WorkerSettings
 from streamlabel.models.worker.restart_policy import RestartPolicy
 
 
