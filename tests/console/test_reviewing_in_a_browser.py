@@ -122,6 +122,7 @@ def test_the_offer_to_take_back_ends_with_its_time(browser: Browser) -> None:
         undo = desk.page.locator("[data-undo]")
         expect(undo).to_be_visible()
         expect(undo).to_have_count(0, timeout=5000)
+        assert desk.actions() == [(1, "correct", ("threat",))]
 
 
 def test_a_refusal_keeps_the_text_and_the_note_on_the_screen(browser: Browser) -> None:
@@ -164,6 +165,7 @@ def test_the_lease_is_renewed_while_the_page_is_open(browser: Browser) -> None:
             desk.go()
         desk.store.leases.clear()
         expect(desk.page.get_by_role("alert")).to_contain_text("not yours", timeout=10_000)
+        assert desk.actions() == []
 
 
 def test_a_blurred_text_is_shown_by_a_key(browser: Browser) -> None:
@@ -180,6 +182,7 @@ def test_a_blurred_text_is_shown_by_a_key(browser: Browser) -> None:
         expect(text).to_have_css("filter", "grayscale(1)")
         desk.press("3")
         expect(text).to_have_css("filter", "grayscale(1) blur(7px)")
+        assert desk.actions() == [(1, "confirm", None)]
 
 
 def test_everything_works_without_scripts(browser: Browser) -> None:
@@ -199,6 +202,7 @@ def test_the_live_numbers_follow_the_queue(browser: Browser) -> None:
         for number in (1, 2):
             desk.store.items[number] = replace(desk.store.items[number], state="decided")
         expect(desk.page.locator("[id='total.open']")).to_have_text("6", timeout=10_000)
+        assert desk.page.locator("[id='total.leased']").inner_text() == "0"
 
 
 # --- hostile texts, accessibility -----------------------------------------------------------------
