@@ -32,7 +32,6 @@ LONGER = {
 # reason.
 MIN_LINES = 40
 SHORTER = {
-    "streamlabel/commands/demo.py": "each command is a module, which the program names",
     "streamlabel/commands/version.py": "each command is a module, which the program names",
 }
 

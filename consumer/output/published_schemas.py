@@ -38,7 +38,7 @@ _OF_LABEL: Final = (
     "off_label_token", "sum_error", "unknown_share", "metadata_dropped", "cached",
     "lenient_reading",
 )  # fmt: skip
-_OF_REVIEW: Final = ("threshold", "text", "text_truncated")
+_OF_REVIEW: Final = ("threshold", "text", "text_truncated", "near_duplicate_keys")
 _FIRST_OF_REVIEW: Final = 201
 _OF_PARTS: Final = {
     "Model": (
