@@ -111,6 +111,8 @@ import streamlabel
 site = pathlib.Path(sys.argv[1])
 assert pathlib.Path(streamlabel.__file__).is_relative_to(site), streamlabel.__file__
 for module in pkgutil.walk_packages(streamlabel.__path__, "streamlabel."):
+    if module.name.endswith(".migrations.env"):
+        continue  # a script of alembic, which runs it itself
     found = importlib.import_module(module.name)
     assert pathlib.Path(found.__file__).is_relative_to(site), found.__file__
     print(module.name)

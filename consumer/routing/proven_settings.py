@@ -27,6 +27,7 @@ _PREDICTIONS: Final[tuple[str, ...]] = (
     "top_logprobs",
     "max_unknown_mass",
     "guided_json",
+    "score_reading",
 )
 _WINDOWS: Final[tuple[str, ...]] = ("window_stride_tokens", "window_pool", "max_windows")
 

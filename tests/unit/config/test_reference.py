@@ -58,7 +58,7 @@ def test_an_example_loads_and_fits_the_schema(path: Path, monkeypatch: pytest.Mo
     loaded = load(path, overrides={}, environ={})
     form = path.name.partition("-")[0].removesuffix(".yaml")
     if form in {"cascade", "tasks"}:
-        assert len(all_deployments(loaded.settings)) > 1
+        assert len(all_deployments(loaded.settings, everywhere=True)) > 1
     else:
         assert loaded.settings.model.backend == form
     tree = yaml.safe_load(path.read_text(encoding="utf-8"))
