@@ -21,6 +21,7 @@ from sqlalchemy import func, select
 from streamlabel.config.settings import Settings
 from streamlabel.console.store.opening import SqlStore, open_store
 from streamlabel.console.store.tables import item, lease, outbox, verdict
+from testing.console.review_record import review
 from testing.kafka_broker import Cluster
 
 __all__ = ["Outcome", "Plan", "review_all", "review_value"]
@@ -73,37 +74,17 @@ class Outcome:
 def review_value(number: int) -> bytes:
     """Return a review record."""
     label = _LABELS[number % 2]
-    message = {
-        "schema": "streamlabel.review/v1",
-        "id": f"r{number}",
-        "label": label,
-        "confidence": 0.6,
-        "probabilities": {"spam": 0.6, "ham": 0.4},
-        "margin": 0.2,
-        "route": "review",
-        "reasons": ["low_confidence"],
-        "truncated": False,
-        "model": {
-            "name": "m",
-            "backend": "encoder",
-            "device": "cpu",
-            "digest": "m1",
-            "prompt_version": None,
-            "calibration_id": "c1",
-            "threshold_set_id": "t1",
-        },
-        "source": {
+    message = review(
+        id=f"r{number}",
+        label=label,
+        source={
             "topic": "texts",
             "partition": 0,
             "offset": number,
             "timestamp_ms": 1_795_000_000_000 + number,
         },
-        "metadata": None,
-        "processed_at": "2026-11-29T12:00:00.000Z",
-        "timings_ms": {"queue": 1.0, "inference": 2.0},
-        "threshold": 0.9,
-        "text": f"text number {number} of the run",
-    }
+        text=f"text number {number} of the run",
+    )
     return json.dumps(message).encode()
 
 

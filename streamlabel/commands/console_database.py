@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["add_user", "purge", "verify_log"]
 
 _ADMIN = "command line"
-_LEAST_PASSWORD = 12
 
 T = TypeVar("T")
 
@@ -154,15 +153,16 @@ def _password(name: str) -> str:
 
 
 def _hashed(password: str, name: str) -> str:
-    from argon2 import PasswordHasher
+    import asyncio
 
-    from streamlabel.errors import ConfigError
+    from streamlabel.console.access.passwords import Passwords, check_new
+    from streamlabel.errors import ConfigError, SignInError
 
-    if len(password) < _LEAST_PASSWORD or name.casefold() in password.casefold():
-        raise ConfigError(
-            f"password: at least {_LEAST_PASSWORD} characters, and not the name of the account"
-        )
-    return PasswordHasher().hash(password)
+    try:
+        check_new(password, name=name)
+    except SignInError as error:
+        raise ConfigError(str(error)) from error
+    return asyncio.run(Passwords().hashed(password))
 
 
 def _with_store(settings: "Settings", do: "Callable[[SqlStore], Awaitable[T]]") -> T:

@@ -20,6 +20,7 @@ from streamlabel.consumer.output.verdict import VerdictMessage, read_verdict
 from streamlabel.models.core.system_clock import SystemClock
 from testing.console.browser import served_while
 from testing.console.desk import RENDERER
+from testing.console.review_record import review
 from testing.kafka_broker import Cluster
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
@@ -52,33 +53,8 @@ def settings_of(kafka: Cluster, folder: Path) -> Settings:
 
 
 def a_review(number: int, **changed: object) -> bytes:
-    record = {
-        "schema": "streamlabel.review/v1",
-        "id": f"r{number}",
-        "label": "spam",
-        "confidence": 0.6,
-        "probabilities": {"spam": 0.6, "ham": 0.4},
-        "margin": 0.2,
-        "route": "review",
-        "reasons": ["low_confidence"],
-        "truncated": False,
-        "model": {
-            "name": "m",
-            "backend": "encoder",
-            "device": "cpu",
-            "digest": "m1",
-            "prompt_version": None,
-            "calibration_id": "c1",
-            "threshold_set_id": "t1",
-            "deployment_id": "d1",
-        },
-        "source": {"topic": "texts", "partition": 0, "offset": number, "timestamp_ms": 9},
-        "metadata": {"channel": "mail"},
-        "processed_at": "2026-11-29T12:00:00.000Z",
-        "timings_ms": {"queue": 1.0, "inference": 2.0},
-        "threshold": 0.9,
-        "text": f"text {number}",
-    }
+    source = {"topic": "texts", "partition": 0, "offset": number, "timestamp_ms": 9}
+    record = review(id=f"r{number}", source=source, text=f"text {number}")
     return json.dumps(record | changed).encode()
 
 

@@ -19,8 +19,8 @@ from streamlabel.consumer.kafka.topics import find_topics
 from streamlabel.consumer.output.verdict import read_verdict
 from streamlabel.errors import BrokerError, ConfigError
 from streamlabel.models.core.system_clock import SystemClock
+from testing.console.review_record import review
 from testing.kafka_broker import Cluster
-from tests.console_items import review
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 

@@ -13,7 +13,7 @@ from streamlabel.console.store.items import Arrival
 from streamlabel.console.topics.decoding import decoded
 from streamlabel.console.topics.sending import fitted
 from streamlabel.consumer.core.records import Position, SourceRecord
-from tests.console_items import review
+from testing.console.review_record import review
 
 SETTINGS = ConsoleSettings()
 
