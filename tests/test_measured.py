@@ -124,6 +124,34 @@ def test_the_page_on_performance_quotes_every_target() -> None:
         "peers_latency": {"best_peer_p99_over_ours": ".2f"},
         "delivery": {"alo_over_bare": ".2f", "memory_growth": "+.1%"},
         "scale": {"null_two_over_one": ".2f", "scale_efficiency_32": ".2f"},
+        "versions": {
+            "at_least_once_after_over_before": ".3f",
+            "exactly_once_after_over_before": ".3f",
+        },
+        "plans": {
+            "swaps_lost": ".0f",
+            "swaps_doubled": ".0f",
+            "swaps_mixed_batches": ".0f",
+            "swap_pause_over_batch": ".2f",
+            "swap_memory_growth": "+.1%",
+            "repeats_speedup": ".2f",
+            "cascade_broken_promises": ".1%",
+            "cascade_cost_over_oracle": ".2f",
+            "two_tasks_over_two_services": ".2f",
+            "shadow_cost": ".1%",
+        },
+        "operate": {
+            "alerts_tested": ".0f",
+            "alerts_untested": ".0f",
+            "chart_errors": ".0f",
+            "broken_parents": ".0f",
+        },
+        "learning": {
+            "monitor_false_alarms": ".1%",
+            "median_audits_to_alarm": ",.0f",
+            "refit_ece_over_full_labels": ".2f",
+            "broken_promises": ".1%",
+        },
     }
     rows = [line for line in page.splitlines() if line.startswith("| ")]
     for name, wanted in forms.items():
