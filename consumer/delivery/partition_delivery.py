@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import chain
+from operator import attrgetter, itemgetter
 
 from streamlabel.config.settings import DeliverySettings
 from streamlabel.consumer.core.ports import Clock, Metrics
@@ -23,6 +25,10 @@ _MAX_RELEASE_ITEMS = 1000
 # markers are in the offsets topic only, and two services that read each other's outputs do not
 # trigger each other for ever.
 _PASSAGE_S = 5.0
+
+_FIRST = itemgetter(0)
+_OFFSET = attrgetter("source.position.offset")
+_ROUTE = attrgetter("route")
 
 
 class PartitionDelivery:
@@ -189,14 +195,14 @@ class PartitionDelivery:
 
     def _judge(self, release: Release[Outcomes]) -> None:
         """Tell the guard which records have dead letters, and stop if there are too many."""
-        offsets: list[int] = []
+        offsets = list(map(_OFFSET, map(_FIRST, release.results)))
         causes: dict[int, str] = {}
-        for outcomes in release.results:
-            offset = outcomes[0].source.position.offset
-            offsets.append(offset)
-            for outcome in outcomes:
-                if outcome.route == "dead_letter":
-                    causes[offset] = f"{outcome.reason}: {outcome.message}"
+        # Both without a step of Python for each record: nearly all of them have no dead letter.
+        if "dead_letter" in set(map(_ROUTE, chain.from_iterable(release.results))):
+            for offset, outcomes in zip(offsets, release.results, strict=True):
+                for outcome in outcomes:
+                    if outcome.route == "dead_letter":
+                        causes[offset] = f"{outcome.reason}: {outcome.message}"
         self._guard.judge(self.partition, offsets, causes)
 
     async def _until_woken(self) -> None:
