@@ -14,7 +14,7 @@ length across the window, and anchoring it at the oldest text, is ours.
 from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from operator import mul
+from operator import attrgetter, itemgetter, mul
 from typing import Generic, TypeVar
 
 from streamlabel.models.core.classifier import PreparedText
@@ -26,6 +26,9 @@ __all__ = ["Batch", "MicroBatcher"]
 # more texts there are to choose from, the more similar are the lengths within a batch.
 _AHEAD_BATCHES = 2
 _AHEAD_PADDED_BATCHES = 16
+
+_TOKENS = attrgetter("tokens")
+_ROWS = attrgetter("rows")
 
 T = TypeVar("T")
 
@@ -99,9 +102,9 @@ class MicroBatcher(Generic[T]):
 
     def cost(self, prepared: Sequence[PreparedText]) -> int:
         """Return how many of ``max_tokens`` these texts take in one batch."""
-        if self._pads:
-            return sum([p.rows for p in prepared]) * max([p.tokens for p in prepared], default=0)
-        return sum([p.tokens * p.rows for p in prepared])
+        rows: list[int] = list(map(_ROWS, prepared))
+        tokens: list[int] = list(map(_TOKENS, prepared))
+        return sum(rows) * max(tokens, default=0) if self._pads else sum(map(mul, tokens, rows))
 
     @property
     def is_full(self) -> bool:
@@ -167,7 +170,7 @@ class MicroBatcher(Generic[T]):
     def _similar(self) -> tuple[list[int], int]:
         """Return the oldest and its neighbours in length, and the length of the longest row."""
         first, last = self._around_oldest()
-        numbers = sorted(number for _, number in self._by_length[first:last])
+        numbers = sorted(map(itemgetter(1), self._by_length[first:last]))
         longest = self._by_length[last - 1][0]
         del self._by_length[first:last]
         return numbers, longest

@@ -26,6 +26,7 @@ _MAX_RELEASE_ITEMS = 1000
 # trigger each other for ever.
 _PASSAGE_S = 5.0
 
+_AT = attrgetter("position.offset")
 _FIRST = itemgetter(0)
 _OFFSET = attrgetter("source.position.offset")
 _ROUTE = attrgetter("route")
@@ -86,9 +87,7 @@ class PartitionDelivery:
         """Note that ``records``, one at least, were read; return the slot of each."""
         self._note_work()
         self._age.started(records[-1].position.offset, records[0].timestamp_ms)
-        return self._tracker.started(
-            [(record.position.offset, _size_bytes(record)) for record in records]
-        )
+        return self._tracker.started(zip(map(_AT, records), map(_size_bytes, records), strict=True))
 
     def finished(self, slot: Slot[Outcomes], outcomes: Outcomes) -> None:
         """Note the outcomes of the record of ``slot``."""
@@ -231,6 +230,7 @@ class PartitionDelivery:
 
 def _size_bytes(record: SourceRecord) -> int:
     size_bytes = len(record.key or b"") + len(record.value or b"")
-    for name, header in record.headers:
-        size_bytes += len(name) + len(header or b"")
+    if record.headers:
+        for name, header in record.headers:
+            size_bytes += len(name) + len(header or b"")
     return size_bytes
