@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Never
 
 import structlog
@@ -122,6 +123,8 @@ class Workers:
                 each.cancel()
             await asyncio.gather(*loading, return_exceptions=True)
             raise
+        for names in _reading_alike(self.classifiers):
+            _log.info("tokens_shared", deployments=names)
         return self.classifiers
 
     async def _load(self, sections: Mapping[str, ModelSettings]) -> None:
@@ -191,3 +194,13 @@ class Workers:
                 self._metrics.increment("worker_restarts", deployment=model)
         named = {"deployment": ", ".join(models)} if len(self._models) > 1 else {}
         _log.warning("worker_restarted", why=why, **named)
+
+
+def _reading_alike(classifiers: Mapping[str, Classifier]) -> list[list[str]]:
+    """Return the ids of models for which each text is prepared once, although in several passes."""
+    passes: dict[str, dict[int, list[str]]] = {}
+    for name, each in classifiers.items():
+        if each.hints.prepared_by is not None:
+            one = id(each.joint if isinstance(each, HeadClassifier) else each)
+            passes.setdefault(each.hints.prepared_by, {}).setdefault(one, []).append(name)
+    return [[*chain(*each.values())] for each in passes.values() if len(each) > 1]
