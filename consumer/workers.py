@@ -19,6 +19,7 @@ from streamlabel.errors import NotJoinedError, StreamlabelError
 from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.core.classifier import Classifier
 from streamlabel.models.core.joint import HeadClassifier
+from streamlabel.models.devices.device_memory import DeviceMemory
 from streamlabel.models.encoder.trunk import find_shared_trunks
 from streamlabel.models.worker.load_wait import what_loads
 from streamlabel.models.worker.worker_classifier import WorkerClassifier
@@ -26,6 +27,9 @@ from streamlabel.models.worker.worker_classifier import WorkerClassifier
 __all__ = ["Workers"]
 
 _log = structlog.get_logger(__name__)
+
+# For a question that the event loop of a worker answers at once.
+_ANSWER_S = 10.0
 
 
 class Workers:
@@ -170,6 +174,19 @@ class Workers:
             "model": ",".join(model.name for model in models),
             "device": ",".join(dict.fromkeys(model.device for model in models)),
         }
+
+    async def on_devices(self) -> tuple[dict[str, str], tuple[DeviceMemory, ...]]:
+        """Return the device of each model, and the memory of the accelerators among them."""
+        devices = {name: each.identity.device for name, each in self.classifiers.items()}
+        by_device = {
+            device: self.processes[name]
+            for name, device in devices.items()
+            if device != "cpu" and name in self.processes
+        }
+        found = await asyncio.gather(
+            *(each.device_memory(within_s=_ANSWER_S) for each in by_device.values())
+        )
+        return devices, tuple(each for each in found if each is not None)
 
     def pid(self, model: str) -> int | None:
         """Return the process id of a worker; None while there is none."""
