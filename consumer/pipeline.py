@@ -502,7 +502,9 @@ class Pipeline:
         deployment = result.deployment
         if isinstance(result, Escalated):
             outbound = escalation(job.record, result, now_ms=self._clock.epoch_ms())
-            return self._outcome_builder.escalated(job.record, outbound, result.deployment.stage)
+            return self._outcome_builder.escalated(
+                job.record, outbound, stage=deployment.stage, task=deployment.task
+            )
         if not isinstance(result, Classified):
             return self._outcome_builder.dead(job.record.source, result.error, deployment.task)
         return self._outcome_builder.result(
