@@ -532,7 +532,9 @@ class Pipeline:
             )
         if isinstance(result, Escalated):
             outbound = escalation(job.record, result, now_ms=self._clock.epoch_ms())
-            return self._outcome_builder.escalated(job.record, outbound, deployment.stage)
+            return self._outcome_builder.escalated(
+                job.record, outbound, stage=deployment.stage, task=deployment.task
+            )
         return self._outcome_builder.dead(job.record.source, result.error, deployment.task)
 
     async def _while_all_devices_are_busy(self) -> None:

@@ -1,7 +1,7 @@
 """The unit of work between pipeline and models: a record, its place, and its results."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from streamlabel.consumer.core.records import TextRecord
 from streamlabel.consumer.delivery.offset_tracker import Slot
@@ -10,8 +10,11 @@ from streamlabel.consumer.output.timings import Timings
 from streamlabel.consumer.plans.deployment import Deployment
 from streamlabel.consumer.routing.decision import Decision
 from streamlabel.errors import RecordError
-from streamlabel.models.core.classifier import Prediction
+from streamlabel.models.core.classifier import Prediction, PreparedText
 from streamlabel.models.core.values import value
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 __all__ = [
     "Classified",
@@ -101,6 +104,7 @@ class Job:
         is_concluded: whether its outcome is complete; later results are dropped.
         trace: what ``observability.traces`` keeps of it; None if it is not traced.
         kept: answers of models that are computed together, by their runner; None: there are none.
+        prepared: the text as models get it, by how they read; only where several read alike.
     """
 
     record: TextRecord
@@ -110,6 +114,7 @@ class Job:
     is_concluded: bool = False
     trace: object | None = None
     kept: dict[object, KeptAnswer] | None = None
+    prepared: "dict[str, Future[PreparedText | RecordError]] | None" = None
 
     def is_wanted(self) -> bool:
         """Return whether results are still needed.
