@@ -46,6 +46,13 @@ class Finding(Part):
         async with self.database.reading() as connection:
             return await self._item(connection, item_id)
 
+    async def review(self, review_id: str) -> Item | None:
+        """Return the item of a review; None if there is none."""
+        query = select(item).where(item.c.review_id == clean(review_id))
+        async with self.database.reading() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return None if row is None else item_of(row)
+
     async def alike(self, found: Item, *, limit: int) -> AlikeItems:
         """See ``api.Store``."""
         if found.near_key is None or found.is_blind or found.text is None:
