@@ -100,8 +100,11 @@ def plan_for(settings: Settings, deployments: Sequence[Deployment]) -> Plan:
         for other, labels in needs.items():
             _refuse_unknown(labels, known[by_task[other][-1].id], f"tasks.{name}.when", other)
         plan = _task_plan(by_task[name], known, f"tasks.{name}.cascade")
-        has_condition = when.metadata or when.headers
-        tasks[name] = TaskOfPlan(plan, Condition(when) if has_condition else None, needs)
+        topics = settings.input if any(each.tasks for each in settings.input.topics) else None
+        condition = None
+        if when.metadata or when.headers or topics is not None:
+            condition = Condition(when, task=name, topics=topics)
+        tasks[name] = TaskOfPlan(plan, condition, needs)
     return SeveralTasks(tasks, {each.id: each.task or "" for each in models})
 
 
