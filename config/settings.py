@@ -100,6 +100,7 @@ class Settings(Section):
             cascade_problem(self.cascade, has_routing=has_routing)
             or parts_problem(self.cascade, self.input.weights)
             or task_problem(self.tasks, self.input.weights)
+            or self.input.task_problem(self.tasks)
         )
         if problem:
             raise ValueError(problem)
@@ -144,6 +145,13 @@ class Settings(Section):
             yield from escalation_topics(
                 task.cascade, self.input.weights, path=f"tasks.{name}.cascade"
             )
+
+    @property
+    def own_topics(self) -> frozenset[str]:
+        """All topics that this service writes to, or reads for itself: no pattern matches them."""
+        control = [] if self.control.topic is None else [self.control.topic]
+        inputs = self.input.weights
+        return frozenset([*(name for _, name in self._topics() if name not in inputs), *control])
 
     @property
     def output_topics(self) -> tuple[str, ...]:
