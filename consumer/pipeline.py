@@ -41,7 +41,7 @@ from streamlabel.consumer.output.outcome import Outcome, Outcomes
 from streamlabel.consumer.output.outcome_builder import OutcomeBuilder
 from streamlabel.consumer.plans.deployment import Deployment
 from streamlabel.consumer.plans.escalation import decoder_of, escalation
-from streamlabel.consumer.plans.job import Classified, Escalated, Job, Result
+from streamlabel.consumer.plans.job import Classified, Escalated, Job, OpenJob, Result
 from streamlabel.consumer.plans.plan import Ask, Done, Plan
 from streamlabel.consumer.registry.opening import open_decoder
 from streamlabel.consumer.routing.dead_letter_guard import DeadLetterGuard
@@ -89,7 +89,6 @@ class Pipeline:
         in_flight: the records read and not yet delivered.
         assignment: the assigned partitions.
         shadow: another model that gets the texts, too; None: there is none.
-        traces: makes the spans of records and batches; None: tracing is off.
         last_progress_s: when something was last delivered, or nothing was waiting, or failure
             isolation made a step.
         is_held: reading pauses, and no plan runs: see ``hold``.
@@ -132,7 +131,8 @@ class Pipeline:
         self._current = self.prepare(plan, deployments, drift=drift)
         self._canary: Canary | None = None
         self.shadow: Shadow | None = None
-        self.traces: Traces | None = None
+        self._traces: Traces | None = None
+        self._open_job: OpenJob = Job
         self._running: dict[RunningPlan, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self.in_flight = InFlight(
@@ -164,6 +164,13 @@ class Pipeline:
         Later results are decided by the new policy.
         """
         self._current.runners[deployment.id].use(deployment)
+
+    def trace(self, traces: "Traces") -> None:
+        """Let this make the spans of records and batches; call it before ``run``.
+
+        Without it no step of a record asks whether it is traced.
+        """
+        self._traces, self._open_job = traces, traces.open_job
 
     def watch_drift(self, drift: Mapping[str, Watch]) -> None:
         """Show the decisions of the present plan to these monitors, by the id of the deployment."""
@@ -438,9 +445,7 @@ class Pipeline:
                 running = self._canary.running
             if self.shadow is not None:
                 self.shadow.offer(text)
-            job = Job(text, delivery, slot)
-            if self.traces is not None:
-                job.trace = self.traces.begin(text)
+            job = self._open_job(text, delivery, slot)
             running.jobs.add(job)
             asks = running.plan.start(text)
             if asks:
@@ -456,8 +461,8 @@ class Pipeline:
 
     def _take_results(self, running: RunningPlan, results: Sequence[tuple[Job, Result]]) -> None:
         """Continue jobs with results of a runner, a batch at a time."""
-        if self.traces is not None:
-            self.traces.batch(results, now_ns=self._clock.epoch_ms() * 1_000_000)
+        if self._traces is not None:
+            self._traces.batch(results, now_ns=self._clock.epoch_ms() * 1_000_000)
         plan, all_waits = running.plan, running.waits
         for job, result in results:
             deployment = result.deployment.id
@@ -494,8 +499,6 @@ class Pipeline:
         if self._canary is not None:
             took_s = self._clock.now_s() - job.record.source.received_at_s
             self._canary.saw(running, outcomes, took_s)
-        if self.traces is not None:
-            outcomes = self.traces.end(job, outcomes)
         job.delivery.finished(job.slot, outcomes)
 
     def _outcome(self, job: Job, result: Result) -> Outcome:

@@ -1,5 +1,6 @@
 """The unit of work between pipeline and models: a record, its place, and its results."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,6 +21,7 @@ __all__ = [
     "Job",
     "KeptAnswer",
     "NotClassified",
+    "OpenJob",
     "Reading",
     "Result",
 ]
@@ -99,7 +101,6 @@ class Job:
         slot: its place in the order of the partition.
         results: the results so far, by the id of the deployment.
         is_concluded: whether its outcome is complete; later results are dropped.
-        trace: what ``observability.traces`` keeps of it; None if it is not traced.
         kept: answers of models that are computed together, by their runner; None: there are none.
     """
 
@@ -108,7 +109,6 @@ class Job:
     slot: Slot[Outcomes]
     results: dict[str, Result] = field(default_factory=dict)
     is_concluded: bool = False
-    trace: object | None = None
     kept: dict[object, KeptAnswer] | None = None
 
     def is_wanted(self) -> bool:
@@ -118,6 +118,10 @@ class Job:
         is complete without them.
         """
         return not (self.delivery.closed or self.is_concluded)
+
+
+# Makes the job of a record that was read.
+OpenJob = Callable[[TextRecord, Delivery, Slot[Outcomes]], Job]
 
 
 class Reading(list[Job]):
