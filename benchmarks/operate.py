@@ -1,6 +1,6 @@
-"""What running the service rests on: alerts, chart, traces counted, and what tracing costs.
+"""What running the service rests on: alerts, chart and traces, and what capacity and tracing say.
 
-    python -m benchmarks.operate [--only alerts|chart|traces|tracing]
+    python -m benchmarks.operate [--only alerts|capacity|chart|traces|tracing]
 
 Parts that are not run keep their stored results, each with the commit that it was measured on.
 """
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import results_file, tracing_cost
+from benchmarks import capacity_error, results_file, tracing_cost
 from testing import alerts as rules
 from testing.chart import VALUES, set_problems
 from testing.kafka_broker import Cluster
@@ -102,8 +102,22 @@ def tracing(asked: argparse.Namespace) -> tuple[dict[str, float], str, Mapping[s
     )
 
 
+def capacity(asked: argparse.Namespace) -> tuple[dict[str, float], str, Mapping[str, Any]]:
+    """Compare what ``streamlabel capacity`` predicts for four processes with what they make."""
+    predicted, made = capacity_error.measure(seconds=asked.seconds)
+    error = abs(predicted - made) / made
+    page = (
+        f"## Capacity\n\n`streamlabel capacity` predicts {predicted:,.0f} texts/s for"
+        f" {capacity_error.PROCESSES} processes with a sleeping model; on a real Kafka they make"
+        f" {made:,.0f}: {error:.1%} apart.\n"
+    )
+    details = {"predicted_texts_per_s": predicted, "measured_texts_per_s": made}
+    return {"capacity_error": error}, page, details
+
+
 _PARTS: Final[dict[str, _Part]] = {
     "alerts": alerts,
+    "capacity": capacity,
     "chart": chart,
     "traces": traces,
     "tracing": tracing,
@@ -116,6 +130,7 @@ def main() -> None:
     parser.add_argument("--only", choices=_PARTS)
     parser.add_argument("--texts", type=int, default=10_000, help="of traces")
     parser.add_argument("--records", type=int, default=60_000, help="of a backlog, tracing")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of capacity")
     parser.add_argument("--rounds", type=int, default=9, help="of tracing")
     asked = parser.parse_args()
     stored = results_file.RESULTS / "operate.json"

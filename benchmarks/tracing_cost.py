@@ -31,8 +31,8 @@ _GUARANTEE = "at_least_once"
 # What the pipeline has for traces, and what stands there without them; each occurs once.
 _LINES: Final = (
     (
-        "        if self._traces is not None:\n"
-        "            self._traces.batch(results, now_ns=self._clock.epoch_ms() * 1_000_000)\n",
+        "        if self._watch is not None:\n"
+        "            self._watch.batch(results, now_ns=self._clock.epoch_ms() * 1_000_000)\n",
         "",
     ),
     ("job = self._open_job(text, delivery, slot)", "job = Job(text, delivery, slot)"),

@@ -41,7 +41,7 @@ from streamlabel.consumer.output.outcome import Outcome, Outcomes
 from streamlabel.consumer.output.outcome_builder import OutcomeBuilder
 from streamlabel.consumer.plans.deployment import Deployment
 from streamlabel.consumer.plans.escalation import decoder_of, escalation
-from streamlabel.consumer.plans.job import Classified, Escalated, Job, OpenJob, Result
+from streamlabel.consumer.plans.job import Classified, Escalated, Job, JobWatch, OpenJob, Result
 from streamlabel.consumer.plans.plan import Ask, Done, Plan
 from streamlabel.consumer.registry.opening import open_decoder
 from streamlabel.consumer.routing.dead_letter_guard import DeadLetterGuard
@@ -49,7 +49,6 @@ from streamlabel.errors import BrokerError, DecodeError, DrainTimeoutError, Stre
 
 if TYPE_CHECKING:
     from streamlabel.consumer.batching.shadow import Shadow
-    from streamlabel.consumer.observability.traces import Traces
 
 __all__ = ["Pipeline"]
 
@@ -131,7 +130,7 @@ class Pipeline:
         self._current = self.prepare(plan, deployments, drift=drift)
         self._canary: Canary | None = None
         self.shadow: Shadow | None = None
-        self._traces: Traces | None = None
+        self._watch: JobWatch | None = None
         self._open_job: OpenJob = Job
         self._running: dict[RunningPlan, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
@@ -165,12 +164,12 @@ class Pipeline:
         """
         self._current.runners[deployment.id].use(deployment)
 
-    def trace(self, traces: "Traces") -> None:
-        """Let this make the spans of records and batches; call it before ``run``.
+    def watch_jobs(self, watch: JobWatch) -> None:
+        """Let this follow records and batches, such as traces; call it before ``run``.
 
-        Without it no step of a record asks whether it is traced.
+        Without it no step of a record asks whether it is followed.
         """
-        self._traces, self._open_job = traces, traces.open_job
+        self._watch, self._open_job = watch, watch.open_job
 
     def watch_drift(self, drift: Mapping[str, Watch]) -> None:
         """Show the decisions of the present plan to these monitors, by the id of the deployment."""
@@ -461,8 +460,8 @@ class Pipeline:
 
     def _take_results(self, running: RunningPlan, results: Sequence[tuple[Job, Result]]) -> None:
         """Continue jobs with results of a runner, a batch at a time."""
-        if self._traces is not None:
-            self._traces.batch(results, now_ns=self._clock.epoch_ms() * 1_000_000)
+        if self._watch is not None:
+            self._watch.batch(results, now_ns=self._clock.epoch_ms() * 1_000_000)
         plan, all_waits = running.plan, running.waits
         for job, result in results:
             deployment = result.deployment.id

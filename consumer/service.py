@@ -163,7 +163,7 @@ class _Service:
             )
             opening = open_traces(settings, sink.limit_bytes)
             if (traces := await stack.enter_async_context(opening)) is not None:
-                pipeline.trace(traces)
+                pipeline.watch_jobs(traces)
             await self._serve(pipeline, source, sink)
 
     def _pid(self, model: str) -> int | None:

@@ -10,7 +10,7 @@ from benchmarks.tracing_cost import ratio, without_traces
 def test_the_copy_without_traces_is_what_runs(tmp_path: Path) -> None:
     folder = without_traces(tmp_path)
     text = (folder / "consumer" / "pipeline.py").read_text()
-    assert "_traces.batch" not in text
+    assert "_watch.batch" not in text
     assert "self._open_job(" not in text
     where = "import streamlabel.consumer.pipeline as p; print(p.__file__)"
     done = subprocess.run(

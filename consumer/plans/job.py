@@ -1,6 +1,6 @@
 """The unit of work between pipeline and models: a record, its place, and its results."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,6 +19,7 @@ __all__ = [
     "Delivery",
     "Escalated",
     "Job",
+    "JobWatch",
     "KeptAnswer",
     "NotClassified",
     "OpenJob",
@@ -122,6 +123,18 @@ class Job:
 
 # Makes the job of a record that was read.
 OpenJob = Callable[[TextRecord, Delivery, Slot[Outcomes]], Job]
+
+
+class JobWatch(Protocol):
+    """Follows records from reading to their outcomes, as traces do."""
+
+    def open_job(self, record: TextRecord, delivery: Delivery, slot: Slot[Outcomes]) -> Job:
+        """Return the job of a record that was read; another delivery in it sees the outcomes."""
+        ...
+
+    def batch(self, results: Sequence[tuple[Job, Result]], *, now_ns: int) -> None:
+        """Look at the results of a batch, before they become outcomes. Time in epoch ns."""
+        ...
 
 
 class Reading(list[Job]):

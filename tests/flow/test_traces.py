@@ -33,7 +33,7 @@ async def traced(
         open_traces(settings, found.sink.limit_bytes, exporter=exporter) as traces,
     ):
         assert traces is not None
-        found.pipeline.trace(traces)
+        found.pipeline.watch_jobs(traces)
         yield found, exporter
         await found.drain()
 
@@ -158,4 +158,5 @@ async def test_off_means_that_no_step_of_a_record_knows_of_tracing() -> None:
     own = {name.removeprefix("Pipeline.") for name in called}
     codes = [getattr(Pipeline, name).__code__ for name in own]
     assert own >= {"_start", "_conclude"}
-    assert not [name for code in codes for name in code.co_names if "trace" in name]
+    names = [name for code in codes for name in code.co_names]
+    assert not [name for name in names if "trace" in name or "watch" in name]
