@@ -26,8 +26,8 @@ Floats = NDArray[np.float64]
 
 # Fewer labels of equal weight determine a fit worse than the calibration in force.
 LEAST_EFFECTIVE = 200
-# Ends of the slices of time that judge a fit, as parts of the verdicts: each slice judges the fit to
-# all verdicts before it. One slice alone has so few audits, with large weights, that its error
+# Ends of the slices of time that judge a fit, as parts of the verdicts: each slice judges the fit
+# to all verdicts before it. One slice alone has so few audits, with large weights, that its error
 # hid improvements that were there: simulated, 38 % of good fits were dropped, and 5 % with four.
 _SLICES = (0.3, 0.475, 0.65, 0.825, 1.0)
 # With fewer labels of a class (effective) its bias is noise.
