@@ -29,7 +29,7 @@ from streamlabel.consumer.batching.in_flight import InFlight
 from streamlabel.consumer.batching.running_plan import RunningPlan, Watch
 from streamlabel.consumer.core.causes import first_cause
 from streamlabel.consumer.core.ports import Clock, Metrics, RecordSink, RecordSource
-from streamlabel.consumer.core.records import SourceRecord, TopicPartition
+from streamlabel.consumer.core.records import SourceRecord, TextRecord, TopicPartition
 from streamlabel.consumer.core.starting import finished_before
 from streamlabel.consumer.core.waiting import wait_all
 from streamlabel.consumer.delivery.assignment import Assignment
@@ -43,7 +43,7 @@ from streamlabel.consumer.output.outcome import Outcome, Outcomes
 from streamlabel.consumer.output.outcome_builder import OutcomeBuilder
 from streamlabel.consumer.plans.deployment import Deployment
 from streamlabel.consumer.plans.escalation import decoder_of, escalation
-from streamlabel.consumer.plans.job import Classified, Escalated, Job, Result
+from streamlabel.consumer.plans.job import Classified, Escalated, Job, JobWatch, OpenJob, Result
 from streamlabel.consumer.plans.plan import Ask, Done, Plan
 from streamlabel.consumer.registry.opening import open_decoder
 from streamlabel.consumer.routing.dead_letter_guard import DeadLetterGuard
@@ -51,7 +51,6 @@ from streamlabel.errors import BrokerError, DecodeError, DrainTimeoutError, Stre
 
 if TYPE_CHECKING:
     from streamlabel.consumer.batching.shadow import Shadow
-    from streamlabel.consumer.observability.traces import Traces
 
 __all__ = ["Pipeline"]
 
@@ -94,7 +93,6 @@ class Pipeline:
         in_flight: the records read and not yet delivered.
         assignment: the assigned partitions.
         shadow: another model that gets the texts, too; None: there is none.
-        traces: makes the spans of records and batches; None: tracing is off.
         last_progress_s: when something was last delivered, or nothing was waiting, or failure
             isolation made a step.
         is_held: reading pauses, and no plan runs: see ``hold``.
@@ -137,7 +135,8 @@ class Pipeline:
         self._current = self.prepare(plan, deployments, drift=drift)
         self._canary: Canary | None = None
         self.shadow: Shadow | None = None
-        self.traces: Traces | None = None
+        self._watch: JobWatch | None = None
+        self._open_job: OpenJob = Job
         self._running: dict[RunningPlan, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self.in_flight = InFlight(
@@ -169,6 +168,13 @@ class Pipeline:
         Later results are decided by the new policy.
         """
         self._current.runners[deployment.id].use(deployment)
+
+    def watch_jobs(self, watch: JobWatch) -> None:
+        """Let this follow records and batches, such as traces; call it before ``run``.
+
+        Without it no step of a record asks whether it is followed.
+        """
+        self._watch, self._open_job = watch, watch.open_job
 
     def watch_drift(self, drift: Mapping[str, Watch]) -> None:
         """Show the decisions of the present plan to these monitors, by the id of the deployment."""
@@ -431,7 +437,7 @@ class Pipeline:
         slots: Sequence[Slot[Outcomes]],
     ) -> None:
         """Decode records, and submit their texts to the deployments that the plan names."""
-        is_watched = bool(self._canary or self.shadow or self.traces)
+        is_shared = bool(self._canary or self.shadow)
         running = self._current
         jobs: list[Job] = []  # of one plan, which asks the same about each
         asks: Sequence[Ask] = ()
@@ -441,8 +447,8 @@ class Pipeline:
             except DecodeError as error:
                 delivery.finished(slot, (self._undecoded(record, error),))
                 continue
-            job = Job(text, delivery, slot)
-            chosen = self._watch(job) if is_watched else running
+            chosen = self._plan_of(text) if is_shared else running
+            job = self._open_job(text, delivery, slot)
             chosen.jobs.add(job)
             wanted = chosen.plan.start(text)
             if not wanted:
@@ -459,14 +465,13 @@ class Pipeline:
             return self._outcome_builder.skipped(record, error.reason)
         return self._outcome_builder.dead(record, error)
 
-    def _watch(self, job: Job) -> RunningPlan:
-        """Show a job to the shadow and to the traces; return the plan that gets it."""
+    def _plan_of(self, text: TextRecord) -> RunningPlan:
+        """Offer a text to the shadow; return the plan that gets it."""
         if self.shadow is not None:
-            self.shadow.offer(job.record)
-        if self.traces is not None:
-            job.trace = self.traces.begin(job.record)
-        is_canary = self._canary is not None and self._canary.takes(job.record)
-        return self._canary.running if self._canary and is_canary else self._current
+            self.shadow.offer(text)
+        if self._canary is not None and self._canary.takes(text):
+            return self._canary.running
+        return self._current
 
     def _ask(self, running: RunningPlan, jobs: Sequence[Job], asks: Sequence[Ask]) -> None:
         for ask in asks:
@@ -476,8 +481,8 @@ class Pipeline:
 
     def _take_results(self, running: RunningPlan, results: Sequence[tuple[Job, Result]]) -> None:
         """Continue jobs with the results of one deployment, a batch at a time."""
-        if self.traces is not None:
-            self.traces.batch(results, now_ns=self._clock.epoch_ms() * 1_000_000)
+        if self._watch is not None:
+            self._watch.batch(results, now_ns=self._clock.epoch_ms() * 1_000_000)
         plan, deployment = running.plan, results[0][1].deployment.id
         waits = running.waits and running.waits.get(deployment)
         for job, result in results:
@@ -514,8 +519,6 @@ class Pipeline:
         if self._canary is not None:
             took_s = self._clock.now_s() - job.record.source.received_at_s
             self._canary.saw(running, outcomes, took_s)
-        if self.traces is not None:
-            outcomes = self.traces.end(job, outcomes)
         job.delivery.finished(job.slot, outcomes)
 
     def _outcome(self, job: Job, result: Result) -> Outcome:
@@ -532,7 +535,9 @@ class Pipeline:
             )
         if isinstance(result, Escalated):
             outbound = escalation(job.record, result, now_ms=self._clock.epoch_ms())
-            return self._outcome_builder.escalated(job.record, outbound, deployment.stage)
+            return self._outcome_builder.escalated(
+                job.record, outbound, stage=deployment.stage, task=deployment.task
+            )
         return self._outcome_builder.dead(job.record.source, result.error, deployment.task)
 
     async def _while_all_devices_are_busy(self) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, Self, cast
 
 from streamlabel.errors import ModelLoadError, StreamlabelError
+from streamlabel.models.devices.device_memory import DeviceMemory
 from streamlabel.models.worker import protocol
 from streamlabel.models.worker.running_time import Deadline, Lateness, running_timeout
 from streamlabel.models.worker.worker_loss import Loss, ended, is_stopped, left, overdue
@@ -155,7 +156,7 @@ class WorkerProcess:
             self._calls.pop(request_id, None)
         if isinstance(answer, StreamlabelError):
             raise answer
-        return answer
+        return cast("protocol.PackedPrepared | protocol.PackedPredictions", answer)
 
     async def ping(self) -> None:
         """Return when the process has answered a ping.
@@ -165,12 +166,24 @@ class WorkerProcess:
         Raises:
             StreamlabelError: the process was lost; given to ``fail_calls``.
         """
+        await self._ask("ping")
+
+    async def device_memory(self) -> DeviceMemory | None:
+        """Return the memory of its accelerator; None: it has none, or it is not known.
+
+        Raises:
+            StreamlabelError: as ``ping``.
+        """
+        answer = await self._ask("memory")
+        return answer if isinstance(answer, DeviceMemory) else None
+
+    async def _ask(self, kind: Literal["ping", "memory"]) -> protocol.Answer:
         request_id = next(self._ids)
         call: asyncio.Future[protocol.Answer] = asyncio.get_running_loop().create_future()
         self._calls[request_id] = call
         try:
-            self._writer.write(protocol.encode((request_id, "ping", None)))
-            await call
+            self._writer.write(protocol.encode((request_id, kind, None)))
+            return await call
         finally:
             self._calls.pop(request_id, None)
 

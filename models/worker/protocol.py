@@ -22,6 +22,7 @@ from streamlabel.errors import InferenceError, StreamlabelError
 from streamlabel.models.core.classifier import BatchHints, ModelIdentity, Prediction, PreparedText
 from streamlabel.models.core.joint import Head
 from streamlabel.models.core.labels import LabelSet
+from streamlabel.models.devices.device_memory import DeviceMemory
 
 __all__ = [
     "HEADER",
@@ -61,7 +62,7 @@ class Hello:
 
     model: ModelSettings
     configure_logging: Callable[[], None] | None = None
-    others: tuple[ModelSettings, ...] = ()  # computed together with it
+    others: tuple[ModelSettings, ...] = ()  # computed with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +117,8 @@ class PackedPredictions:
 
 
 Body = list[str] | PackedPrepared | None
-Request = tuple[int, Literal["prepare", "classify", "ping", "close"], Body]
-Answer = PackedPrepared | PackedPredictions | StreamlabelError
+Request = tuple[int, Literal["prepare", "classify", "ping", "memory", "close"], Body]
+Answer = PackedPrepared | PackedPredictions | DeviceMemory | None | StreamlabelError
 Reply = tuple[int, Answer]
 
 

@@ -26,6 +26,7 @@ from streamlabel.models.core.clock import Clock
 from streamlabel.models.core.joint import Head
 from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.system_clock import SystemClock
+from streamlabel.models.devices.device_memory import DeviceMemory
 from streamlabel.models.worker import protocol
 from streamlabel.models.worker.load_wait import log_wait, told
 from streamlabel.models.worker.process import WorkerProcess
@@ -158,6 +159,17 @@ class WorkerClassifier:
         except (TimeoutError, StreamlabelError):
             return False
         return process is self._process  # it may have been lost directly after its answer
+
+    async def device_memory(self, *, within_s: float) -> DeviceMemory | None:
+        """Return the memory of its accelerator; None: it has none, or does not answer in time."""
+        process = self._process
+        if process is None or self._closed:
+            return None
+        try:
+            async with asyncio.timeout(within_s):
+                return await process.device_memory()
+        except (TimeoutError, StreamlabelError):
+            return None
 
     @property
     def pid(self) -> int | None:
