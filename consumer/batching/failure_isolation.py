@@ -129,8 +129,7 @@ class FailureIsolation:
             call: the call of the model.
             items: its arguments.
             budget: is told which sizes fit.
-            wanted: called after a failure; returns for each item a function that tells whether its
-                result is still needed. None: all are.
+            wanted: called after a failure; for each item, whether it is still wanted. None: all.
         """
         alone = self._searches > 0
         async with self._gate.alone() if alone else self._gate.shared():

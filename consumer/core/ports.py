@@ -50,8 +50,8 @@ class Outbound:
     headers_bytes: InitVar[int | None] = None
 
     def __post_init__(self, headers_bytes: int | None) -> None:
-        size = bytes_of(self.headers) if headers_bytes is None else headers_bytes
-        size += 32 + len(self.key or b"") + len(self.value or b"")  # varints, attributes, deltas
+        size = 32 + len(self.key or b"") + len(self.value or b"")  # 32: varints, attributes, deltas
+        size += bytes_of(self.headers) if headers_bytes is None else headers_bytes
         object.__setattr__(self, "size_bytes", size)
 
 
