@@ -136,10 +136,8 @@ class FailureIsolation:
             results = await self._try(call, items, alone=alone)
             if isinstance(results, Failure):  # only now anything is kept for each text
                 wants = wanted() if wanted is not None else [lambda: True] * len(items)
-                texts = [
-                    Suspect(item, want, attempts=1) for item, want in zip(items, wants, strict=True)
-                ]
-                part = Part(texts, alone)
+                pairs = zip(items, wants, strict=True)
+                part = Part([Suspect(item, want, attempts=1) for item, want in pairs], alone)
                 return Failed(call, part, await self._judged(part, results), budget)
         if budget is not None and items:
             budget.fitted(items)
@@ -245,6 +243,6 @@ class FailureIsolation:
 
 
 def _as_record_error(result: R | InferenceError) -> R | RecordError:
-    if isinstance(result, InferenceError):
-        return RecordError("inference_error", str(result))
-    return result
+    if not isinstance(result, InferenceError):
+        return result
+    return RecordError("inference_error", str(result))

@@ -144,7 +144,11 @@ class MessageEncoder:
             **self._task,
             "label": decision.label,
             "confidence": decision.confidence,
-            "probabilities": self._by_label(probabilities, kept),
+            "probabilities": (
+                dict(zip(self._names, probabilities, strict=True))
+                if kept is None and probabilities is not None
+                else self._by_label(probabilities, kept)
+            ),
             "margin": decision.margin,
             "route": decision.route,
             "reasons": decision.reasons,
