@@ -206,6 +206,15 @@ class Settings(Section):
         """The topics of reviews: one, or several if tasks have their own."""
         return self._topics_of_tasks("review_topic")
 
+    def tasks_writing_to(self, topic: str) -> tuple[str, ...]:
+        """Return the tasks whose labels or reviews are written to a topic."""
+        labels, review = self.output.labels_topic, self.output.review_topic
+        return tuple(
+            name
+            for name, task in self.tasks_here.items()
+            if topic in {task.output.labels_topic or labels, task.output.review_topic or review}
+        )
+
     def _topics_of_tasks(self, purpose: str) -> tuple[str, ...]:
         default: str = getattr(self.output, purpose)
         own = [getattr(task.output, purpose) or default for task in self.tasks_here.values()]
