@@ -26,6 +26,7 @@ from streamlabel.console.store.items import (
     VerdictRow,
 )
 from streamlabel.consumer.core.records import Position, TopicPartition
+from streamlabel.consumer.output.appeal import AppealMessage
 from streamlabel.consumer.output.verdict import VerdictMessage
 
 __all__ = ["Intake", "Outbox", "OutboxRow", "Refused", "Store"]
@@ -189,6 +190,7 @@ class Intake(Protocol):
         arrivals: Sequence[tuple[Position, Arrival]],
         refused: Sequence[Refused],
         *,
+        appeals: Sequence[tuple[Position, AppealMessage, Arrival | None]] = (),
         begin: Mapping[TopicPartition, int],
         end: Mapping[TopicPartition, int],
         now: datetime,
@@ -200,6 +202,7 @@ class Intake(Protocol):
         Args:
             arrivals: with the position on the review topic.
             refused: kept with position and reason.
+            appeals: with the item of one whose record was never in review, if it has the text.
             begin: the position of each partition before these records.
             end: its next offset after them.
             now: the time.
