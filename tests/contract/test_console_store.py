@@ -726,6 +726,11 @@ async def test_accounts_are_added_changed_and_removed(store: SqlStore) -> None:
     with pytest.raises(UserExistsError, match="an account ann already"):
         await store.add_user(User(name="ann"), by="root", now=NOW)
     await store.set_role("ann", "lead", by="root", now=NOW)
+    for tasks in (None, ("topic",), ("tone",)):
+        await store.set_tasks("ann", tasks, by="root", now=NOW)
+        found = await store.user("ann")
+        assert found is not None
+        assert found.tasks == tasks
     await store.set_password("ann", "h2", by="root", now=NOW)
     assert await store.user("ann") == User(
         name="ann", role="lead", password_hash="h2", tasks=("tone",)

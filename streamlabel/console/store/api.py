@@ -152,6 +152,11 @@ class Store(Protocol):
     async def set_role(self, name: str, role: Role, *, by: str, now: datetime) -> None:
         """Change the role. Raises UserUnknownError."""
 
+    async def set_tasks(
+        self, name: str, tasks: Sequence[str] | None, *, by: str, now: datetime
+    ) -> None:
+        """Change whose queues they see; None: all. Raises UserUnknownError."""
+
     async def set_password(self, name: str, password_hash: str, *, by: str, now: datetime) -> None:
         """Change the hash of the password. Raises UserUnknownError."""
 

@@ -15,14 +15,14 @@ from streamlabel.console.access.people import Person
 from streamlabel.console.statistics.accepted_error import audit_curve
 from streamlabel.console.statistics.agreement import agreement_by_label
 from streamlabel.console.statistics.confusion import figures_of, reviewers_of
-from streamlabel.console.store.items import Search, State, VerdictRow
+from streamlabel.console.store.items import Gold, Search, State, VerdictRow
 from streamlabel.console.web.forms import read_form
 from streamlabel.console.web.plots import audit_plot
 from streamlabel.console.web.queue_figures import queue_figures
 from streamlabel.console.web.reused import Reused
 from streamlabel.console.web.site import Site
 from streamlabel.console.web.visible import pieces, plain
-from streamlabel.errors import StoreUnavailableError
+from streamlabel.errors import ItemGoneError, StoreUnavailableError
 
 __all__ = ["Leading"]
 
@@ -56,6 +56,9 @@ class Leading:
             Route("/lead/items/{item_id:int}", personal("lead", self._item)),
             Route(
                 "/lead/items/{item_id:int}/reopen", personal("lead", self._reopen), methods=["POST"]
+            ),
+            Route(
+                "/lead/items/{item_id:int}/known", personal("lead", self._known), methods=["POST"]
             ),
         ]
 
@@ -148,6 +151,7 @@ class Leading:
             item=item,
             text=None if item.text is None else pieces(item.text),
             events=await self._store.history(item_id),
+            known=await self._gold_of(item_id),
             moment=_moment,
         )
 
@@ -156,6 +160,23 @@ class Leading:
         item_id = request.path_params["item_id"]
         note = form.one("note").strip()[:2000]
         await self._store.reopen(item_id, by=person.name, note=note, now=self._site.now())
+        return RedirectResponse(f"/lead/items/{item_id}", 303)
+
+    async def _gold_of(self, item_id: int) -> Gold | None:
+        golds = await self._store.golds()
+        return next((each for each in golds if each.item_id == item_id and each.is_enabled), None)
+
+    async def _known(self, request: Request, person: Person) -> Response:
+        """Make a decided item one with a known answer, or no longer."""
+        item_id = request.path_params["item_id"]
+        item, known = await self._store.item(item_id), await self._gold_of(item_id)
+        now = self._site.now()
+        if known is not None:
+            await self._store.remove_gold(known.gold_id, by=person.name, now=now)
+        elif item.labels is None or item.purpose == "gold":
+            raise ItemGoneError("only a decided item has an answer that can be the known one")
+        else:
+            await self._store.add_gold(item_id, labels=item.labels, by=person.name, now=now)
         return RedirectResponse(f"/lead/items/{item_id}", 303)
 
 
