@@ -77,6 +77,7 @@ class MemoryStore:
         items: by id.
         decided: (reviewer, item id, decision), in order, undone ones removed.
         rows: what ``reviewed`` returns.
+        messages: what ``last_verdicts`` returns.
         broken: reason with which every call fails; None: it works.
     """
 
@@ -86,6 +87,7 @@ class MemoryStore:
         self.leases: dict[int, Lease] = {}
         self.decided: list[tuple[str, int, Decision]] = []
         self.rows: list[VerdictRow] = []
+        self.messages: list[VerdictMessage] = []
         self.events: list[Event] = []
         self.released: list[int] = []
         self.gold: dict[int, Gold] = {}
@@ -259,6 +261,10 @@ class MemoryStore:
     async def reviewed(self, *, since: datetime, until: datetime) -> Sequence[VerdictRow]:
         self._check()
         return self.rows
+
+    async def last_verdicts(self, *, limit: int) -> Sequence[VerdictMessage]:
+        self._check()
+        return self.messages[:limit]
 
     async def append_event(self, event: Event) -> None:
         self.events.append(event)

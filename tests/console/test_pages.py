@@ -14,6 +14,7 @@ from streamlabel.console.web.guard import CONTENT_SECURITY_POLICY
 from streamlabel.console.web.options import PageOptions, TaskChoices
 from testing.console.memory_store import BEGIN, an_item
 from tests.console.pages import Console, inputs_of, opened
+from tests.unit.learning.test_learning import traffic, two_labels
 
 SPAM = TaskChoices(labels=("other", "spam", "threat"))
 OPTIONS = PageOptions(tasks={None: SPAM})
@@ -591,3 +592,18 @@ async def test_a_lead_makes_a_decided_item_a_known_answer_and_takes_it_back() ->
             assert (await browser.post("/lead/items/2/known")).status_code == 409
         async with console.client("ana") as browser:
             assert (await browser.post("/lead/items/1/known")).status_code == 403
+
+
+async def test_the_quality_page_says_what_a_refit_would_bring_or_why_that_is_not_known() -> None:
+    async with opened(options=OPTIONS) as console, console.client("lea") as browser:
+        page = (await browser.get("/lead/quality")).text
+        assert "It cannot be said yet" in page
+        assert "names no file that this console can read" in page
+    options = replace(OPTIONS, calibration=two_labels())
+    async with opened(options=options) as console, console.client("lea") as browser:
+        console.store.messages = traffic(20_000)
+        page = (await browser.get("/lead/quality")).text
+        said = re.search(r"([0-9,]+) verdicts: review falls from ([0-9.]+) % to ([0-9.]+) %", page)
+        assert said is not None
+        assert said[1] == f"{len(console.store.messages):,}"
+        assert float(said[3]) < float(said[2])

@@ -718,6 +718,18 @@ async def test_exposure_counts_what_a_person_decided(store: SqlStore) -> None:
     assert await store.exposure(reviewer="ann", since=later(1)) == {}
 
 
+async def test_the_last_verdicts_are_those_that_went_to_the_topic(store: SqlStore) -> None:
+    await filled(store, [arrival(n) for n in range(1, 5)])
+    for number in range(4):
+        note = "why" if number == 2 else None
+        decision = HAM if number else Decision("confirm", note=note)
+        await store.decide(await leased(store, "ann"), decision, now=later(number))
+    await store.reopen(4, by="lead", note="x", now=later(9))
+    messages = [read_verdict(value or b"") for _, value in await sent(store)]
+    assert list(await store.last_verdicts(limit=10)) == list(reversed(messages))
+    assert [each.review_id for each in await store.last_verdicts(limit=1)] == ["r3"]
+
+
 # Accounts, the log, erasing
 
 

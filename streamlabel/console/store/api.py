@@ -126,6 +126,9 @@ class Store(Protocol):
     async def reviewed(self, *, since: datetime, until: datetime) -> Sequence[VerdictRow]:
         """Return the verdicts that hold, decided in [since, until), in order."""
 
+    async def last_verdicts(self, *, limit: int) -> Sequence[VerdictMessage]:
+        """Return the last verdicts that hold about first looks, as messages, latest first."""
+
     async def append_event(self, event: Event) -> None:
         """Append an entry to the audit log; its id and hash are computed here."""
 

@@ -15,6 +15,7 @@ from streamlabel.console.access.people import Person
 from streamlabel.console.statistics.accepted_error import audit_curve
 from streamlabel.console.statistics.agreement import agreement_by_label
 from streamlabel.console.statistics.confusion import figures_of, reviewers_of
+from streamlabel.console.statistics.refit_forecast import RefitForecast, refit_forecast
 from streamlabel.console.store.items import Gold, Search, State, VerdictRow
 from streamlabel.console.web.forms import read_form
 from streamlabel.console.web.plots import audit_plot
@@ -22,7 +23,7 @@ from streamlabel.console.web.queue_figures import queue_figures
 from streamlabel.console.web.reused import Reused
 from streamlabel.console.web.site import Site
 from streamlabel.console.web.visible import pieces, plain
-from streamlabel.errors import ItemGoneError, StoreUnavailableError
+from streamlabel.errors import ConfigError, ItemGoneError, StoreUnavailableError
 
 __all__ = ["Leading"]
 
@@ -30,6 +31,7 @@ _LIVE_S: Final = 2.0
 _FOUND: Final = 50
 _EXCERPT_CHARACTERS: Final = 160
 _DAYS: Final = 30
+_FITTED: Final = 20_000  # verdicts: more change little, and their fit takes seconds
 _MAX_DAYS: Final = 366
 _QUERY_CHARACTERS: Final = 300
 
@@ -40,6 +42,7 @@ class Leading:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._store = site.store
+        self._forecast = Reused(self._forecast_now, monotonic_s=site.monotonic_s)
         self._counts = Reused(
             lambda: site.store.counts(now=site.now()), monotonic_s=site.monotonic_s
         )
@@ -113,9 +116,19 @@ class Leading:
             agreement=agreement,
             audit=curve[-1] if curve else None,
             promised=promised,
+            refit=await self._forecast.value(),
             plot=audit_plot(curve, promised=promised),
             reviewers=reviewers,
         )
+
+    async def _forecast_now(self) -> RefitForecast | str:
+        """Return what a refit would bring, or why it cannot be said."""
+        calibration = self._site.options.calibration
+        verdicts = await self._store.last_verdicts(limit=_FITTED)
+        try:
+            return await asyncio.to_thread(refit_forecast, verdicts, calibration)
+        except ConfigError as error:
+            return str(error)
 
     async def _search(self, request: Request, person: Person) -> Response:
         given = {
