@@ -3,6 +3,7 @@
 import typer
 
 from streamlabel.commands.calibrate import calibrate
+from streamlabel.commands.capacity import capacity
 from streamlabel.commands.check import check
 from streamlabel.commands.classify import classify
 from streamlabel.commands.compare import compare
@@ -67,6 +68,7 @@ app.command()(init)
 app.command()(run)
 app.command()(check)
 app.command()(deploy)
+app.command()(capacity)
 app.command()(health)
 app.command()(presets)
 app.command()(classify)
