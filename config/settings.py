@@ -134,6 +134,8 @@ class Settings(Section):
         yield from ((field, topic) for topic in self.input.weights)
         for purpose in ("labels_topic", "review_topic", "dead_letter_topic", "verdicts_topic"):
             yield f"output.{purpose}", getattr(self.output, purpose)
+        if self.console.appeals_topic is not None:
+            yield "console.appeals_topic", self.console.appeals_topic
         yield from escalation_topics(self.cascade, self.input.weights, path="cascade")
         if self.shadow is not None:
             yield "shadow.topic", self.shadow.topic
