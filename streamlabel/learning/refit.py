@@ -26,8 +26,8 @@ Floats = NDArray[np.float64]
 
 # Fewer labels of equal weight determine a fit worse than the calibration in force.
 LEAST_EFFECTIVE = 200
-# Ends of the slices of time that judge a fit, as parts of the verdicts: each slice judges the fit to
-# all verdicts before it. One slice alone has so few audits, with large weights, that its error
+# Ends of the slices of time that judge a fit, as parts of the verdicts: each slice judges the fit
+# to all verdicts before it. One slice alone has so few audits, with large weights, that its error
 # hid improvements that were there: simulated, 38 % of good fits were dropped, and 5 % with four.
 _SLICES = (0.3, 0.475, 0.65, 0.825, 1.0)
 # With fewer labels of a class (effective) its bias is noise.
@@ -146,13 +146,26 @@ def _mean(values: Floats, weights: Floats) -> tuple[float, float]:
     return mean, float(np.sqrt(((weights * (values - mean)) ** 2).sum()) / weights.sum())
 
 
-def sample_of(data: Reviewed, calibration: Calibration, labels: LabelSet) -> Choices:
+def sample_of(
+    data: Reviewed,
+    calibration: Calibration,
+    labels: LabelSet,
+    *,
+    everything_reviewed: bool = False,
+) -> Choices:
     """Return a random sample of the traffic for exact tests: every record had the same probability.
+
+    Args:
+        data: decided reviews.
+        calibration: for the confidences of the sample.
+        labels: of the model.
+        everything_reviewed: the thresholds in force accept nothing, so that no record could have
+            been audited, and those in review are the traffic.
 
     Raises:
         ConfigError: no accepted record was audited, so that nothing is known about those.
     """
-    if not data.is_audit.any():
+    if not data.is_audit.any() and not everything_reviewed:
         raise ConfigError(
             "no verdict is about an audited record: verdicts about records in review alone say"
             " nothing about accepted ones, so no threshold can be proven; set routing.audit_share"
