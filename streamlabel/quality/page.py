@@ -150,6 +150,7 @@ def _labels(e: Evaluation) -> Iterable[tuple[str, ...]]:
             _percent(label.precision),
             _percent(label.recall),
             _number(label.f1),
+            *("-" if v is None else f"{v:.3f}" for v in (label.average_precision, label.auroc)),
         )
 
 
@@ -209,7 +210,7 @@ _PAGE = """<!doctype html>
 {accepted}
 <h2>By label</h2>
 <table>
-<tr><th>label<th>texts<th>predicted<th>precision<th>recall<th>F1</tr>
+<tr><th>label<th>texts<th>predicted<th>precision<th>recall<th>F1<th>AP<th>AUROC</tr>
 {labels}
 </table>
 <h2>Plots</h2>

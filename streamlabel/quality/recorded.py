@@ -13,6 +13,8 @@ from streamlabel.models.calibration.binomial_bounds import upper_bound
 __all__ = ["Change", "LabelChange", "dry_run"]
 
 # Review reasons that depend on thresholds; with any other reason a text goes to review regardless.
+# Under this name texts are counted of which every label is a no.
+NO_LABEL = "(no label)"
 _OURS = {"low_confidence", "audit"}
 
 
@@ -120,10 +122,11 @@ def _output(line: bytes) -> dict[str, Any] | None:
         output = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
-    needed = ("id", "label", "confidence", "probabilities", "route", "reasons")
+    needed = ("id", "confidence", "probabilities", "route", "reasons")
     if not isinstance(output, dict) or any(output.get(name) is None for name in needed):
         return None
-    return output
+    is_named = isinstance(output.get("label"), str) or output.get("labels") == []
+    return output if is_named else None
 
 
 def _count(
@@ -132,7 +135,7 @@ def _count(
     thresholds: Mapping[str, float],
     truth: tuple[str, ...] | None,
 ) -> None:
-    label = change.by_label.setdefault(output["label"], LabelChange())
+    label = change.by_label.setdefault(output["label"] or NO_LABEL, LabelChange())
     # a copy was accepted although it was also reviewed; an audit does not mean low confidence
     doubts = set(output["reasons"]) - {"audit"}
     before = bool(doubts)
