@@ -1,11 +1,15 @@
 """Learning from verdicts, on simulated streams with known truth: monitor, weighted fit, proposals.
 
-The parts of the product are the same that `streamlabel monitor` and `streamlabel learn` use; the
-naive ways of doing the same are measured beside them.
+Resumable: parts of an interrupted run with the same options are kept in the work folder; remove it
+after a change of the code. The parts of the product are the same that `streamlabel monitor` and
+`streamlabel learn` use; the naive ways of doing the same are measured beside them.
 """
 
 import argparse
+import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -241,17 +245,19 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=300, help="of the labelled texts")
     parser.add_argument("--work", type=Path, default=Path(".cache/learning"), help="for answers")
     options = parser.parse_args()
-    monitor = _monitor(options)
-    _say(f"monitor {monitor}")
-    errors = fits(np.random.default_rng(31), runs=max(1, options.runs // 20))
-    _say(f"fits {errors}")
-    rng = np.random.default_rng(37)
-    ways = {"corrected": proposals(rng, runs=options.runs, way="corrected")}
-    ways |= {w: proposals(rng, runs=options.runs // 20, way=w) for w in ("raw", "naive")}
-    _say(f"proposals {ways}")
-    coverage = procedures.promise_figures(options.trials)
-    _say(f"coverage {coverage}")
+    few = max(1, options.runs // 20)
+    errors = _kept(options, "fits", lambda: asdict(fits(np.random.default_rng(31), runs=few)))
     real = _on_texts(options)
+    coverage = _kept(options, "coverage", lambda: procedures.promise_figures(options.trials))
+    monitor = _kept(options, "monitor", lambda: _monitor(options))
+    ways = {
+        way: _kept(
+            options,
+            f"proposals {way}",
+            partial(_proposals, way, options.runs if way == "corrected" else few),
+        )
+        for way in ("corrected", "raw", "naive")
+    }
     results_file.write(
         "learning",
         command=f"python -m benchmarks.learning --streams {options.streams} --audits"
@@ -260,10 +266,10 @@ def main() -> None:
         figures={
             "monitor_false_alarms": monitor["alarms"],
             "median_audits_to_alarm": monitor["times"]["2"],
-            "refit_ece_over_full_labels": errors.weighted / errors.every_label,
-            "naive_review_only_ece_over_full_labels": errors.review_only / errors.every_label,
-            "naive_pooled_ece_over_full_labels": errors.pooled / errors.every_label,
-            "broken_promises": ways["corrected"].broken,
+            "refit_ece_over_full_labels": errors["weighted"] / errors["every_label"],
+            "naive_review_only_ece_over_full_labels": errors["review_only"] / errors["every_label"],
+            "naive_pooled_ece_over_full_labels": errors["pooled"] / errors["every_label"],
+            "broken_promises": ways["corrected"]["broken"],
             "review_after_over_before": real["reviews"]["500"]["after"]
             / real["reviews"]["500"]["before"],
             "prediction_set_shortfall": max(
@@ -275,14 +281,18 @@ def main() -> None:
         page=page(
             vars(options),
             monitor=monitor,
-            errors=asdict(errors),
-            ways={way: asdict(row) for way, row in ways.items()},
+            errors=errors,
+            ways=ways,
             real=real,
             coverage=coverage,
         ),
         details=real,
         libraries=("numpy", "scikit-learn", "scipy"),
     )
+
+
+def _proposals(way: str, runs: int) -> dict[str, float]:
+    return asdict(proposals(np.random.default_rng(37), runs=runs, way=way))
 
 
 def _monitor(options: argparse.Namespace) -> dict[str, Any]:
@@ -309,27 +319,40 @@ def _on_texts(options: argparse.Namespace) -> dict[str, Any]:
     """Return what is measured on labelled texts."""
     sets = {name: learning_texts.texts(name, options.work) for name in learning_texts.DATA_SETS}
     tweets = sets["tweets_moderation"]
-    found: dict[str, Any] = {"reviews": {}, "lists": {}}
-    for labels in (500, 1250):  # of the calibration before
-        runs = max(1, options.splits // 10)
-        found["reviews"][str(labels)] = asdict(
-            learning_texts.reviews(tweets, labels=labels, runs=runs)
-        )
-        _say(f"reviews {found['reviews']}")
-    found["missed"] = asdict(
-        learning_texts.missed(tweets, "hate", limit=0.05, labels=2500, splits=options.splits)
-    )
-    _say(f"missed {found['missed']}")
-    for name, each in sets.items():
-        found["lists"][name] = asdict(
-            learning_texts.lists(each, labels=1500, splits=options.splits)
-        )
-        _say(f"lists {name} {found['lists'][name]}")
+    runs, splits = max(1, options.splits // 10), options.splits
+
+    def reviews(labels: int) -> dict[str, float]:
+        return asdict(learning_texts.reviews(tweets, labels=labels, runs=runs))
+
+    def missed() -> dict[str, float]:
+        found = learning_texts.missed(tweets, "hate", limit=0.05, labels=2500, splits=splits)
+        return asdict(found)
+
+    def lists(name: str) -> dict[str, float]:
+        return asdict(learning_texts.lists(sets[name], labels=1500, splits=splits))
+
+    return {
+        "reviews": {
+            str(labels): _kept(options, f"reviews {labels}", partial(reviews, labels))
+            for labels in (500, 1250)  # of the calibration before
+        },
+        "missed": _kept(options, "missed", missed),
+        "lists": {name: _kept(options, f"lists {name}", partial(lists, name)) for name in sets},
+    }
+
+
+def _kept(
+    options: argparse.Namespace, name: str, measure: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Return a part of an interrupted run with the same options, else measure it."""
+    sizes = (options.streams, options.audits, options.runs, options.trials, options.splits)
+    path = options.work / f"{name} {'-'.join(map(str, sizes))}.json"
+    if not path.is_file():
+        options.work.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(measure()))
+    found: dict[str, Any] = json.loads(path.read_text())
+    print(f"{name} {found}", flush=True)  # a run takes long
     return found
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)  # a run takes minutes
 
 
 if __name__ == "__main__":

@@ -38,10 +38,11 @@ def evaluate(
     slices: Annotated[
         list[str] | None,
         typer.Option(
+            "--by",
             "--slice",
             metavar="FIELD",
-            help="Field of the file, for example lang: coverage and error for each of its values."
-            " May be repeated; slices by length are always made.",
+            help="Field of the file, for example lang or source: accuracy, confidence, coverage and"
+            " error for each of its values. May be repeated; slices by length are always made.",
             show_default=False,
         ),
     ] = None,

@@ -129,6 +129,8 @@ def _accepted(found: Accepted) -> str:
             f"{each.texts:,}",
             share_of(each.accepted, each.texts),
             share_of(each.wrong, each.accepted),
+            share_of(each.right, each.texts),
+            f"{each.confidence:.1%}",
         )
         for each in found.slices
     )
@@ -239,8 +241,8 @@ _ACCEPTED = """<h2>Accepted with the thresholds in force (95 % intervals)</h2>
 <tr>{heads}</tr>
 {labels}
 </table>
-<h2>Accepted by slice</h2>
+<h2>By slice</h2>
 <table>
-<tr><th>field<th>value<th>texts<th>accepted<th>wrong of accepted</tr>
+<tr><th>field<th>value<th>texts<th>accepted<th>wrong of accepted<th>right<th>confidence</tr>
 {slices}
 </table>"""
