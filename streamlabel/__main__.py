@@ -15,6 +15,7 @@ from streamlabel.commands.deploy import deploy
 from streamlabel.commands.dlq_list import list_dead_letters
 from streamlabel.commands.dlq_replay import replay_dead_letters
 from streamlabel.commands.dlq_show import show_dead_letter
+from streamlabel.commands.drift import drift
 from streamlabel.commands.evaluate import evaluate
 from streamlabel.commands.health import health
 from streamlabel.commands.init import init
@@ -79,6 +80,7 @@ app.command()(evaluate)
 app.command()(calibrate)
 app.command()(thresholds)
 app.command()(compare)
+app.command()(drift)
 app.command()(monitor)
 app.command()(learn)
 app.command()(demo)

@@ -82,9 +82,11 @@ def unknown_labels(
 
 
 def _labels(message: ReviewMessage) -> tuple[str, ...] | None:
-    if message.label is None:
+    if message.confidence is None:  # no answer; without a label, every label may be a no
         return None
-    return (message.label,) if message.labels is None else tuple(message.labels)
+    if message.labels is not None:
+        return tuple(message.labels)
+    return None if message.label is None else (message.label,)
 
 
 def _arrival(record: SourceRecord, message: ReviewMessage, settings: ConsoleSettings) -> Arrival:
