@@ -14,6 +14,7 @@ from streamlabel.console.topics.loops import Duty, now_of
 from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.core.records import Position, SourceRecord, TopicPartition
 from streamlabel.consumer.kafka.positioned_reader import PositionedReader
+from streamlabel.consumer.output.output_reader import OutputReader
 
 __all__ = ["ReviewReader"]
 
@@ -38,6 +39,7 @@ class ReviewReader(Duty):
         super().__init__("reader", store, holder=holder, clock=clock)
         self._settings = settings
         self._store = store
+        self._outputs = OutputReader(settings.output, clock)
 
     async def _work(self) -> None:
         positions = dict(await self._store.positions())
@@ -53,7 +55,7 @@ class ReviewReader(Duty):
             while await self._has_duty():
                 records = await reader.read(timeout_s=_POLL_S, max_records=_BATCH_RECORDS)
                 if records:
-                    await self._arrive(records, positions)
+                    await self._arrive(await self._outputs.plain(records), positions)
         finally:
             await reader.close()
 
