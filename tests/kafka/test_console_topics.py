@@ -14,7 +14,7 @@ from streamlabel.console.store.opening import SqlStore, open_store
 from streamlabel.console.topics.loops import now_of
 from streamlabel.console.topics.reading import ReviewReader
 from streamlabel.console.topics.sending import VerdictSender
-from streamlabel.consumer.kafka.keyed_writer import KeyedWriter
+from streamlabel.consumer.kafka.keyed_writer import Keyed, KeyedWriter
 from streamlabel.consumer.kafka.topics import find_topics
 from streamlabel.consumer.output.verdict import read_verdict
 from streamlabel.errors import BrokerError, ConfigError
@@ -174,7 +174,7 @@ async def test_a_verdict_that_was_sent_but_not_crossed_off_is_sent_again_alike(
     rows = await store.take(limit=9, now=now_of(CLOCK))
     writer = KeyedWriter(chosen.kafka, chosen.output.verdicts_topic, name="another")
     await writer.start()
-    await writer.write([(row.key.encode(), row.value) for row in rows])
+    await writer.write([Keyed(row.key.encode(), row.value) for row in rows])
     await writer.close(at_once=True)
     await store.close()
     async with console(chosen, holder="b") as store:
@@ -192,11 +192,11 @@ async def test_an_earlier_writer_cannot_write_after_a_later_one(kafka: Cluster) 
     chosen = settings(kafka, topic, Path("unused.db"))
     paused, later = (KeyedWriter(chosen.kafka, topic, name=f"w-{topic}") for _ in range(2))
     await paused.start()
-    await paused.write([(b"k", b"1")])
+    await paused.write([Keyed(b"k", b"1")])
     await later.start()
-    await later.write([(b"k", b"2")])
+    await later.write([Keyed(b"k", b"2")])
     with pytest.raises(BrokerError, match="writing to"):
-        await paused.write([(b"k", b"1")])
+        await paused.write([Keyed(b"k", b"1")])
     await paused.close(at_once=True)
     await later.close()
     found = await asyncio.to_thread(kafka.read, topic)

@@ -16,6 +16,7 @@ from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.core.records import Position, SourceRecord, TopicPartition
 from streamlabel.consumer.kafka.positioned_reader import PositionedReader
 from streamlabel.consumer.output.appeal import AppealMessage
+from streamlabel.consumer.output.output_reader import OutputReader
 
 __all__ = ["ReviewReader"]
 
@@ -40,6 +41,7 @@ class ReviewReader(Duty):
         super().__init__("reader", store, holder=holder, clock=clock)
         self._settings = settings
         self._store = store
+        self._outputs = OutputReader(settings.output, clock)
         self._appeals = settings.console.appeals_topic
         own = () if self._appeals is None else (self._appeals,)
         self._topics = (*settings.review_topics, *own)
@@ -66,7 +68,8 @@ class ReviewReader(Duty):
         self, records: Sequence[SourceRecord], positions: dict[TopicPartition, int]
     ) -> None:
         reviews = [each for each in records if each.position.topic != self._appeals]
-        arrivals, refused = sorted_out(reviews, self._settings.console)
+        plain = await self._outputs.plain(reviews)  # appeals come from outside, as JSON
+        arrivals, refused = sorted_out(plain, self._settings.console)
         appeals, unfit = self._appeals_in(records)
         refused += unfit
         end = {each.position.topic_partition: each.position.offset + 1 for each in records}
