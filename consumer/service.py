@@ -25,6 +25,7 @@ from streamlabel.consumer.observability.connection_watch import watch_connection
 from streamlabel.consumer.observability.drift_watch import drift_watches
 from streamlabel.consumer.observability.health import Health
 from streamlabel.consumer.observability.health_server import HealthServer
+from streamlabel.consumer.observability.live_page import open_page
 from streamlabel.consumer.observability.period_report import report_periods
 from streamlabel.consumer.observability.telemetry import (
     PrometheusMetrics,
@@ -99,8 +100,8 @@ class _Service:
         self._metrics = PrometheusMetrics(self._registry, several=metric_labels(settings))
         self._metrics.describe_build({"version": __version__})
         self._follower = Follower(settings, self._clock, self._metrics, start_timeout_s)
-        http = settings.http
-        self._health = Health(live_after_s=http.live_after_s, broker_grace_s=http.broker_grace_s)
+        self._health = Health.of(settings.http)
+        self._page = open_page(self._registry, self._health, settings, self._clock)
         self._workers = self._open_workers(settings)
 
     async def run(self, ports: Ports | None) -> None:
@@ -127,7 +128,9 @@ class _Service:
             if settings.http.enabled:
                 pids = {each.id: partial(self._pid, each.id) for each in all_deployments(settings)}
                 await asyncio.to_thread(watch_processes, self._registry, workers=pids)
-                server = HealthServer(self._health, self._registry, clock, settings=settings.http)
+                server = HealthServer(
+                    self._health, self._registry, clock, settings=settings.http, page=self._page
+                )
                 await stack.enter_async_context(server)
             if (ordered := await unless_asked(self._asked, self._follower.first())) is None:
                 return
@@ -140,12 +143,8 @@ class _Service:
             if await unless_asked(self._asked, self._start(sink, workers, calibrations)) is None:
                 self._health.drain_started()
                 return
-            deployments = deploy_all(
-                settings,
-                workers.classifiers,
-                limit_bytes=sink.limit_bytes,
-                calibrations=calibrations,
-            )
+            models, limit = workers.classifiers, sink.limit_bytes
+            deployments = deploy_all(settings, models, limit_bytes=limit, calibrations=calibrations)
             pipeline = Pipeline(
                 source=source,
                 sink=sink,
@@ -156,11 +155,10 @@ class _Service:
                 metrics=metrics,
                 start_timeout_s=self._start_timeout_s,
             )
-            pipeline.watch_drift(
-                await asyncio.to_thread(
-                    drift_watches, calibrations, settings.drift, deployments, metrics, pipeline.use
-                )
+            watches = await asyncio.to_thread(
+                drift_watches, calibrations, settings.drift, deployments, metrics, pipeline.use
             )
+            pipeline.watch_drift(watches)
             opening = open_traces(settings, sink.limit_bytes)
             if (traces := await stack.enter_async_context(opening)) is not None:
                 pipeline.watch_jobs(traces)
@@ -209,6 +207,7 @@ class _Service:
                     swapper.run(self._wanted),
                     self._follower.run(swapper),
                     run_shadow(self._settings, pipeline, self._configure_worker, clock, metrics),
+                    self._page.run(pipeline.deployments),
                     observe(pipeline, source, health=self._health, metrics=metrics, clock=clock),
                     report_periods(
                         self._registry, period_s=self._settings.logging.period_s, clock=clock
