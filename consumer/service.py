@@ -21,6 +21,7 @@ from streamlabel.consumer.core.signals import DrainOnSignal, ReloadOnSignal
 from streamlabel.consumer.core.starting import unless_asked, until_reachable
 from streamlabel.consumer.following import Follower
 from streamlabel.consumer.kafka.open_ports import Ports, cause_of_outage, open_ports
+from streamlabel.consumer.kafka.tls import watch_certificates
 from streamlabel.consumer.observability.connection_watch import watch_connections
 from streamlabel.consumer.observability.drift_watch import drift_watches
 from streamlabel.consumer.observability.health import Health
@@ -197,7 +198,7 @@ class _Service:
         self._use_workers(workers)
 
     async def _serve(self, pipeline: Pipeline, source: RecordSource, sink: RecordSink) -> None:
-        clock, metrics = self._clock, self._metrics
+        clock, metrics, period_s = self._clock, self._metrics, self._settings.logging.period_s
         try:
             async with asyncio.TaskGroup() as group:
                 self._workers.watch(group, self._clock)
@@ -209,9 +210,8 @@ class _Service:
                     run_shadow(self._settings, pipeline, self._configure_worker, clock, metrics),
                     self._page.run(pipeline.deployments),
                     observe(pipeline, source, health=self._health, metrics=metrics, clock=clock),
-                    report_periods(
-                        self._registry, period_s=self._settings.logging.period_s, clock=clock
-                    ),
+                    report_periods(self._registry, period_s=period_s, clock=clock),
+                    watch_certificates(clock),
                     watch_loop_lag(clock, metrics, seen=self._health.loop_lagged),
                 )
                 watchers = [group.create_task(each) for each in watching]
