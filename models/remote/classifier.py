@@ -76,7 +76,7 @@ class RemoteClassifier:
     async def prepare(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
         """Truncate long texts; see ``Classifier``. Payloads are the texts."""
         _refuse_if(self._is_closed)
-        return [prepared(cut, cut.text) for cut in await self._prompt.cut_all(texts)]
+        return [prepared(cut, str) for cut in await self._prompt.cut_all(texts)]
 
     async def classify(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
         """Send one request per text; see ``Classifier``."""
@@ -123,7 +123,7 @@ def load(settings: RemoteSettings) -> Classifier:
     labels = LabelSet(settings.task.names)
     one_token = settings.method == "one_token"
     cutter = Cutter(settings)
-    prompt = RemotePrompt(settings.task, "one_token" if one_token else "scores", cutter=cutter)
+    prompt = RemotePrompt(settings, "one_token" if one_token else "scores", cutter=cutter)
     forms = answer_forms(settings) if one_token else ()
     patience_s = min(PROBE_PATIENCE_S, settings.outage_timeout_s)
     hurried = settings.model_copy(update={"outage_timeout_s": patience_s})

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from streamlabel.config.engines import RemoteSettings
-from streamlabel.config.task import TaskSettings
-from streamlabel.errors import ConfigError
+from streamlabel.errors import ConfigError, InferenceError
+from streamlabel.models.core.turns import Turn, read_turns
 from streamlabel.models.prompts.build_prompt import Message
 from streamlabel.models.prompts.phrases import (
     AnswerKind,
@@ -22,7 +22,9 @@ from streamlabel.models.prompts.phrases import (
     second_try,
 )
 from streamlabel.models.prompts.score_json import Fault
+from streamlabel.models.prompts.turn_prompts import transcript
 from streamlabel.models.remote.cutting import Cutter, CutText
+from streamlabel.models.remote.turns import cut_turns
 
 __all__ = ["RemotePrompt", "answer_forms", "without_controls"]
 
@@ -46,7 +48,9 @@ class RemotePrompt:
         ConfigError: the task needs a feature that endpoints do not offer.
     """
 
-    def __init__(self, task: TaskSettings, answers: AnswerKind, *, cutter: Cutter) -> None:
+    def __init__(self, settings: RemoteSettings, answers: AnswerKind, *, cutter: Cutter) -> None:
+        task = settings.task
+        self._settings = settings
         if task.answer_prefix != task.answer_prefix.strip():
             raise ConfigError(
                 "model.task.answer_prefix: a chat template may drop white space at either end of"
@@ -56,6 +60,11 @@ class RemotePrompt:
             raise ConfigError(
                 "model.task.prompt_file: an endpoint renders the prompt itself, with its model's"
                 " own template; remove it: prompt: verbatim alone sends the text and nothing else"
+            )
+        if task.conversations and task.prompt == "verbatim" and task.answer_prefix:
+            raise ConfigError(
+                "model.task.answer_prefix: an endpoint would take it for a turn of the"
+                " conversation; remove it, or run the model with backend vllm"
             )
         self._task = task
         self._delimiters = None if task.prompt == "verbatim" else task.delimiters
@@ -75,12 +84,17 @@ class RemotePrompt:
             ]
         self._prompt_tokens = sum(cutter.cut(turn["content"]).tokens for turn in self._before)
 
-    def cut(self, text: str) -> CutText:
+    def cut(self, text: str) -> CutText | InferenceError:
         """Return the text as it is sent; of a text that is too long, both ends."""
-        found = self.cutter.cut(text)
+        if self._task.conversations:
+            found = cut_turns(text, self.cutter, self._settings)
+            if isinstance(found, InferenceError):
+                return found
+        else:
+            found = self.cutter.cut(text)
         return replace(found, tokens=1 + self._prompt_tokens + found.tokens)
 
-    async def cut_all(self, texts: Sequence[str]) -> list[CutText]:
+    async def cut_all(self, texts: Sequence[str]) -> list[CutText | InferenceError]:
         """Return all texts as they are sent; tokenising takes time, so it is done in a thread."""
         if self.cutter.tokenizer is None:
             return [self.cut(text) for text in texts]
@@ -93,10 +107,21 @@ class RemotePrompt:
             text: from ``cut``.
             fault: the fault of the first answer, for a second try.
         """
-        safe = without_controls(escape_delimiters(text, self._delimiters))
         note = f"\n\n{second_try(self._task, fault)}" if fault else ""
-        content = self._wording.before + safe + self._wording.after + note
-        return [*self._before, {"role": "user", "content": content}, *self._begun]
+        turns = read_turns(text) if self._task.conversations else (Turn("user", text),)
+        if self._task.conversations and self._task.prompt == "verbatim":
+            asked = [{"role": turn.role, "content": self._safe(turn.content)} for turn in turns]
+        elif self._task.conversations:
+            safe = [(turn.role, self._safe(turn.content)) for turn in turns]
+            content = transcript(self._task, self._wording, safe)
+            asked = [{"role": "user", "content": content + note}]
+        else:
+            content = self._wording.before + self._safe(text) + self._wording.after
+            asked = [{"role": "user", "content": content + note}]
+        return [*self._before, *asked, *self._begun]
+
+    def _safe(self, text: str) -> str:
+        return without_controls(escape_delimiters(text, self._delimiters))
 
     def digest(self, *parts: object) -> str:
         """Return the prompt's version: 12 hex digits of everything around a text, and ``parts``."""

@@ -18,7 +18,7 @@ from streamlabel.config.worker import WorkerSettings
 from streamlabel.errors import ConfigError, InferenceError, ModelLoadError, WorkerGaveUpError
 from streamlabel.models.core.classifier import Classifier, Prediction, PreparedText
 from streamlabel.models.remote.classifier import load
-from streamlabel.models.remote.cutting import Cutter
+from streamlabel.models.remote.cutting import Cutter, CutText
 from streamlabel.models.remote.prompt import RemotePrompt, answer_forms, without_controls
 from streamlabel.models.worker.worker_classifier import WorkerClassifier
 from tests.endpoint import Behaviour, Endpoint, Reply, chat, first_token
@@ -507,7 +507,7 @@ def prompt(**changes: object) -> RemotePrompt:
         {"base_url": "http://x/v1", "model": "m", "task": TASK | changes}
     )
     limited = made.model_copy(update={"max_text_chars": 100})
-    return RemotePrompt(made.task, "one_token", cutter=Cutter(limited))
+    return RemotePrompt(limited, "one_token", cutter=Cutter(limited))
 
 
 def test_white_space_around_a_begun_answer_is_refused() -> None:
@@ -565,6 +565,7 @@ async def test_variables_of_the_chat_template_are_sent() -> None:
 def test_only_the_text_is_cut(chars: int, *, truncated: bool) -> None:
     text = "".join(str(n % 10) for n in range(chars))
     cut = prompt().cut(text)
+    assert isinstance(cut, CutText)
     assert cut.truncated is truncated
     assert cut.text == (text if not truncated else text[:50] + text[-50:])
 
