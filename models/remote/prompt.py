@@ -26,7 +26,7 @@ from streamlabel.models.prompts.turn_prompts import transcript
 from streamlabel.models.remote.cutting import Cutter, CutText
 from streamlabel.models.remote.turns import cut_turns
 
-__all__ = ["RemotePrompt", "answer_forms", "without_controls"]
+__all__ = ["RemotePrompt", "answer_forms", "is_forced", "without_controls"]
 
 # <|im_end|>, <|eot_id|>, <think>, </tool_call>, <start_of_turn>, <s>, [INST], <<SYS>>
 CONTROLS = re.compile(
@@ -51,7 +51,7 @@ class RemotePrompt:
     def __init__(self, settings: RemoteSettings, answers: AnswerKind, *, cutter: Cutter) -> None:
         task = settings.task
         self._settings = settings
-        if task.answer_prefix != task.answer_prefix.strip():
+        if answers == "scores" and task.answer_prefix != task.answer_prefix.strip():
             raise ConfigError(
                 "model.task.answer_prefix: a chat template may drop white space at either end of"
                 " it; remove that, and begin the answers with it, if the model does so"
@@ -61,18 +61,14 @@ class RemotePrompt:
                 "model.task.prompt_file: an endpoint renders the prompt itself, with its model's"
                 " own template; remove it: prompt: verbatim alone sends the text and nothing else"
             )
-        if task.conversations and task.prompt == "verbatim" and task.answer_prefix:
-            raise ConfigError(
-                "model.task.answer_prefix: an endpoint would take it for a turn of the"
-                " conversation; remove it, or run the model with backend vllm"
-            )
         self._task = task
         self._delimiters = None if task.prompt == "verbatim" else task.delimiters
         self._answers: AnswerKind = answers
         self._wording = render_phrases(task, answers)
         self.cutter = cutter
         self._begun: list[Message] = []
-        if task.answer_prefix:
+        if task.answer_prefix and answers == "scores":
+            # of one-token answers the tokens are appended, see ``forced``
             self._begun.append({"role": "assistant", "content": task.answer_prefix})
         self._before: list[Message] = []
         if self._wording.system:
@@ -125,7 +121,10 @@ class RemotePrompt:
 
     def digest(self, *parts: object) -> str:
         """Return the prompt's version: 12 hex digits of everything around a text, and ``parts``."""
-        content = [self.messages(""), self._answers, *parts]
+        appended = (
+            [self._task.answer_prefix] if self._task.answer_prefix and not self._begun else []
+        )
+        content = [self.messages(""), self._answers, *appended, *parts]
         return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:12]
 
 
@@ -134,6 +133,12 @@ def without_controls(text: str) -> str:
     while CONTROLS.search(text):
         text = CONTROLS.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
     return text
+
+
+def is_forced(settings: RemoteSettings) -> bool:
+    """Return whether the answers are read token by token, see ``forced``."""
+    several = bool(settings.task.answer_prefix) or settings.task.scoring == "trie"
+    return settings.method == "one_token" and several
 
 
 def answer_forms(settings: RemoteSettings) -> tuple[tuple[str, ...], ...]:
@@ -147,12 +152,9 @@ def answer_forms(settings: RemoteSettings) -> tuple[tuple[str, ...], ...]:
         ConfigError: an answer is a prefix of another label's answer, so its token could mean both.
     """
     task = settings.task
-    if task.scoring == "trie":
-        raise ConfigError(
-            "model.task.scoring: trie needs reads that no endpoint offers; set one_token, with"
-            " answer_with: letters, or model.method: prompted"
-        )
     forms = task.forms
+    if is_forced(settings):  # compared as tokens
+        return forms
     flat = [
         (form, label)
         for label, of_label in zip(task.names, forms, strict=True)
