@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from streamlabel.consumer.core.records import TextRecord
 from streamlabel.consumer.delivery.offset_tracker import Slot
@@ -11,8 +11,11 @@ from streamlabel.consumer.output.timings import Timings
 from streamlabel.consumer.plans.deployment import Deployment
 from streamlabel.consumer.routing.decision import Decision
 from streamlabel.errors import RecordError
-from streamlabel.models.core.classifier import Prediction
+from streamlabel.models.core.classifier import Prediction, PreparedText
 from streamlabel.models.core.values import value
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 __all__ = [
     "Classified",
@@ -103,6 +106,7 @@ class Job:
         results: the results so far, by the id of the deployment.
         is_concluded: whether its outcome is complete; later results are dropped.
         kept: answers of models that are computed together, by their runner; None: there are none.
+        prepared: the text as models get it, by how they read; only where several read alike.
     """
 
     record: TextRecord
@@ -111,6 +115,7 @@ class Job:
     results: dict[str, Result] = field(default_factory=dict)
     is_concluded: bool = False
     kept: dict[object, KeptAnswer] | None = None
+    prepared: "dict[str, Future[PreparedText | RecordError]] | None" = None
 
     def is_wanted(self) -> bool:
         """Return whether results are still needed.
