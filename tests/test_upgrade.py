@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from streamlabel.config.loading import load
-from streamlabel.consumer.output.published_schemas import ReviewMessage
+from streamlabel.consumer.output.schemas import ReviewMessage
 from streamlabel.models.calibration.calibration_file import CalibrationFile
 from tests.flow.rig import rig
 
