@@ -29,7 +29,6 @@ _CLOCK: Final = SystemClock()
 _PATIENCE_S: Final = 600.0
 _AGAIN_S: Final = 0.1
 _LOOK_MS: Final = 2000  # what the verdicts say about the time that a decision took
-_TARGET_ERROR: Final = "0.1"  # what some two hundred verdicts can prove
 _REVIEWER: Final = "a person"
 
 
@@ -59,6 +58,8 @@ async def learn_from_people(
     answers: Answers,
     partitions: Mapping[str, int],
     say: Callable[[str], None],
+    *,
+    target_error: float,
 ) -> list[str]:
     """Decide all reviews, wait for the verdicts on their topic, and learn from them.
 
@@ -93,7 +94,7 @@ async def learn_from_people(
     say(f"{len(seen)} reviews were decided; their verdicts are on {chosen.output.verdicts_topic}")
     topic = ("--topic", chosen.output.verdicts_topic)
     out = folder / "learned.yaml"
-    wanted = ("--target-error", _TARGET_ERROR)
+    wanted = ("--target-error", str(target_error))
     say(await _command(settings, "learn", *topic, *wanted, "--out", str(out)))
     return [] if out.is_file() else [f"learn wrote no {out}"]
 

@@ -87,6 +87,7 @@ async def run_example(
     say: Callable[[str], None],
     change: Callable[[Settings], Settings] | None = None,
     configure_worker: Callable[[], None] | None = None,
+    target_error: float = 0.1,
 ) -> list[str]:
     """Run an example on any broker; return what is wrong with its outputs.
 
@@ -99,6 +100,7 @@ async def run_example(
         say: prints a line.
         change: of its settings; None: as in the file.
         configure_worker: called first in the worker processes.
+        target_error: that ``learn`` is asked for; some two hundred verdicts can prove 0.1.
 
     Raises:
         StreamlabelError: a part could not start or had to stop.
@@ -130,7 +132,9 @@ async def run_example(
         say(line)
     problems = answers.problems()
     if name == "review-queue" and not problems:
-        problems = await learn_from_people(settings, own, answers, partitions, say)
+        problems = await learn_from_people(
+            settings, own, answers, partitions, say, target_error=target_error
+        )
     return problems
 
 

@@ -378,3 +378,39 @@ async def test_a_renewed_certificate_is_used_without_a_restart(
         assert await asyncio.to_thread(renew_certificates) == 0, "nothing has changed since"
     finally:
         await client.close()
+
+
+@pytest.mark.parametrize(
+    ("listener", "says"),
+    [("EXPIRED", "shows a certificate that has expired"), ("ELSEWHERE", "for another host")],
+)
+async def test_a_certificate_that_nobody_should_take_ends_the_start_with_the_code_of_the_broker(
+    secure_kafka: LocalCluster, tmp_path: Path, listener: str, says: str
+) -> None:
+    secured = secure_kafka.secured
+    assert secured is not None
+    config = tmp_path / "streamlabel.yaml"
+    security = {"protocol": "SSL", "ca_file": str(secured.ca_file)}
+    address = secure_kafka.address(listener)
+    config.write_text(
+        json.dumps(
+            {
+                "kafka": {"bootstrap_servers": address, "security": security},
+                "model": {"backend": "fake"},
+                "http": {"port": 0},
+                "logging": {"format": "json"},
+            }
+        )
+    )
+    done = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "streamlabel", "run", "-c", str(config)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        _, errors = await done.communicate()
+    assert done.returncode == 4, errors
+    sentences = [line for line in errors.decode().splitlines() if line.startswith("streamlabel: ")]
+    assert len(sentences) == 1
+    assert says in sentences[0]
+    assert address in sentences[0]
