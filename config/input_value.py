@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING, Final, Literal
 
 from streamlabel.config.input_format import FORMATS
+from streamlabel.config.registry import SCHEMA_FORMATS
 
 if TYPE_CHECKING:
     from streamlabel.config.input import InputSettings
 
-__all__ = ["Charset", "value_problem"]
+__all__ = ["Charset", "useless", "value_problem"]
 
 Charset = Literal[
     "utf-8",
@@ -25,6 +26,7 @@ Charset = Literal[
     "big5",
 ]
 
+_JOINING: Final = ("text_paths", "text_separator", "text_default")
 _OF_JSON: Final = frozenset({"json", "json_schema", "debezium"})
 
 
@@ -90,3 +92,25 @@ def _text_rules(settings: "InputSettings") -> tuple[tuple[bool, str], ...]:
         ),
         (len(set(paths)) < len(paths), "text_paths: a path is listed twice; list each once"),
     )
+
+
+def useless(settings: "InputSettings") -> list[str]:
+    """Return which settings of the section do nothing for a topic with settings of its own.
+
+    Of two that exclude each other both are returned: the topic keeps the one that it sets itself.
+    """
+    name: str = settings.format
+    is_framed = settings.framing != "none"
+    reads_schemas = name in SCHEMA_FORMATS
+    skips_frames = name in {"json", "cloudevents"} and settings.framing == "confluent"
+    rules = (
+        (("registry", "schema_files"), not (reads_schemas and is_framed)),
+        (("schema_file",), not reads_schemas or is_framed),
+        (("framing",), not (reads_schemas or skips_frames) or settings.schema_file is not None),
+        (("message",), name != "protobuf"),
+        (("charset",), name not in {"json", "text"} or is_framed),
+        (("double_encoded",), name not in _OF_JSON),
+        (_JOINING, name not in FORMATS or name in {"text", "cloudevents"}),
+        (("content_encoding",), name not in FORMATS),
+    )
+    return [each for names, applies in rules if applies for each in names]

@@ -161,8 +161,9 @@ class _Service:
                     drift_watches, calibrations, settings.drift, deployments, metrics, pipeline.use
                 )
             )
-            traces = open_traces(settings, sink.limit_bytes)
-            pipeline.traces = await stack.enter_async_context(traces)
+            opening = open_traces(settings, sink.limit_bytes)
+            if (traces := await stack.enter_async_context(opening)) is not None:
+                pipeline.watch_jobs(traces)
             await self._serve(pipeline, source, sink)
 
     def _pid(self, model: str) -> int | None:

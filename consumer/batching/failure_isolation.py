@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import structlog
 
@@ -129,8 +129,7 @@ class FailureIsolation:
             call: the call of the model.
             items: its arguments.
             budget: is told which sizes fit.
-            wanted: called after a failure; returns for each item a function that tells whether its
-                result is still needed. None: all are.
+            wanted: called after a failure; for each item, whether it is still wanted. None: all.
         """
         alone = self._searches > 0
         async with self._gate.alone() if alone else self._gate.shared():
@@ -146,12 +145,9 @@ class FailureIsolation:
             budget.fitted(items)
         if len(results) != len(items):
             raise ValueError(f"{len(results)} results for {len(items)} texts. This is a bug.")
-        return [
-            result
-            if not isinstance(result, InferenceError)
-            else RecordError("inference_error", str(result))
-            for result in results
-        ]
+        if any(issubclass(each, InferenceError) for each in set(map(type, results))):
+            return [_as_record_error(result) for result in results]
+        return cast("list[R | RecordError]", results)
 
     async def isolate(self, failed: Failed) -> list[Any]:
         """Retry the parts of a failed batch until each of its texts has a result.
@@ -246,3 +242,9 @@ class FailureIsolation:
         self._on_step()
         is_theirs = await self._fixed_text.is_answered(after_loss=is_loss)
         return Failure(failure.error, is_theirs)
+
+
+def _as_record_error(result: R | InferenceError) -> R | RecordError:
+    if isinstance(result, InferenceError):
+        return RecordError("inference_error", str(result))
+    return result

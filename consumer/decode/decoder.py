@@ -48,7 +48,9 @@ class Decoder:
             DecodeError: with a reason of ``DeadLetterReason``. ``empty_text`` may also be skipped,
                 see ``InputSettings.empty_text``; everything else becomes a dead letter.
         """
-        value = refuse_without_value(record)
+        value = record.value
+        if value is None:
+            value = refuse_without_value(record)
         if self._is_framed:
             return self._decode_value(record, without_frame(value))
         try:

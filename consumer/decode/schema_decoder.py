@@ -11,7 +11,13 @@ from streamlabel.consumer.decode.charsets import inner_json
 from streamlabel.consumer.decode.compression import by_header
 from streamlabel.consumer.decode.debezium import Change, DebeziumFields
 from streamlabel.consumer.decode.decoder import refuse_without_value, text_record
-from streamlabel.consumer.decode.framing import Frame, frame_reader, schema_name
+from streamlabel.consumer.decode.framing import (
+    FRAME_BYTES,
+    Frame,
+    begins_with_frame,
+    frame_reader,
+    schema_name,
+)
 from streamlabel.consumer.decode.json_fields import parse_json
 from streamlabel.consumer.decode.message_fields import json_fields
 from streamlabel.consumer.decode.protobuf import ProtobufSchema, field_of, plain
@@ -59,6 +65,7 @@ class SchemaDecoder:
             if settings.framing == "none"
             else frame_reader(settings.framing, max_bytes=settings.max_value_bytes)
         )
+        self._is_in_front = settings.framing == "confluent" and self._decompress is None
         self._is_double = settings.double_encoded
         self._json = json_fields(settings)
         self._tree = TreeFields(settings)
@@ -67,10 +74,13 @@ class SchemaDecoder:
 
     def key(self, record: SourceRecord) -> bytes | None:
         """Return the key of the schema that a record needs; None if it cannot be decoded anyway."""
-        if record.value is None:
+        value = record.value
+        if value is None:
             return None
+        if self._is_in_front and begins_with_frame(value):  # the usual case, faster
+            return value[:FRAME_BYTES]
         try:
-            return self._framed(record, record.value).key
+            return self._framed(record, value).key
         except DecodeError:
             return None
 

@@ -22,6 +22,7 @@ from streamlabel.consumer.decode.schema_decoder import (
 )
 from streamlabel.consumer.decode.staged_decoder import StagedDecoder, needs_stages
 from streamlabel.consumer.registry.answers import Fetched, Unknown
+from streamlabel.consumer.registry.by_topic import TopicDecoder
 from streamlabel.consumer.registry.client import RegistryClient
 from streamlabel.consumer.registry.compiling import compiled, from_file
 from streamlabel.consumer.registry.schema_cache import SchemaCache
@@ -151,8 +152,8 @@ class RegistryDecoder:
 
 def open_decoder(
     settings: InputSettings, clock: Clock | None = None
-) -> Decoder | InstalledDecoder | StagedDecoder | RegistryDecoder:
-    """Return the decoder for ``input.format``.
+) -> Decoder | InstalledDecoder | StagedDecoder | RegistryDecoder | TopicDecoder:
+    """Return the decoder of the input.
 
     Args:
         settings: of the input.
@@ -161,6 +162,14 @@ def open_decoder(
     Raises:
         ConfigError: the decoder of another distribution cannot be created.
     """
+    if settings.has_own_values:
+        return TopicDecoder(settings, lambda each: _open_one(each, clock))
+    return _open_one(settings, clock)
+
+
+def _open_one(
+    settings: InputSettings, clock: Clock | None
+) -> Decoder | InstalledDecoder | StagedDecoder | RegistryDecoder:
     if settings.format in SCHEMA_FORMATS:
         return RegistryDecoder(settings, clock or SystemClock())
     if settings.format in FORMATS and needs_stages(settings):

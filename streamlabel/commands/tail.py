@@ -67,7 +67,9 @@ def tail(
 
     settings = _of_task(load_settings(config, overrides).settings, task)
     quiet_logs(settings)
-    table = Columns(columns(which, max(settings.input.weights, key=len)), width=stdout_width())
+    table = Columns(
+        columns(which, max(settings.input.weights, key=len, default="")), width=stdout_width()
+    )
     if not (as_json or no_header):
         typer.echo(table.header())
 

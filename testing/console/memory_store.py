@@ -174,8 +174,8 @@ class MemoryStore:
             each.item_id
             for each in self.items.values()
             if each.state == "open" and each.text == item.text and not each.is_blind
-        )[:limit]
-        return AlikeItems(len(same), same, ())
+        )
+        return AlikeItems(same[:limit], len(same) > limit)
 
     async def decide_alike(
         self, lease: Lease, decision: Decision, item_ids: Collection[int], *, now: datetime
@@ -217,6 +217,10 @@ class MemoryStore:
         self.items[item_id] = replace(self.items[item_id], state="open", labels=None)
         self.events.append(Event(at=now, actor=by, action="reopened", item_id=item_id, note=note))
 
+    async def waiting(self) -> Mapping[str | None, int]:
+        self._check()
+        return Counter(each.task for each in self.items.values() if each.state == "open")
+
     async def counts(self, *, now: datetime) -> QueueCounts:
         self._check()
         states = Counter(
@@ -247,6 +251,9 @@ class MemoryStore:
             for who, item_id, _ in self.decided
             if who == reviewer
         )
+
+    async def decided_by(self, reviewer: str, *, since: datetime) -> int:
+        return sum(who == reviewer for who, _, _ in self.decided)
 
     async def reviewed(self, *, since: datetime, until: datetime) -> Sequence[VerdictRow]:
         self._check()

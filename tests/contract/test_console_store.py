@@ -5,14 +5,16 @@ import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 
 from streamlabel.config.console import ConsoleSettings
 from streamlabel.console.store import audit_log
 from streamlabel.console.store.api import Intake, Outbox, Refused, Store
-from streamlabel.console.store.items import Decision, Event, Lease, Search, User
+from streamlabel.console.store.items import AlikeItems, Decision, Event, Lease, Search, User
 from streamlabel.console.store.opening import SqlStore, open_store
 from streamlabel.consumer.core.records import Position, TopicPartition
 from streamlabel.consumer.output.verdict import read_verdict
@@ -377,13 +379,17 @@ async def test_identical_and_near_texts_are_decided_together(store: SqlStore) ->
     assert found is not None
     item, lease = found
     alike = await store.alike(item, limit=10)
-    assert (alike.total, alike.identical, alike.near) == (2, (2,), (3,))
+    assert alike == AlikeItems((2, 3))
+    assert await store.alike(item, limit=1) == AlikeItems((2,), has_more=True)
     taken = await leased(store, "bob")
     assert taken.item_id == 2  # leased meanwhile: it stays theirs
     number = await store.decide_alike(lease, HAM, [2, 3, 4, 5, 6], now=NOW)
     assert number == 2
     rows = await store.reviewed(since=NOW, until=later(1))
     assert [(row.review_id, row.duration_ms) for row in rows] == [("r1", 900), ("r3", None)]
+    assert await store.decided_by("ann", since=NOW) == 2
+    assert await store.exposure(reviewer="ann", since=NOW) == {"spam": 1}  # read one only
+    assert await store.waiting() == {None: 2, "tone": 1}
 
 
 # Taking back
@@ -510,6 +516,68 @@ async def test_neighbours_share_the_thread_or_else_the_key(store: SqlStore) -> N
     for item_id, expected in ids.items():
         found = await store.neighbours(await store.item(item_id), limit=5)
         assert [each.review_id for each in found] == expected
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4, 9])
+async def test_neighbours_are_the_nearest_in_time_on_both_sides(
+    store: SqlStore, limit: int
+) -> None:
+    times = [0, 700, 900, 1_000, 1_000, 1_250, 1_400, 5_000]
+    await filled(
+        store,
+        [
+            arrival(number, key=b"k", event_time_ms=time, metadata=None)
+            for number, time in enumerate(times)
+        ],
+    )
+    wanted = await store.item(4)  # the first of those at 1,000
+    assert wanted.event_time_ms == 1_000
+    others = [(abs(time - 1_000), f"r{n}") for n, time in enumerate(times) if n != 3]
+    found = await store.neighbours(wanted, limit=limit)
+    assert [each.review_id for each in found] == [name for _, name in sorted(others)][:limit]
+
+
+async def test_what_a_page_asks_never_sorts_or_scans_the_items(tmp_path: Path) -> None:
+    """With any number of open items, all of them alike: the plans are what the cost hangs on.
+
+    Of SQLite: those of PostgreSQL depend on the statistics of its tables.
+    """
+    store = await open_store(ConsoleSettings(database=str(tmp_path / "console.db")))
+    await filled(store, [arrival(n, near_key="same", key=b"same") for n in range(20)])
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: Any, cursor: Any, statement: str, parameters: Any, *__: Any) -> None:  # noqa: ANN401
+        asked.append((statement, parameters))
+
+    engine = store.database._engine.sync_engine
+    sqlalchemy.event.listen(engine, "before_cursor_execute", note)
+    await store.next_item(reviewer="bob", tasks=[None, "tone"], now=NOW)
+    found = await store.next_item(reviewer="ann", tasks=None, now=NOW)
+    assert found is not None
+    item, lease = found
+    await store.alike(item, limit=5)
+    await store.neighbours(item, limit=5)
+    await store.waiting()
+    await store.decided_by("ann", since=NOW)
+    await store.exposure(reviewer="ann", since=NOW)
+    await store.decide(lease, HAM, now=NOW)
+    sqlalchemy.event.remove(engine, "before_cursor_execute", note)
+    plans = []
+    async with store.database.reading() as connection:
+        for statement, parameters in asked:
+            if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+                plan = await connection.exec_driver_sql(
+                    f"EXPLAIN QUERY PLAN {statement}", parameters
+                )
+                plans += [(row.detail, statement) for row in plan]
+    await store.close()
+    assert len(plans) > 10
+    slow = [
+        (detail, statement)
+        for detail, statement in plans
+        if "TEMP B-TREE" in detail or ("SCAN item" in detail and "INDEX" not in detail)
+    ]
+    assert slow == []
 
 
 async def test_items_are_found_by_what_is_asked(store: SqlStore) -> None:

@@ -77,7 +77,7 @@ class Store(Protocol):
         """
 
     async def alike(self, item: Item, *, limit: int) -> AlikeItems:
-        """Return the open items with the same text, or nearly the same."""
+        """Return the first open items with the same text, or nearly the same, in order of id."""
 
     async def decide_alike(
         self, lease: Lease, decision: Decision, item_ids: Collection[int], *, now: datetime
@@ -107,11 +107,20 @@ class Store(Protocol):
             ItemGoneError: it was erased, or is not decided.
         """
 
+    async def waiting(self) -> Mapping[str | None, int]:
+        """Return how many items are open, by task; None: records without a task."""
+
     async def counts(self, *, now: datetime) -> QueueCounts:
         """Return the numbers of the queue."""
 
     async def exposure(self, *, reviewer: str, since: datetime) -> Mapping[str, int]:
-        """Return how many items they decided since then, by the model's label, or else theirs."""
+        """Return how many texts they read since then, by the model's label, or else theirs.
+
+        Texts that were decided together with another one were not on their screen.
+        """
+
+    async def decided_by(self, reviewer: str, *, since: datetime) -> int:
+        """Return how many items they decided since then."""
 
     async def reviewed(self, *, since: datetime, until: datetime) -> Sequence[VerdictRow]:
         """Return the verdicts that hold, decided in [since, until), in order."""

@@ -166,14 +166,12 @@ class AlikeItems:
     """Open items with the same text, or nearly the same; none that is blind or leased.
 
     Attributes:
-        total: of both kinds, without the item itself.
-        identical: ids, as many as the limit allows.
-        near: ids, likewise.
+        item_ids: without the item itself; the first ones, as many as the limit allows.
+        has_more: whether there are further ones.
     """
 
-    total: int
-    identical: tuple[int, ...]
-    near: tuple[int, ...]
+    item_ids: tuple[int, ...]
+    has_more: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from streamlabel.console.store.items import Decision, Item
 from streamlabel.consumer.output.verdict import SCHEMA, VerdictMessage
 from streamlabel.errors import VerdictError
 
-__all__ = ["fitting", "verdict_of"]
+__all__ = ["fitting", "undecided", "verdict_of"]
 
 
 def fitting(decision: Decision, item: Item) -> Decision:
@@ -89,3 +89,9 @@ def verdict_of(item: Item, decision: Decision, *, pseudonym: str, now: datetime)
         threshold_set_id=item.threshold_set_id,
         source=item.source,
     )
+
+
+def undecided(item: Item) -> VerdictMessage:
+    """Return the verdict of nobody: it says what was reviewed, and has no decision."""
+    nobody = Decision("unsure", saw_model_answer=False)
+    return verdict_of(item, nobody, pseudonym="-", now=item.arrived_at)

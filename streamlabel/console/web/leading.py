@@ -19,6 +19,7 @@ from streamlabel.console.store.items import Search, State, VerdictRow
 from streamlabel.console.web.forms import read_form
 from streamlabel.console.web.plots import audit_plot
 from streamlabel.console.web.queue_figures import queue_figures
+from streamlabel.console.web.reused import Reused
 from streamlabel.console.web.site import Site
 from streamlabel.console.web.visible import pieces, plain
 from streamlabel.errors import StoreUnavailableError
@@ -39,6 +40,9 @@ class Leading:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._store = site.store
+        self._counts = Reused(
+            lambda: site.store.counts(now=site.now()), monotonic_s=site.monotonic_s
+        )
 
     def routes(self) -> Sequence[Route]:
         """Return the addresses."""
@@ -56,8 +60,7 @@ class Leading:
         ]
 
     async def _queue(self, request: Request, person: Person) -> Response:
-        now = self._site.now()
-        figures = queue_figures(await self._store.counts(now=now), now=now)
+        figures = queue_figures(await self._counts.value(), now=self._site.now())
         return self._site.page(request, "lead.html", person=person, page="lead", figures=figures)
 
     async def _live(self, request: Request, person: Person) -> Response:
@@ -66,9 +69,8 @@ class Leading:
         async def events() -> AsyncIterator[dict[str, str]]:
             last = ""
             while not await request.is_disconnected():
-                now = self._site.now()
                 try:
-                    figures = queue_figures(await self._store.counts(now=now), now=now)
+                    figures = queue_figures(await self._counts.value(), now=self._site.now())
                     message = json.dumps(figures.cells)
                 except StoreUnavailableError as error:
                     message = json.dumps({"problem": error.reason})
