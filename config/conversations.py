@@ -28,26 +28,25 @@ def turns_problem(task: "TaskSettings") -> str | None:
 
 def conversations_problem(settings: "Settings") -> str | None:
     """Return what is wrong between the input and the models; None if nothing is."""
-    path = None
-    for title, values in settings.input.each:
-        path = values.messages_path
-        if (path is None) != (settings.input.each[0][1].messages_path is None):
-            return (
-                f"input.topics: {title}: either all topics have conversations, or none; set"
-                " messages_path for each, or for none"
-            )
+    paths = {each.messages_path is not None for _, each in settings.input.each}
+    if len(paths) > 1:
+        return (
+            "input.topics: a model takes conversations or single texts; set messages_path for all"
+            " topics, or for none"
+        )
+    has_messages = True in paths
     for place, model in _models(settings):
         takes = _takes(model)
-        if path is not None and takes is None:
+        if has_messages and takes is None:
             return (
                 f"input.messages_path: backend {model.backend} of {place} has no conversations;"
                 " remove it"
             )
         name = f"{place}.conversations" if hasattr(model, "conversations") else ""
         name = name or f"{place}.task.conversations"
-        if path is not None and not takes:
+        if has_messages and not takes:
             return f"input.messages_path: the texts are conversations; set {name}: true"
-        if path is None and takes:
+        if takes and not has_messages:
             return f"{name}: requires conversations in the input; set input.messages_path"
     return None
 

@@ -141,6 +141,13 @@ TASK = {"labels": [{"name": "a"}, {"name": "b"}]}
             "model.task.conversations: requires conversations in the input; set input.messages",
         ),
         (
+            {
+                "input": {"topics": [{"name": "x"}, {"name": "y", "messages_path": "m"}]},
+                "model": {"backend": "fake"},
+            },
+            "set messages_path for all topics, or for none",
+        ),
+        (
             {"input": {"messages_path": "m"}, "model": {"backend": "fake"}},
             "backend fake of model has no conversations",
         ),
