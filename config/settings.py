@@ -18,6 +18,7 @@ from streamlabel.config.cascade import (
     passed_on,
 )
 from streamlabel.config.console import ConsoleSettings
+from streamlabel.config.conversations import conversations_problem
 from streamlabel.config.delivery import DeliverySettings, GuardSettings
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
 from streamlabel.config.model import AnyModel
@@ -111,6 +112,13 @@ class Settings(Section):
         """Refuse an audit of which records with ids of their own could know."""
         sections = {} if self.cascade or self.tasks else {"routing": self.routing}
         problem = audit_problem(self.audit, self.input, sections, self.cascade, self.tasks)
+        if problem:
+            raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def _models_take_what_is_read(self) -> Self:
+        problem = conversations_problem(self)
         if problem:
             raise ValueError(problem)
         return self

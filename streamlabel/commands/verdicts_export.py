@@ -109,7 +109,7 @@ async def _verdicts(settings: "Settings") -> "Sequence[VerdictMessage]":
     from streamlabel.models.core.system_clock import SystemClock
 
     topic = settings.output.verdicts_topic
-    ledger = await verdicts_of_topic(settings.kafka, topic, SystemClock())
+    ledger = await verdicts_of_topic(settings.kafka, topic, SystemClock(), output=settings.output)
     return list(ledger.verdicts.values())
 
 

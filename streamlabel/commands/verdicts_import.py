@@ -155,7 +155,9 @@ async def _on_topic(settings: "Settings") -> "Mapping[str, VerdictMessage]":
     topic = settings.output.verdicts_topic
     if topic not in await find_topics(settings.kafka, [topic]):
         return {}
-    return (await verdicts_of_topic(settings.kafka, topic, SystemClock())).verdicts
+    return (
+        await verdicts_of_topic(settings.kafka, topic, SystemClock(), output=settings.output)
+    ).verdicts
 
 
 async def _known(

@@ -401,6 +401,33 @@ async def test_identical_and_near_texts_are_decided_together(store: SqlStore) ->
     assert await store.waiting() == {None: 2, "tone": 1}
 
 
+async def test_what_was_decided_together_is_taken_back_together(store: SqlStore) -> None:
+    await filled(store, [arrival(number, near_key="n") for number in range(1, 5)])
+    lease = await leased(store, "ann")
+    taken = await leased(store, "bob")
+    assert await store.decide_alike(lease, HAM, [2, 3, 4], now=NOW) == 3
+    await store.decide(taken, HAM, now=NOW)  # another person, in the same millisecond
+    again = await store.undo(reviewer="ann", item_id=lease.item_id, now=later(5))
+    assert again.item_id == lease.item_id
+    assert await store.waiting() == {None: 2}
+    assert [key for key, _ in await sent(store)] == ["r2"]
+    assert await store.decide_alike(again, HAM, [3, 4], now=later(6)) == 3
+    assert [key for key, _ in await sent(store)] == ["r1", "r3", "r4"]
+
+
+async def test_what_was_decided_together_stays_together_if_a_part_has_left(
+    store: SqlStore,
+) -> None:
+    await filled(store, [arrival(number, near_key="n") for number in range(1, 4)])
+    lease = await leased(store, "ann")
+    await store.decide_alike(lease, HAM, [2, 3], now=NOW)
+    await store.take(limit=2, now=later(20))  # two of three are on their way
+    with pytest.raises(UndoExpiredError):
+        await store.undo(reviewer="ann", item_id=lease.item_id, now=later(5))
+    assert await store.waiting() == {}
+    assert len(await store.last_verdicts(limit=9)) == 3
+
+
 # Appeals
 
 

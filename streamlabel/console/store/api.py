@@ -73,6 +73,8 @@ class Store(Protocol):
     async def undo(self, *, reviewer: str, item_id: int, now: datetime) -> Lease:
         """Take back their decision about an item, whose lease they get again.
 
+        What was decided together with it is taken back, too, and open.
+
         Raises:
             UndoExpiredError: the time is over, the verdict left, or it was not theirs.
         """
