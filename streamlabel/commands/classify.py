@@ -96,11 +96,11 @@ def _first_texts(file: str, settings: "Settings") -> list[str]:
     from itertools import islice
     from pathlib import Path
 
-    from streamlabel.commands.files import open_input
     from streamlabel.consumer.core.records import Position, SourceRecord
     from streamlabel.consumer.decode.decoder import Decoder
     from streamlabel.consumer.files.text_files import format_of
     from streamlabel.errors import DecodeError
+    from streamlabel.tools.files import open_input
     from streamlabel.tools.offline import open_records
 
     if not Path(file).is_file():
@@ -122,7 +122,6 @@ async def _classify(settings: "Settings", file: str, out: str) -> "tuple[Progres
     import asyncio
     from pathlib import Path
 
-    from streamlabel.commands.files import count_lines, open_input, open_output
     from streamlabel.commands.terminal import progress, quiet_logs, say
     from streamlabel.config.deployments import all_deployments, in_one_process, paths_of_models
     from streamlabel.config.places import refuse_missing
@@ -130,6 +129,7 @@ async def _classify(settings: "Settings", file: str, out: str) -> "tuple[Progres
     from streamlabel.consumer.files.text_files import format_of
     from streamlabel.consumer.plans.opening import read_calibrations
     from streamlabel.consumer.workers import Workers
+    from streamlabel.tools.files import count_lines, open_input, open_output
     from streamlabel.tools.offline import classify_records, open_records
 
     settings = in_one_process(settings)
