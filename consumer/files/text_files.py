@@ -81,9 +81,10 @@ def settings_of(file_format: FileFormat, settings: InputSettings) -> InputSettin
     """Return the settings for decoding records of a file, derived from those of the topic.
 
     Values in a file have no frame of a schema registry and no compression, and are UTF-8. Lines of
-    a JSON file are JSON, whatever format the topic has.
+    a JSON file are JSON, whatever format the topic has. Settings of single topics do not apply.
     """
     plain: dict[str, Any] = {
+        "topics": [],
         "framing": "none",
         "registry": RegistrySettings(),
         "schema_file": None,

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from streamlabel.consumer.decode.json_fields import METADATA_LIMIT_BYTES
+from streamlabel.consumer.output.appeal import AppealMessage
 from streamlabel.consumer.output.verdict import VerdictMessage
 from streamlabel.consumer.routing.decision import ReviewReason, Route, ThresholdChange
 
@@ -203,6 +204,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         "label": dialect | LabelMessage.model_json_schema(),
         "review": dialect | ReviewMessage.model_json_schema(),
         "verdict": dialect | VerdictMessage.model_json_schema(),
+        "appeal": dialect | AppealMessage.model_json_schema(),
     }
 
 

@@ -77,7 +77,12 @@ class RoutingPolicy:
                 "review", None, (), None, None, None, tuple(reasons),
                 threshold_set_id=self.threshold_set_id, threshold_change=self.change,
             )  # fmt: skip
-        self._add_model_doubts(prediction, reasons)
+        if (
+            prediction.truncated
+            or prediction.off_label_mass is not None
+            or prediction.argmax_is_label is False
+        ):
+            self._add_model_doubts(prediction, reasons)
         if self.labels.problem_type == "multi_label":
             return self._choose_several(probabilities, reasons)
         return self._choose_one(probabilities, reasons)
@@ -115,7 +120,7 @@ class RoutingPolicy:
             reasons.append("low_margin")
         name = self.labels.names[chosen]
         return Decision(
-            self._route(reasons),
+            self._route(reasons) if reasons else "label",
             name,
             (name,),
             confidence,

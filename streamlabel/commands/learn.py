@@ -197,7 +197,7 @@ async def _ledger(settings: "Settings", path: Path | None, topic: str | None) ->
     from streamlabel.models.core.system_clock import SystemClock
 
     if topic is not None:
-        found = await verdicts_of_topic(settings.kafka, topic, SystemClock())
+        found = await verdicts_of_topic(settings.kafka, topic, SystemClock(), settings.output)
     else:
         found = verdicts_of_file(path or Path("-"))
     if found.unread:
