@@ -11,6 +11,7 @@ import typer
 from streamlabel.commands.terminal import say
 from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.errors import ConfigError
+from streamlabel.learning.verdict_texts import verdict_texts
 from streamlabel.quality.data_care import refuse_spellings, repeats_in
 from streamlabel.quality.labelled import (
     LabelledText,
@@ -21,7 +22,6 @@ from streamlabel.quality.labelled import (
     unseen,
 )
 from streamlabel.quality.repeated import write_seen
-from streamlabel.quality.verdict_texts import verdict_texts
 from streamlabel.training.fit_settings import EpochReport, Example, FitReport
 
 __all__ = [

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from streamlabel.errors import ConfigError
+from streamlabel.learning.verdict_texts import verdict_texts
 from streamlabel.quality.labelled import read_labelled
-from streamlabel.quality.verdict_texts import verdict_texts
 from tests.unit.learning.test_monitor import verdict
 
 
