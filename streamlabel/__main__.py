@@ -7,7 +7,7 @@ from streamlabel.commands.capacity import capacity
 from streamlabel.commands.check import check
 from streamlabel.commands.classify import classify
 from streamlabel.commands.compare import compare
-from streamlabel.commands.config import show_schema, show_settings
+from streamlabel.commands.config import show_asyncapi, show_schema, show_settings
 from streamlabel.commands.console import console
 from streamlabel.commands.console_database import add_user, purge, verify_log
 from streamlabel.commands.demo import demo
@@ -46,6 +46,7 @@ app = typer.Typer(
 config_app = typer.Typer(no_args_is_help=True, help="Inspect the configuration.")
 config_app.command("show")(show_settings)
 config_app.command("schema")(show_schema)
+config_app.command("asyncapi")(show_asyncapi)
 dlq_app = typer.Typer(no_args_is_help=True, help="Inspect and replay dead letters.")
 dlq_app.command("list")(list_dead_letters)
 dlq_app.command("show")(show_dead_letter)

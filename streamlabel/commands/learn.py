@@ -155,9 +155,9 @@ def learn(
 
 
 def _suggest(reviews: Path, count: int) -> None:
-    from streamlabel.commands.files import open_input
     from streamlabel.commands.terminal import say
     from streamlabel.learning.suggesting import candidates_in, suggest
+    from streamlabel.tools.files import open_input
 
     with open_input(str(reviews)) as stream:
         candidates = list(candidates_in(stream))
