@@ -444,7 +444,7 @@ async def test_what_was_decided_together_stays_together_if_a_part_has_left(
     lease = await leased(store, "ann")
     await store.decide_alike(lease, HAM, [2, 3], now=NOW)
     await store.take(limit=2, now=later(20))  # two of three are on their way
-    with pytest.raises(UndoExpiredError):
+    with pytest.raises(UndoExpiredError, match="the verdict has left already"):
         await store.undo(reviewer="ann", item_id=lease.item_id, now=later(5))
     assert await store.waiting() == {}
     assert len(await store.last_verdicts(limit=9)) == 3
