@@ -22,6 +22,7 @@ __all__ = [
     "escalation_topics",
     "part_here",
     "parts_problem",
+    "passed_on",
     "whole",
 ]
 
@@ -58,7 +59,7 @@ class StageSettings(Section):
     escalate: TopicName | None = Field(
         None,
         description="Topic through which records reach this stage, if it runs in a service of its"
-        " own: one with the same cascade, and this topic as input.topic. Not in tasks.",
+        " own: one with the same configuration, and this topic as input.topic.",
     )
     deadline_s: float | None = Field(
         None,
@@ -113,12 +114,18 @@ def part_here(stages: Sequence[StageSettings], topics: Collection[str]) -> tuple
 
 
 def escalation_topics(
-    stages: Sequence[StageSettings], topics: Collection[str]
+    stages: Sequence[StageSettings], topics: Collection[str], *, path: str
 ) -> Iterator[tuple[str, str]]:
-    """Yield setting and topic of each part that is not the one that runs here."""
+    """Yield setting and topic of each part that is not the one that runs here.
+
+    Args:
+        stages: of the cascade.
+        topics: that this service reads.
+        path: of the setting: ``cascade``, or that of a task.
+    """
     for index, each in enumerate(stages):
         if each.escalate is not None and each.escalate not in topics:
-            yield f"cascade.{index}.escalate", each.escalate
+            yield f"{path}.{index}.escalate", each.escalate
 
 
 def parts_problem(stages: Sequence[StageSettings], topics: Collection[str]) -> str | None:
@@ -134,6 +141,17 @@ def parts_problem(stages: Sequence[StageSettings], topics: Collection[str]) -> s
     if len(topics) > 1 and any(each.escalate in topics for each in stages):
         return "cascade: escalate: a service that reads this topic reads no other one"
     return None
+
+
+def passed_on(stages: Sequence[StageSettings], topics: Collection[str]) -> StageSettings | None:
+    """Return the stage that gets what the part here is not sure of; None: it runs here, too.
+
+    Args:
+        stages: of the cascade; none for a single model.
+        topics: that this service reads.
+    """
+    _, end = part_here(stages, topics)
+    return stages[end] if end < len(stages) else None
 
 
 def whole(stages: Sequence[StageSettings]) -> list[StageSettings]:

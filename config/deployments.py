@@ -49,18 +49,22 @@ def all_deployments(
 
     Args:
         settings: of the service.
-        everywhere: with those stages of its cascade that run in another service.
+        everywhere: with those stages and tasks that run in another service.
     """
+    topics = settings.input.weights
     if settings.tasks:
-        return tuple(
-            each for name, task in settings.tasks.items() for each in _of_task(settings, name, task)
-        )
+        found: list[DeploymentSettings] = []
+        for name, task in (settings.tasks if everywhere else settings.tasks_here).items():
+            models = _of_task(settings, name, task)
+            first, end = part_here(task.cascade, topics)
+            found += models if everywhere or not task.cascade else models[first:end]
+        return tuple(found)
     if settings.cascade:
         stages = tuple(
             DeploymentSettings(stage.name, _of_stage(settings, stage), None, stage, f"cascade[{i}]")
             for i, stage in enumerate(settings.cascade)
         )
-        first, end = part_here(settings.cascade, settings.input.weights)
+        first, end = part_here(settings.cascade, topics)
         return stages if everywhere else stages[first:end]
     return (DeploymentSettings("model", settings),)
 
@@ -102,17 +106,21 @@ def cascade_named(settings: Settings, name: str | None) -> tuple[DeploymentSetti
 
 
 def in_one_process(settings: Settings) -> Settings:
-    """Return the settings with all stages of the cascade in this process, for files and code."""
-    return settings.model_copy(update={"cascade": whole(settings.cascade)})
+    """Return the settings with all stages in this process, for files and code."""
+    tasks = {
+        name: task.model_copy(update={"cascade": whole(task.cascade)})
+        for name, task in settings.tasks.items()
+    }
+    return settings.model_copy(update={"cascade": whole(settings.cascade), "tasks": tasks})
 
 
 def paths_needed(settings: Settings) -> Iterator[tuple[str, str, Place]]:
-    """Yield ``paths_in`` the settings, without the models of stages that run elsewhere."""
-    first, end = part_here(settings.cascade, settings.input.weights)
+    """Yield ``paths_in`` the settings, without the models that run in another service."""
+    here = {each.path for each in all_deployments(settings)}
     elsewhere = tuple(
-        f"cascade.{index}.model."
-        for index in range(len(settings.cascade))
-        if not first <= index < end
+        f"{each.path}.model.".replace("[", ".").replace("]", "")
+        for each in all_deployments(settings, everywhere=True)
+        if each.path not in here
     )
     return (found for found in paths_in(settings) if not found[0].startswith(elsewhere or "\0"))
 

@@ -1,6 +1,6 @@
 """Every setting of the service, with its default, unit and reason."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -15,8 +15,10 @@ from streamlabel.config.cascade import (
     escalation_topics,
     part_here,
     parts_problem,
+    passed_on,
 )
 from streamlabel.config.console import ConsoleSettings
+from streamlabel.config.conversations import conversations_problem
 from streamlabel.config.delivery import DeliverySettings, GuardSettings
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
 from streamlabel.config.model import AnyModel
@@ -98,7 +100,7 @@ class Settings(Section):
         problem = (
             cascade_problem(self.cascade, has_routing=has_routing)
             or parts_problem(self.cascade, self.input.weights)
-            or task_problem(self.tasks)
+            or task_problem(self.tasks, self.input.weights)
             or self.input.task_problem(self.tasks)
         )
         if problem:
@@ -115,13 +117,21 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _models_take_what_is_read(self) -> Self:
+        problem = conversations_problem(self)
+        if problem:
+            raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
     def _topics_differ(self) -> Self:
         """Refuse a topic with two purposes. Tasks may share the topics of their labels."""
         seen: dict[str, tuple[str, str]] = {}
         for field, topic in self._topics():
             purpose = field.rpartition(".")[2]
             before, first = seen.setdefault(topic, (purpose, field))
-            if before != purpose or (first != field and not field.startswith("tasks.")):
+            may_share = field.startswith("tasks.") and purpose != "escalate"
+            if before != purpose or (first != field and not may_share):
                 raise ValueError(
                     f"{field}: {topic!r} is also {first}; every topic needs a different name"
                 )
@@ -132,7 +142,9 @@ class Settings(Section):
         yield from ((field, topic) for topic in self.input.weights)
         for purpose in ("labels_topic", "review_topic", "dead_letter_topic", "verdicts_topic"):
             yield f"output.{purpose}", getattr(self.output, purpose)
-        yield from escalation_topics(self.cascade, self.input.weights)
+        if self.console.appeals_topic is not None:
+            yield "console.appeals_topic", self.console.appeals_topic
+        yield from escalation_topics(self.cascade, self.input.weights, path="cascade")
         if self.shadow is not None:
             yield "shadow.topic", self.shadow.topic
         for name, task in self.tasks.items():
@@ -140,6 +152,9 @@ class Settings(Section):
                 topic = getattr(task.output, purpose)
                 if topic is not None:
                     yield f"tasks.{name}.output.{purpose}", topic
+            yield from escalation_topics(
+                task.cascade, self.input.weights, path=f"tasks.{name}.cascade"
+            )
 
     @property
     def own_topics(self) -> frozenset[str]:
@@ -152,15 +167,44 @@ class Settings(Section):
     def output_topics(self) -> tuple[str, ...]:
         """All topics that outputs are written to, each once."""
         own = (*self.labels_topics, *self.review_topics, self.output.dead_letter_topic)
-        if (topic := self.escalation_topic) is not None:
-            own = (*own, topic)
+        own = (*own, *self.escalation_topics.values())
         return own if self.shadow is None else (*own, self.shadow.topic)
 
     @property
-    def escalation_topic(self) -> str | None:
-        """Where records go that the stages of this service are not sure of; None: to review."""
-        _, end = part_here(self.cascade, self.input.weights)
-        return self.cascade[end].escalate if end < len(self.cascade) else None
+    def cascades(self) -> Mapping[str | None, Sequence[StageSettings]]:
+        """The stages of each task, by its name; None: the stream has only one. Empty: a model."""
+        if not self.tasks:
+            return {None: self.cascade}
+        return {name: task.cascade for name, task in self.tasks.items()}
+
+    @property
+    def tasks_here(self) -> Mapping[str, StreamTaskSettings]:
+        """The tasks of this service: all, or the one of whose cascade it runs a later part."""
+        later = [
+            name
+            for name, task in self.tasks.items()
+            if part_here(task.cascade, self.input.weights)[0] > 0
+        ]
+        return {name: self.tasks[name] for name in later or self.tasks}
+
+    @property
+    def reads_escalations(self) -> bool:
+        """Whether this service runs a later part of a cascade."""
+        return any(
+            part_here(stages, self.input.weights)[0] > 0 for stages in self.cascades.values()
+        )
+
+    @property
+    def escalation_topics(self) -> Mapping[str, str]:
+        """Where records go that the stages of this service are not sure of: setting -> topic."""
+        ways = {"cascade": self.cascade}
+        ways |= {f"tasks.{name}.cascade": task.cascade for name, task in self.tasks_here.items()}
+        found: dict[str, str] = {}
+        for path, stages in ways.items():
+            to = passed_on(stages, self.input.weights)
+            if to is not None and to.escalate is not None:
+                found[f"{path}.{stages.index(to)}.escalate"] = to.escalate
+        return found
 
     @property
     def labels_topics(self) -> tuple[str, ...]:
@@ -172,9 +216,18 @@ class Settings(Section):
         """The topics of reviews: one, or several if tasks have their own."""
         return self._topics_of_tasks("review_topic")
 
+    def tasks_writing_to(self, topic: str) -> tuple[str, ...]:
+        """Return the tasks whose labels or reviews are written to a topic."""
+        labels, review = self.output.labels_topic, self.output.review_topic
+        return tuple(
+            name
+            for name, task in self.tasks_here.items()
+            if topic in {task.output.labels_topic or labels, task.output.review_topic or review}
+        )
+
     def _topics_of_tasks(self, purpose: str) -> tuple[str, ...]:
         default: str = getattr(self.output, purpose)
-        own = [getattr(task.output, purpose) or default for task in self.tasks.values()]
+        own = [getattr(task.output, purpose) or default for task in self.tasks_here.values()]
         return tuple(dict.fromkeys(own)) or (default,)
 
     @model_validator(mode="after")

@@ -5,12 +5,12 @@ Sections of one model are repeated below a task or a stage with the same names a
 model. What a process has once stays at the top level: connection, delivery, worker, batching.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from streamlabel.config.cascade import StageSettings, cascade_problem
+from streamlabel.config.cascade import StageSettings, cascade_problem, parts_problem
 from streamlabel.config.input_topics import TopicName
 from streamlabel.config.model import AnyModel
 from streamlabel.config.routing import RoutingSettings
@@ -109,15 +109,12 @@ class StreamTaskSettings(Section):
 
     @model_validator(mode="after")
     def _has_one_form(self) -> Self:
-        if (self.model is None) == (not self.cascade):
+        if self.model is None and not self.cascade:
+            raise ValueError("model: the task has none; give it a model, or a cascade")
+        if self.model is not None and self.cascade:
             raise ValueError("model: give the task either a model or a cascade, not both")
         if problem := cascade_problem(self.cascade, has_routing=_is_given(self, "routing")):
             raise ValueError(problem)
-        if any(each.escalate is not None for each in self.cascade):
-            raise ValueError(
-                "cascade: escalate: only the section cascade of the service may have it, not that"
-                " of a task; remove it"
-            )
         return self
 
 
@@ -148,13 +145,25 @@ def _is_given(section: Section, name: str) -> bool:
     return name in section.model_fields_set
 
 
-def task_problem(tasks: Mapping[str, StreamTaskSettings]) -> str | None:
-    """Return what is wrong between tasks; None if nothing is."""
+def task_problem(tasks: Mapping[str, StreamTaskSettings], topics: Collection[str]) -> str | None:
+    """Return what is wrong between tasks; None if nothing is.
+
+    Args:
+        tasks: by name.
+        topics: that this service reads.
+    """
     for name, task in tasks.items():
+        if problem := parts_problem(task.cascade, topics):
+            return f"tasks.{name}.{problem}"
         for other in task.when.tasks:
             if other not in tasks:
                 listed = ", ".join(tasks)
                 return f"tasks.{name}.when.tasks: there is no task {other}; the tasks are {listed}"
+            if any(each.escalate is not None for each in tasks[other].cascade):
+                return (
+                    f"tasks.{name}.when.tasks: another service may decide {other}, because its"
+                    " cascade has escalate, and no task here can wait for that; remove one of both"
+                )
     circle = _circle(tasks)
     if circle:
         way = " needs ".join(circle)

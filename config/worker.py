@@ -32,7 +32,7 @@ class WorkerSettings(Section):
         "auto",
         description="How a swap loads new models. beside: while the present ones keep working,"
         " which needs memory for both; after: reading pauses, the present ones end, and then they"
-        " load; auto: after, if too little memory (not of an accelerator) is free.",
+        " load; auto: after, if too little memory of the machine or of the accelerator is free.",
     )
     restart_backoff_s: float = Field(
         0.5, gt=0, description="Delay before the first restart; doubles up to 30 s."

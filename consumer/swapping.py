@@ -27,6 +27,7 @@ from streamlabel.consumer.control.deployment_checks import (
     refuse_other_changes,
     refuse_other_digests,
 )
+from streamlabel.consumer.core.device_room import OnDevices
 from streamlabel.consumer.core.free_memory import free_bytes, shortage
 from streamlabel.consumer.core.ports import Metrics
 from streamlabel.consumer.observability.drift_watch import drift_watches
@@ -124,7 +125,8 @@ class Swapper:
             await asyncio.to_thread(refuse_missing, paths_needed(wanted))
             calibrations = await asyncio.to_thread(read_calibrations, wanted)
             pids = [each.pid for each in self._workers.processes.values()]
-            short = await asyncio.to_thread(shortage, wanted, pids, self._free_bytes)
+            present = OnDevices(self._settings, *await self._workers.on_devices())
+            short = await asyncio.to_thread(shortage, wanted, pids, self._free_bytes, present)
         except StreamlabelError as error:
             raise refusal(error) from error
         if short is None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Never
 
 import structlog
@@ -18,6 +19,7 @@ from streamlabel.errors import NotJoinedError, StreamlabelError
 from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.core.classifier import Classifier
 from streamlabel.models.core.joint import HeadClassifier
+from streamlabel.models.devices.device_memory import DeviceMemory
 from streamlabel.models.encoder.trunk import find_shared_trunks
 from streamlabel.models.worker.load_wait import what_loads
 from streamlabel.models.worker.worker_classifier import WorkerClassifier
@@ -25,6 +27,9 @@ from streamlabel.models.worker.worker_classifier import WorkerClassifier
 __all__ = ["Workers"]
 
 _log = structlog.get_logger(__name__)
+
+# For a question that the event loop of a worker answers at once.
+_ANSWER_S = 10.0
 
 
 class Workers:
@@ -122,6 +127,8 @@ class Workers:
                 each.cancel()
             await asyncio.gather(*loading, return_exceptions=True)
             raise
+        for names in _reading_alike(self.classifiers):
+            _log.info("tokens_shared", deployments=names)
         return self.classifiers
 
     async def _load(self, sections: Mapping[str, ModelSettings]) -> None:
@@ -168,6 +175,19 @@ class Workers:
             "device": ",".join(dict.fromkeys(model.device for model in models)),
         }
 
+    async def on_devices(self) -> tuple[dict[str, str], tuple[DeviceMemory, ...]]:
+        """Return the device of each model, and the memory of the accelerators among them."""
+        devices = {name: each.identity.device for name, each in self.classifiers.items()}
+        by_device = {
+            device: self.processes[name]
+            for name, device in devices.items()
+            if device != "cpu" and name in self.processes
+        }
+        found = await asyncio.gather(
+            *(each.device_memory(within_s=_ANSWER_S) for each in by_device.values())
+        )
+        return devices, tuple(each for each in found if each is not None)
+
     def pid(self, model: str) -> int | None:
         """Return the process id of a worker; None while there is none."""
         process = self.processes.get(model)
@@ -191,3 +211,13 @@ class Workers:
                 self._metrics.increment("worker_restarts", deployment=model)
         named = {"deployment": ", ".join(models)} if len(self._models) > 1 else {}
         _log.warning("worker_restarted", why=why, **named)
+
+
+def _reading_alike(classifiers: Mapping[str, Classifier]) -> list[list[str]]:
+    """Return the ids of models for which each text is prepared once, although in several passes."""
+    passes: dict[str, dict[int, list[str]]] = {}
+    for name, each in classifiers.items():
+        if each.hints.prepared_by is not None:
+            one = id(each.joint if isinstance(each, HeadClassifier) else each)
+            passes.setdefault(each.hints.prepared_by, {}).setdefault(one, []).append(name)
+    return [[*chain(*each.values())] for each in passes.values() if len(each) > 1]

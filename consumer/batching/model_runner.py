@@ -17,6 +17,7 @@ from streamlabel.consumer.batching.batch_counting import count_batch
 from streamlabel.consumer.batching.deciding import Answered, decide
 from streamlabel.consumer.batching.failure_isolation import Failed, FailureIsolation
 from streamlabel.consumer.batching.micro_batcher import Batch, MicroBatcher
+from streamlabel.consumer.batching.preparing import Preparing
 from streamlabel.consumer.batching.repeats import Repeats
 from streamlabel.consumer.batching.submitted import SubmittedJobs
 from streamlabel.consumer.batching.token_budget import TokenBudget
@@ -43,12 +44,14 @@ class ModelRunner:
     Args:
         deployment: provides the model and the routing policy; see ``use``.
         settings: of batches and repeats, and how the text that the model reads is made.
-        on_results: called with jobs and their results, a batch at a time, in any order.
+        on_results: called with jobs and the results of one deployment, a batch at a time, in any
+            order.
         on_step: called after each step of failure isolation, which counts as progress.
         wants_work: set when the device can take more texts.
+        shares_tokens: whether another model of the service reads texts in the same way.
 
     Attributes:
-        submit: takes a job. Its result comes through ``on_results``, unless its partition is
+        submit: takes jobs. Their results come through ``on_results``, unless their partition is
             revoked.
     """
 
@@ -62,6 +65,7 @@ class ModelRunner:
         wants_work: asyncio.Event,
         clock: Clock,
         metrics: Metrics,
+        shares_tokens: bool = False,
     ) -> None:
         self.deployment = deployment
         self._classifier = classifier = deployment.classifier
@@ -82,6 +86,7 @@ class ModelRunner:
             self._batcher.max_tokens, size=self._batcher.cost, on_change=self._budget_changed
         )
         self._isolation = FailureIsolation.of(classifier, metrics=metrics, on_step=on_step)
+        self._preparing = Preparing(classifier, self._isolation, shared=shares_tokens)
         self._submitted = SubmittedJobs()
         self.submit = self._submitted.add
         self._has_prepared = asyncio.Event()
@@ -138,8 +143,7 @@ class ModelRunner:
             readings, known = self._repeats.sort(jobs, texts)
             if known:
                 self._give(known, self._clock.now_s(), cached=True)
-            texts = [reading.text for reading in readings]
-            prepared = await self._isolation.run(self._classifier.prepare, texts)
+            prepared = await self._preparing.prepare(readings)
             now_s = self._clock.now_s()
             failed: list[tuple[Reading, RecordError]] = []
             for reading, text in zip(readings, prepared, strict=True):

@@ -1,6 +1,7 @@
 """A plan with what runs its deployments: replaced as a whole when models are swapped."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypedDict
 
@@ -36,6 +37,7 @@ class _Options(TypedDict):
     wants_work: asyncio.Event
     clock: Clock
     metrics: Metrics
+    shares_tokens: bool
 
 
 class RunningPlan:
@@ -80,7 +82,9 @@ class RunningPlan:
         self.jobs: set[Job] = set()
         self.runners: dict[str, ModelRunner | PartRunner] = {}
         self._loops: list[ModelRunner] = []
-        for group in together(deployments):
+        groups = together(deployments)
+        ways = Counter(group[0].classifier.hints.prepared_by for group in groups)
+        for group in groups:
             # several: the label of a batch that is computed for all of them
             own = DeploymentMetrics(metrics, "+".join(each.id for each in group))
             options: _Options = {
@@ -90,6 +94,7 @@ class RunningPlan:
                 "wants_work": wants_work,
                 "clock": clock,
                 "metrics": own,
+                "shares_tokens": ways[group[0].classifier.hints.prepared_by] > 1,
             }
             if isinstance(group[0].classifier, HeadClassifier):
                 joint = JointRunner(group, **options)

@@ -1,4 +1,4 @@
-"""Whether further models fit into the memory of this machine beside those that run. Linux only."""
+"""Whether further models fit into memory beside those that run; of the machine on Linux only."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ from typing import Final
 
 from streamlabel.config.deployments import all_deployments
 from streamlabel.config.settings import Settings
+from streamlabel.consumer.core.device_room import OnDevices, device_shortage
+from streamlabel.consumer.core.model_files import gib, model_files_bytes
 from streamlabel.errors import DeploymentRefusedError
 
 __all__ = ["free_bytes", "shortage"]
@@ -26,7 +28,10 @@ _LIMITS: Final = (
 
 
 def shortage(
-    wanted: Settings, pids: Iterable[int | None], free: Callable[[], int | None]
+    wanted: Settings,
+    pids: Iterable[int | None],
+    free: Callable[[], int | None],
+    present: OnDevices,
 ) -> str | None:
     """Return why new models do not load beside those that run; None: they do. Blocks.
 
@@ -34,6 +39,7 @@ def shortage(
         wanted: the settings with the new models, and ``worker.swap``.
         pids: of the processes that end in a swap.
         free: returns how much memory may still be used; None: not known.
+        present: the present models on their accelerators.
 
     Raises:
         DeploymentRefusedError: there is not enough memory for the new models alone.
@@ -45,15 +51,18 @@ def shortage(
         without = free_bytes + _resident_bytes(pids)
         if need.least_bytes > without:
             raise DeploymentRefusedError(
-                f"the files of the new models have {_gib(need.least_bytes)}, but only"
-                f" {_gib(without)} of memory are free even without the present models; use smaller"
+                f"the files of the new models have {gib(need.least_bytes)}, but only"
+                f" {gib(without)} of memory are free even without the present models; use smaller"
                 " models or a larger machine"
             )
         if way == "auto" and need.loading_bytes > free_bytes:
             return (
-                f"loading the new models may take {_gib(need.loading_bytes)}, and only"
-                f" {_gib(free_bytes)} are free"
+                f"loading the new models may take {gib(need.loading_bytes)}, and only"
+                f" {gib(free_bytes)} are free"
             )
+    on_device = None if way == "beside" else device_shortage(wanted, present)
+    if way == "auto":
+        return on_device
     return "worker.swap is set to after" if way == "after" else None
 
 
@@ -71,16 +80,10 @@ class _Need:
 
 
 def _memory_needed(settings: Settings) -> _Need:
-    """Return what the models of a configuration need, by the files of their folders. Blocks.
-
-    Models without a folder of their own (remote ones, ids of a hub) count as nothing.
-    """
+    """Return what the models of a configuration need, by the files of their folders. Blocks."""
     least = loading = 0
     for each in all_deployments(settings):
-        path = getattr(each.settings.model, "path", None)
-        folder = Path(str(path)).expanduser() if path else None
-        if folder is not None and folder.is_dir():
-            size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        if size := model_files_bytes(each.settings.model):
             least += size
             loading += _LOADING * size + _PROCESS_BYTES
     return _Need(least, loading)
@@ -116,7 +119,3 @@ def _resident_bytes(pids: Iterable[int | None]) -> int:
         except (OSError, ValueError, IndexError):
             continue
     return total
-
-
-def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / 2**30:.2f} GiB"

@@ -18,8 +18,8 @@ from streamlabel.consumer.decode.framing import (
     frame_reader,
     schema_name,
 )
-from streamlabel.consumer.decode.joined_fields import json_fields
 from streamlabel.consumer.decode.json_fields import parse_json
+from streamlabel.consumer.decode.message_fields import json_fields
 from streamlabel.consumer.decode.protobuf import ProtobufSchema, field_of, plain
 from streamlabel.consumer.decode.tree_fields import TreeFields
 from streamlabel.errors import DecodeError

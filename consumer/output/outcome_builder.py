@@ -100,17 +100,25 @@ class OutcomeBuilder:
             stage=decision.stages[-1].stage if decision.stages else None,
         )
 
-    def escalated(self, record: TextRecord, outbound: Outbound, stage: str | None) -> Outcome:
+    def escalated(
+        self,
+        record: TextRecord,
+        outbound: Outbound,
+        *,
+        stage: str | None,
+        task: str | None,
+    ) -> Outcome:
         """Return the outcome of a record that goes on to a stage in another service."""
         limit = self._limit_bytes(outbound.topic)
         if outbound.size_bytes > limit:
             message = f"it has {outbound.size_bytes} bytes, {outbound.topic} accepts {limit}"
-            return self.dead(record.source, RecordError("output_too_large", message))
+            return self.dead(record.source, RecordError("output_too_large", message), task)
         return Outcome(
             record.source,
             (outbound,),
             "escalate",
             event_time_ms=record.event_time_ms,
+            task=task,
             stage=stage,
         )
 

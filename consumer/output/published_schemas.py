@@ -53,11 +53,12 @@ _OF_VERDICT: Final = (
     "schema", "review_id", "id", "task", "action", "labels", "model_labels", "model_confidence",
     "model_probabilities", "raw_probabilities", "saw_model_answer", "reviewer", "decided_at",
     "duration_ms", "has_note", "look", "purpose", "reasons", "review_probability", "deployment_id",
-    "model_digest", "calibration_id", "threshold_set_id", "source",
+    "model_digest", "calibration_id", "threshold_set_id", "source", "appeal",
 )  # fmt: skip
 _OF_PARTS: Final = {
     "Verdict": _OF_VERDICT,
     "VerdictSource": ("topic", "partition", "offset"),
+    "VerdictAppeal": ("appeal_id", "review_id", "outcome"),
     "Model": (
         "name", "backend", "device", "digest", "prompt_version", "calibration_id",
         "threshold_set_id", "deployment_id", "threshold_change",

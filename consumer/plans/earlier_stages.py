@@ -1,9 +1,10 @@
 """What stages in other services said about a record, restored as results."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from streamlabel.config.settings import Settings
+from streamlabel.config.cascade import StageSettings
 from streamlabel.consumer.core.ports import Outbound
 from streamlabel.consumer.core.records import TextRecord
 from streamlabel.consumer.output.formats import ValueEncoder
@@ -16,7 +17,6 @@ from streamlabel.consumer.routing.decision import Decision
 from streamlabel.consumer.routing.router import RoutingPolicy
 from streamlabel.errors import RecordError
 from streamlabel.models.core.classifier import ModelIdentity, Prediction
-from streamlabel.models.core.labels import LabelSet
 
 __all__ = ["EarlierStages", "OriginEncoder"]
 
@@ -71,14 +71,15 @@ class EarlierStages:
     """Restores what the stages of other services said, as results of their deployments.
 
     Args:
-        settings: of the whole cascade.
-        labels: of the last stage that runs here.
+        stages: of the whole cascade.
+        last: the last stage that runs here; the restored ones have its task and topics.
     """
 
-    def __init__(self, settings: Settings, labels: LabelSet) -> None:
-        self._labels = labels
-        self._output = settings.output
-        self._stages = {each.name: each for each in settings.cascade}
+    def __init__(self, stages: Sequence[StageSettings], last: Deployment) -> None:
+        self._labels = last.policy.labels
+        self._output = last.topics
+        self._task = last.task
+        self._stages = {each.name: each for each in stages}
 
     def __call__(self, record: TextRecord) -> list[Result]:
         """Return the results in their order; none for a record of another kind."""
@@ -121,6 +122,7 @@ class EarlierStages:
             labels=self._labels,
             model=identity,
             calibration_id=told.get("calibration_id"),
+            task=self._task,
             top=None if kept == "all" else kept,
         )
         return Deployment(
@@ -129,6 +131,7 @@ class EarlierStages:
             policy=RoutingPolicy(self._labels, routing, (1.0,) * len(self._labels)),
             encoder=OriginEncoder(encoder),
             topics=self._output,
+            task=self._task,
             stage=told["stage"],
         )
 

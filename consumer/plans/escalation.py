@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 
-from streamlabel.config.cascade import part_here
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.core.ports import Outbound
 from streamlabel.consumer.core.records import Position, SourceRecord, TextRecord
@@ -29,7 +28,6 @@ __all__ = [
     "decoder_of",
     "due_ms_of",
     "escalation",
-    "reads_escalations",
 ]
 
 HEADER = OURS + "cascade"
@@ -56,11 +54,6 @@ class EscalatedText(TextRecord):
     origin: SourceRecord | None = None
     due_ms: int | None = None
     said: tuple[Any, ...] = ()
-
-
-def reads_escalations(settings: Settings) -> bool:
-    """Return whether this service runs a later part of a cascade."""
-    return bool(settings.cascade) and part_here(settings.cascade, settings.input.weights)[0] > 0
 
 
 def due_ms_of(record: TextRecord) -> int | None:
@@ -119,7 +112,7 @@ def _told(result: Result) -> dict[str, Any]:
 
 def decoder_of(settings: Settings, decoder: ValueDecoder) -> ValueDecoder:
     """Return the decoder of the service: one that reads the header, if it runs a later part."""
-    return _EscalationDecoder(decoder) if reads_escalations(settings) else decoder
+    return _EscalationDecoder(decoder) if settings.reads_escalations else decoder
 
 
 @dataclass(frozen=True, slots=True)

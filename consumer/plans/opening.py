@@ -3,15 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from streamlabel.config.cascade import part_here
-from streamlabel.config.deployments import DeploymentSettings, all_deployments
+from streamlabel.config.cascade import passed_on
+from streamlabel.config.deployments import all_deployments
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.plans.cascade import Cascade, PassesOn, refuse_other_labels
 from streamlabel.consumer.plans.condition import Condition
 from streamlabel.consumer.plans.deployment import Deployment, deploy
 from streamlabel.consumer.plans.deployment_id import deployment_id
 from streamlabel.consumer.plans.earlier_stages import EarlierStages, OriginEncoder
-from streamlabel.consumer.plans.escalation import reads_escalations
 from streamlabel.consumer.plans.plan import Plan, Single, TaskPlan
 from streamlabel.consumer.plans.proven_cascade import refuse_other_cascade, with_changes_named
 from streamlabel.consumer.plans.several_tasks import SeveralTasks, TaskOfPlan
@@ -69,7 +68,7 @@ def deploy_all(
         for each in all_deployments(settings)
     ]
     deployments = with_changes_named(models, deployments, calibrations)
-    if not reads_escalations(settings):
+    if not settings.reads_escalations:
         return deployments
     return [replace(each, encoder=OriginEncoder(each.encoder)) for each in deployments]
 
@@ -81,15 +80,13 @@ def plan_for(settings: Settings, deployments: Sequence[Deployment]) -> Plan:
         ConfigError: the labels of two stages differ, or a condition names a label that the task
             does not have.
     """
-    known = {each.id: each for each in deployments}
-    models = all_deployments(settings)
-    if settings.escalation_topic is not None or reads_escalations(settings):
-        return _part_of_cascade(settings, deployments)
-    if not settings.tasks:
-        return _task_plan(models, known, "cascade")
-    by_task: dict[str, list[DeploymentSettings]] = {}
-    for each in models:
-        by_task.setdefault(each.task or "", []).append(each)
+    by_task: dict[str | None, list[Deployment]] = {}
+    for each in deployments:
+        by_task.setdefault(each.task, []).append(each)
+    if settings.reads_escalations or not settings.tasks:
+        [(task, own)] = by_task.items()
+        return _task_plan(settings, task, own)  # its condition held in the service before
+    topics = settings.input if any(each.tasks for each in settings.input.topics) else None
     tasks: dict[str, TaskOfPlan] = {}
     for name in _ordered(settings):
         when = settings.tasks[name].when
@@ -98,35 +95,33 @@ def plan_for(settings: Settings, deployments: Sequence[Deployment]) -> Plan:
             for other, wanted in when.tasks.items()
         }
         for other, labels in needs.items():
-            _refuse_unknown(labels, known[by_task[other][-1].id], f"tasks.{name}.when", other)
-        plan = _task_plan(by_task[name], known, f"tasks.{name}.cascade")
-        topics = settings.input if any(each.tasks for each in settings.input.topics) else None
+            _refuse_unknown(labels, by_task[other][-1], f"tasks.{name}.when", other)
+        plan = _task_plan(settings, name, by_task[name])
         condition = None
         if when.metadata or when.headers or topics is not None:
             condition = Condition(when, task=name, topics=topics)
         tasks[name] = TaskOfPlan(plan, condition, needs)
-    return SeveralTasks(tasks, {each.id: each.task or "" for each in models})
+    return SeveralTasks(tasks, {each.id: each.task or "" for each in deployments})
 
 
-def _task_plan(
-    models: Sequence[DeploymentSettings], known: Mapping[str, Deployment], path: str
-) -> TaskPlan:
-    if len(models) == 1:
-        return Single(models[0].id)
-    refuse_other_labels([known[each.id] for each in models], path)
-    return Cascade([each.id for each in models])
+def _task_plan(settings: Settings, task: str | None, own: Sequence[Deployment]) -> TaskPlan:
+    """Return the plan of a task.
 
-
-def _part_of_cascade(settings: Settings, deployments: Sequence[Deployment]) -> Cascade:
-    refuse_other_labels(deployments, "cascade")
-    _, end = part_here(settings.cascade, settings.input.weights)
+    Args:
+        settings: of the service.
+        task: its name; None: the stream has only one.
+        own: its deployments in this service.
+    """
+    stages = settings.cascades[task]
+    if not stages:
+        return Single(own[0].id)
+    refuse_other_labels(own, "cascade" if task is None else f"tasks.{task}.cascade")
+    after = passed_on(stages, settings.input.weights)
     to = None
-    if settings.escalation_topic is not None:
-        to = PassesOn(settings.escalation_topic, settings.cascade[end].deadline_s)
-    earlier = None
-    if reads_escalations(settings):
-        earlier = EarlierStages(settings, deployments[-1].policy.labels)
-    return Cascade([each.id for each in deployments], passes_on=to, earlier=earlier)
+    if after is not None and after.escalate is not None:
+        to = PassesOn(after.escalate, after.deadline_s)
+    earlier = EarlierStages(stages, own[-1]) if settings.reads_escalations else None
+    return Cascade([each.id for each in own], passes_on=to, earlier=earlier)
 
 
 def _ordered(settings: Settings) -> Iterator[str]:

@@ -122,6 +122,9 @@ class BatchHints:
             not set.
         max_tokens: longest row the model takes, special tokens included; None if unlimited.
         pads: rows of a batch are padded to the longest; False: packed, or scheduled token by token.
+        prepared_by: digest of everything that ``prepare`` depends on. Models with the same one make
+            equal PreparedTexts of a text, so that one of them prepares it for all. None: the
+            payload is of no use to another model.
     """
 
     max_in_flight: int = 1
@@ -129,6 +132,7 @@ class BatchHints:
     batch_tokens: int = 4096
     max_tokens: int | None = None
     pads: bool = True
+    prepared_by: str | None = None
 
 
 class Classifier(Protocol):

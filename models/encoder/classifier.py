@@ -218,6 +218,7 @@ def open_encoder(settings: EncoderSettings) -> EncoderParts:
         batch_tokens=_CPU_BATCH_TOKENS if device.kind == "cpu" else _ACCELERATOR_BATCH_TOKENS,
         max_tokens=max_tokens,
         pads=not is_packed,
+        prepared_by=rows.digest,
     )
     return EncoderParts(
         labels=labels,

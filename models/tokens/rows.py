@@ -1,5 +1,6 @@
 """Rows, the input of the device, built from texts."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,6 +39,12 @@ class RowBuilder:
     before: tuple[int, ...]
     after: tuple[int, ...]
     policy: LongTextPolicy
+
+    @property
+    def digest(self) -> str:
+        """Digest of all that the rows of a text depend on: equal ones build equal rows."""
+        about = f"{self.before} {self.after} {self.policy} {self.tokenizer.definition}"
+        return hashlib.sha256(about.encode()).hexdigest()
 
     def build(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
         """Return the rows of each text; the payload is one bytes of int32 per row."""

@@ -56,6 +56,11 @@ class TextTokenizer:
         """Number of tokens in the vocabulary."""
         return int(self._backend.get_vocab_size())
 
+    @property
+    def definition(self) -> str:
+        """The whole tokenizer as JSON; equal ones make equal tokens."""
+        return str(self._backend.to_str())
+
     def encode(self, texts: Sequence[str]) -> list[Cut | InferenceError]:
         """Return the first tokens of every text, or an InferenceError for that text alone."""
         clean = [without_surrogates(text) for text in texts]

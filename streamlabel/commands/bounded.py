@@ -157,6 +157,7 @@ def _topics(settings: "Settings") -> Iterator[tuple[str, str]]:
             topic = getattr(section.output, name, None)
             if topic is not None:
                 yield f"tasks.{task}.output.{name}", topic
+    yield from settings.escalation_topics.items()
 
 
 def print_summary(summary: "Summary", *, as_json: bool) -> None:

@@ -172,5 +172,7 @@ def _parsed(value: bytes | None) -> _Read | None:
         labels = [] if label is None else [label]
     reasons = message.get("reasons")
     doubts = {*map(str, reasons)} - {"audit"} if isinstance(reasons, list) else set()
-    said = _Said(frozenset(map(str, labels)), label is not None and not doubts)
+    # a text may have none of several labels
+    is_answered = label is not None or message.get("confidence") is not None
+    said = _Said(frozenset(map(str, labels)), is_answered and not doubts)
     return _Read(Key(name, str(message.get("task") or "")), said)

@@ -82,6 +82,32 @@ def test_it_gets_a_group_and_topics_of_its_own_unless_told_otherwise(
     assert " ".join(names) == topics
 
 
+@pytest.mark.parametrize(
+    ("overrides", "passed_on"),
+    [
+        ([], "escalate.past"),
+        (["input.topic=escalate"], None),  # the later service: it is the input
+        (["tasks.moderation.cascade.1.escalate=elsewhere"], "elsewhere"),
+    ],
+)
+def test_what_a_cascade_passes_on_does_not_reach_the_live_service(
+    tmp_path: Path, overrides: list[str], passed_on: str | None
+) -> None:
+    path = tmp_path / "tasks.yaml"
+    path.write_text(
+        "kafka: {group_id: live}\n"
+        "tasks:\n"
+        "  topic: {model: {backend: fake}}\n"
+        "  moderation:\n"
+        "    cascade:\n"
+        "      - {name: fast, model: {backend: fake}}\n"
+        "      - {name: slow, model: {backend: fake}, escalate: escalate}\n"
+    )
+    settings = bounded_settings(path, overrides, group="past", same_group=False, same_topics=False)
+    assert set(settings.escalation_topics.values()) == ({passed_on} if passed_on else set())
+    assert "labels.past" in settings.output_topics
+
+
 def test_a_configuration_that_is_whole_only_with_flags_still_names_the_service() -> None:
     with pytest.raises(ConfigError, match="in the group streamlabel"):
         bounded_settings(

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 import pytest
 
+from streamlabel.config.deployments import all_deployments, in_one_process
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.core.ports import Outbound
 from streamlabel.consumer.output.schemas import LabelMessage, ReviewMessage
@@ -13,7 +14,7 @@ from streamlabel.consumer.plans.escalation import HEADER
 from streamlabel.errors import ConfigError
 from streamlabel.models.core.classifier import Prediction
 from tests.flow.rig import Rig, ScriptedClassifier, rig
-from tests.flow.test_several_models import Other, messages
+from tests.flow.test_several_models import Immune, Other, messages
 
 FAKE = {"backend": "fake"}
 SURE = {"threshold": 0.8}
@@ -200,10 +201,116 @@ def test_parts_that_do_not_fit_are_refused(change: dict[str, Any], message: str)
         Settings.model_validate(values)
 
 
-def test_the_cascade_of_a_task_has_no_parts() -> None:
-    task = {"cascade": settings()["cascade"]}
-    with pytest.raises(ValueError, match="only the section cascade of the service"):
-        Settings.model_validate({"tasks": {"moderation": task}})
+def in_tasks(*, later: bool = False, **more: Any) -> dict[str, Any]:  # noqa: ANN401 settings
+    """The cascade as that of a task, beside another one."""
+    of_task = {"cascade": settings()["cascade"], "output": {"review_topic": "hard"}, **more}
+    return {
+        "input": {"topic": "escalate" if later else "texts"},
+        "tasks": {
+            "moderation": of_task,
+            "topic": {"model": FAKE, "routing": SURE, "output": {"labels_topic": "topics"}},
+        },
+    }
+
+
+def outcomes(*rigs: Rig) -> set[tuple[Any, ...]]:
+    """What was written about each record, wherever it was decided."""
+    told = [
+        (topic, m["id"], m["task"], m["label"], m.get("stage"), tuple(m["reasons"]))
+        for r in rigs
+        for topic in ("labels", "topics", "review", "hard")
+        for m in messages(r, topic)
+    ]
+    assert len(set(told)) == len(told)
+    return set(told)
+
+
+@pytest.mark.parametrize("transactional", [False, True])
+async def test_the_cascade_of_a_task_has_the_same_outputs_in_two_services(
+    transactional: bool,
+) -> None:
+    texts = ["0.9 a", "0.6 b", "0.6 vague", "0.95 vague", "0.7 yes"]
+    models = {
+        "moderation/fast": ScriptedClassifier(),
+        "moderation/slow": Certain(),
+        "topic": Immune(),
+    }
+    alone = in_tasks()
+    del alone["tasks"]["moderation"]["cascade"][1]["escalate"]
+    async with rig(settings=alone, models=models, transactional=transactional) as one:
+        await one.send(*texts)
+        await one.drain()
+    first_models = {name: models[name] for name in ("moderation/fast", "topic")}
+    async with rig(settings=in_tasks(), models=first_models, transactional=transactional) as first:
+        await first.send(*texts)
+        await first.drain()
+    assert first.committed() == len(texts)
+    assert first.metrics.total("results", task="moderation", stage="fast", route="escalate") == 3
+    second_models = {"moderation/slow": models["moderation/slow"]}
+    async with rig(settings=in_tasks(later=True), models=second_models) as second:
+        for each in first.broker.written("escalate"):
+            second.broker.append("escalate", each.value, key=each.key, headers=each.headers)
+        await second.clock.advance(0.1)
+        await second.drain()
+    assert outcomes(first, second) == outcomes(one)
+    assert len(outcomes(one)) == 2 * len(texts)
+    for each in second.broker.written("labels"):
+        assert ("streamlabel-task", b"moderation") in each.headers
+
+
+async def test_after_the_deadline_the_review_is_that_of_the_task() -> None:
+    condition = {"metadata": {"x": 1}}  # only the first service asks for it
+    models = {"moderation/fast": ScriptedClassifier(), "topic": Immune()}
+    async with rig(settings=in_tasks(when=condition), models=models) as first:
+        await first.send_raw(
+            b'{"text": "0.6 b", "metadata": {"x": 1}}', b'{"text": "0.6 c", "metadata": {"x": 2}}'
+        )
+        await first.drain()
+    [escalation] = first.broker.written("escalate")
+    assert escalation.position.offset == 0
+    late = in_tasks(later=True, when={"metadata": {"x": 3}})
+    async with rig(settings=late, models={"moderation/slow": Certain()}) as second:
+        await second.clock.advance(60)
+        second.broker.append("escalate", escalation.value, headers=escalation.headers)
+        await second.clock.advance(0.1)
+        await second.drain()
+    [review] = messages(second, "hard")
+    assert (review["task"], review["reasons"]) == ("moderation", ["low_confidence", "deadline"])
+    assert second.broker.written("topics") == []
+
+
+def test_each_service_has_the_models_of_its_part() -> None:
+    one, two = (Settings.model_validate(in_tasks(later=later)) for later in (False, True))
+    assert [each.id for each in all_deployments(one)] == ["moderation/fast", "topic"]
+    assert [each.id for each in all_deployments(two)] == ["moderation/slow"]
+    assert len(all_deployments(two, everywhere=True)) == 3
+    assert one.output_topics == ("labels", "topics", "hard", "review", "dead-letters", "escalate")
+    assert two.output_topics == ("labels", "hard", "dead-letters")
+    whole = in_one_process(one)
+    assert [each.id for each in all_deployments(whole)] == [
+        "moderation/fast", "moderation/slow", "topic",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("topic", "message"),
+    [
+        (
+            {"model": FAKE, "when": {"tasks": {"moderation": "yes"}}},
+            "another service may decide moderation",
+        ),
+        ({"cascade": settings()["cascade"]}, "every topic needs a different name"),
+        (
+            {"cascade": [{**each, "escalate": "x"} for each in settings()["cascade"]]},
+            r"tasks\.topic\.cascade: escalate: the first stage reads input\.topic",
+        ),
+    ],
+)
+def test_tasks_that_cannot_have_parts_are_refused(topic: dict[str, Any], message: str) -> None:
+    values = in_tasks()
+    values["tasks"]["topic"] = topic
+    with pytest.raises(ValueError, match=message):
+        Settings.model_validate(values)
 
 
 async def test_stages_of_one_service_need_equal_labels() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.batching.canary import Canary, CanaryLimits
 from streamlabel.consumer.batching.running_plan import RunningPlan
+from streamlabel.consumer.core.device_room import OnDevices
 from streamlabel.consumer.core.free_memory import shortage
 from streamlabel.consumer.core.records import TopicPartition
 from streamlabel.consumer.plans.opening import deploy_all, plan_for
@@ -21,6 +22,8 @@ from streamlabel.consumer.swapping import Swapper
 from streamlabel.consumer.workers import Workers
 from streamlabel.errors import DeploymentRefusedError, InferenceError, ModelLoadError
 from streamlabel.models.core.classifier import ModelIdentity, Prediction
+from streamlabel.models.devices.device_memory import DeviceMemory
+from streamlabel.models.worker.worker_classifier import WorkerClassifier
 from tests.doubles import settle
 from tests.flow.rig import Rig, ScriptedClassifier, rig
 
@@ -556,7 +559,8 @@ async def test_free_memory_decides_whether_reading_pauses(
     wanted = {"model": {"backend": "encoder", "path": str(tmp_path)}, "worker": {"swap": way}}
     settings = Settings.model_validate(wanted)
     # the files fit where the present model ends, whose process is this one
-    found = await asyncio.to_thread(shortage, settings, [os.getpid()], lambda: free)
+    present = OnDevices(settings)
+    found = await asyncio.to_thread(shortage, settings, [os.getpid()], lambda: free, present)
     assert (found is not None) == pauses
     assert pauses == ("loading the new models may take" in (found or ""))
 
@@ -575,6 +579,32 @@ async def test_a_model_that_does_not_fit_alone_is_refused_without_a_pause(tmp_pa
         await r.drain()
         await bench.close()
     assert labels_by_offset(r) == {0: {"p", "q"}}
+
+
+async def test_the_worker_is_asked_for_the_memory_of_its_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An answer of a real process: it computes on a CPU, so that nothing is known."""
+    asked: list[DeviceMemory | None] = []
+    ask = WorkerClassifier.device_memory
+
+    async def told(self: WorkerClassifier, *, within_s: float) -> DeviceMemory:
+        asked.append(await ask(self, within_s=within_s))
+        return DeviceMemory("cuda:0", free_bytes=1, total_bytes=1 << 40)
+
+    monkeypatch.setattr(WorkerClassifier, "device_memory", told)
+    async with rig(classifier=Named()) as r:
+        bench = await started(r, PQ)
+        devices, memories = await bench.present.on_devices()
+        assert (devices, memories) == ({"model": "cpu"}, ())
+        gpu = Named(name="gpu")
+        gpu.identity = replace(gpu.identity, device="cuda:0")
+        bench.present.classifiers["model"] = gpu
+        _, memories = await bench.present.on_devices()
+        assert asked == [None]
+        assert [each.device for each in memories] == ["cuda:0"]
+        await r.drain()
+        await bench.close()
 
 
 async def test_a_canary_without_memory_for_both_is_refused() -> None:

@@ -224,3 +224,31 @@ async def test_a_missing_topic_is_named_if_it_may_not_be_created(kafka: Cluster)
     writer = KeyedWriter(chosen.kafka, "verdicts-missing", name="w")
     with pytest.raises(ConfigError, match="verdicts-missing does not exist: create it with"):
         await writer.start()
+
+
+async def test_an_appeal_comes_in_and_its_outcome_goes_out(kafka: Cluster, tmp_path: Path) -> None:
+    topic, appeals = kafka.topic("review"), kafka.topic("appeals")
+    given = settings(kafka, topic, tmp_path / "console.db")
+    console_ = given.console.model_copy(update={"appeals_topic": appeals})
+    chosen = given.model_copy(update={"console": console_})
+    await asyncio.to_thread(post, kafka, topic, range(1))
+    async with console(chosen) as store:
+        await has_items(store, 1)
+        assert await decide_all(store) == 1
+        await sent_all(store)
+        appeal = {"schema": "streamlabel.appeal/v1", "appeal_id": "a1", "id": "r0"}
+        values = [json.dumps(appeal).encode(), b"no appeal"]
+        await asyncio.to_thread(kafka.produce, appeals, values)
+        await has_items(store, 2)
+        assert await decide_all(store) == 0  # it is not for who decided
+        found = await store.next_item(reviewer="bob", tasks=None, now=now_of(CLOCK))
+        assert found is not None
+        await store.decide(found[1], Decision("correct", ("spam",)), now=now_of(CLOCK))
+        await sent_all(store)
+        assert (await store.counts(now=now_of(CLOCK))).refused == {"not_json": 1}
+    messages = await asyncio.to_thread(kafka.read, chosen.output.verdicts_topic)
+    verdicts = {each.key(): read_verdict(each.value()) for each in messages}
+    assert verdicts[b"r0"].labels == ["ham"]
+    answer = verdicts[b"r0#appeal/a1"].appeal
+    assert answer is not None
+    assert (answer.review_id, answer.outcome) == ("r0", "overturned")

@@ -1,7 +1,7 @@
 """Encoders with the same trunk are computed together, with the results that each has alone."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from streamlabel.models.encoder.classifier import load
 from streamlabel.models.encoder.joint import JointEncoder, load_joint
 from streamlabel.models.encoder.trunk import Sharing, find_shared_trunks, trunk_digest
 from streamlabel.models.files.checkpoint import open_checkpoint
+from streamlabel.models.tokens.text_tokenizer import Cut, TextTokenizer
 from streamlabel.tools.plan_check import check_models
 from streamlabel.tools.preflight import PreflightCheck
 from tests.flow.rig import rig
@@ -280,3 +281,40 @@ async def test_models_that_transformers_computes_are_loaded_apart(
         assert len({each.pid for each in workers.processes.values()}) == 2
     finally:
         await workers.close()
+
+
+async def test_tasks_with_one_tokenizer_and_two_trunks_tokenise_each_text_once(
+    bert: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[str] = []
+    encode = TextTokenizer.encode
+
+    def counting(self: TextTokenizer, texts: Sequence[str]) -> list[Cut | InferenceError]:
+        counted.extend(texts)
+        return encode(self, texts)
+
+    named = {"first": bert["one"], "second": bert["apart"]}
+    models = {name: await asyncio.to_thread(load, settings(each)) for name, each in named.items()}
+    alone = {name: await answers(each) for name, each in models.items()}
+    other = await asyncio.to_thread(load, settings(bert["one"], max_tokens=32))
+    ways = [each.hints.prepared_by for each in (*models.values(), other)]
+    assert ways[0] == ways[1] != ways[2], "a shorter row is another way to read"
+    monkeypatch.setattr(TextTokenizer, "encode", counting)
+    texts = [text for text in TEXTS if text]
+    async with rig(settings=both_tasks(*named.values()), models=models) as r:
+        await r.send(*texts)
+        async with asyncio.timeout(15):
+            # the models compute in threads, in real time; the double of the broker tells nobody
+            while len(r.broker.written("labels")) < 2 * len(texts):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await r.drain()
+    assert sorted(counted) == sorted(texts)
+    written = [orjson.loads(each.value or b"") for each in r.broker.written("labels")]
+    for name, right in alone.items():
+        found = [each["probabilities"] for each in written if each["task"] == name]
+        wanted = [answer for text, answer in zip(TEXTS, right, strict=True) if text]
+        for mine, answer in zip(found, wanted, strict=True):
+            ours = [mine[label] for label in models[name].labels.names]
+            assert ours == pytest.approx(answer.probabilities, abs=1e-5)
+    for each in (*models.values(), other):
+        await each.close()

@@ -15,6 +15,7 @@ from streamlabel.models.devices.device import (
     device_errors,
     let_threads_sleep,
 )
+from streamlabel.models.devices.device_memory import DeviceMemory, device_memory
 
 pytest.importorskip("torch")
 
@@ -123,6 +124,15 @@ class FakeNpu:
         self.device_count = lambda: self.count
         self.set_device = self.calls.append
         self.empty_cache = lambda: self.calls.append("empty_cache")
+        self.is_used = True
+        self.is_initialized = lambda: self.is_used
+        self.memory: dict[str, tuple[int, int]] = {}
+
+    def mem_get_info(self, device: str) -> tuple[int, int]:
+        """Free and total bytes; a device that is lost raises."""
+        if device not in self.memory:
+            raise RuntimeError("the device is lost")
+        return self.memory[device]
 
 
 @pytest.fixture
@@ -148,6 +158,19 @@ def test_an_npu_comes_first(npu: FakeNpu, wanted: str, name: str) -> None:
     with pytest.raises(DeviceMemoryError, match=f"{name} is out"), device_errors(device):
         raise RuntimeError("NPU out of memory.")
     assert npu.calls == [name, "empty_cache"]
+
+
+def test_the_memory_of_a_device_in_use_is_known(npu: FakeNpu) -> None:
+    npu.memory["npu:1"] = (3, 8)
+    assert device_memory("npu:1") == DeviceMemory("npu:1", free_bytes=3, total_bytes=8)
+    assert device_memory("npu:0") is None, "its driver does not answer"
+    npu.is_used = False
+    assert device_memory("npu:1") is None, "asking would take memory of the device"
+
+
+@pytest.mark.parametrize("device", ["cpu", "", "api.example.com", "cuda:0"])
+def test_without_an_accelerator_in_use_nothing_is_known(device: str) -> None:
+    assert device_memory(device) is None
 
 
 def test_the_cpu_can_be_chosen_beside_an_npu(npu: FakeNpu) -> None:
