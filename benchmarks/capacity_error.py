@@ -26,7 +26,9 @@ _PARTITIONS: Final = 16
 _SETTINGS: Final = {
     # about the time of MiniLM on a core
     "model": {"backend": "fake", "token_s": 0.0001},
-    "batching": {"max_batch_tokens": 1024},
+    # few texts in flight: short texts of them are done before long ones, so a rate over less than
+    # several times as many depends on where it begins
+    "batching": {"max_batch_tokens": 1024, "max_in_flight_items": 512},
     "logging": {"level": "ERROR"},
 }
 

@@ -1,6 +1,6 @@
 """What plans cost and gain: swaps, identical texts, cascades, a shadow, and a second task.
 
-    python -m benchmarks.plans [--only cascades|repeats|shadow|swaps|tasks]
+    python -m benchmarks.plans [--only accuracy|cascades|repeats|shadow|swaps|tasks]
 
 Parts that are not run keep their stored results, each with the commit that it was measured on.
 """
@@ -10,9 +10,11 @@ import json
 import subprocess
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import results_file
+from benchmarks.plans_accuracy import accuracy
 from benchmarks.plans_cascades import proof
 from benchmarks.plans_repeats import repeats
 from benchmarks.plans_shadow import shadow
@@ -25,6 +27,7 @@ _PARTS: Final[dict[str, _Part]] = {
     "swaps": lambda asked: swaps(asked.swaps),
     "repeats": lambda asked: repeats(asked.rounds),
     "cascades": lambda asked: proof(asked.trials),
+    "accuracy": lambda asked: accuracy(asked.work),
     "shadow": lambda asked: shadow(asked.rounds),
     "tasks": lambda asked: tasks(asked.rounds),
 }
@@ -37,7 +40,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="of all parts but swaps")
     parser.add_argument("--swaps", type=int, default=50, help="with each guarantee")
     parser.add_argument("--trials", type=int, default=1000, help="of simulated cascades")
+    parser.add_argument(
+        "--work", type=Path, default=Path(".cache/plans"), help="trained models and their answers"
+    )
     asked = parser.parse_args()
+    asked.work.mkdir(parents=True, exist_ok=True)
     stored = results_file.RESULTS / "plans.json"
     parts: dict[str, Any] = json.loads(stored.read_text())["parts"] if stored.exists() else {}
     for name, part in _PARTS.items():

@@ -76,8 +76,9 @@ class InputSettings(ValueSettings, InputTopics):
 
 # A topic's own way to name the text replaces that of the section, with all that belongs to it.
 _INSTEAD: Final = {
-    "text_path": ("text_paths", "text_separator", "text_default"),
-    "text_paths": ("text_path",),
+    "text_path": ("text_paths", "text_separator", "text_default", "messages_path"),
+    "text_paths": ("text_path", "messages_path"),
+    "messages_path": ("text_path", "text_paths", "text_separator", "text_default"),
     "format": ("decoder",),
 }
 

@@ -35,11 +35,12 @@ def value_problem(settings: "InputSettings") -> str | None:
     name: str = settings.format
     is_plain = settings.content_encoding == "none" and settings.charset == "utf-8"
     is_plain = is_plain and not settings.double_encoded and not settings.text_paths
+    is_plain = is_plain and settings.messages_path is None
     rules = (
         (
             name not in FORMATS and not is_plain,
-            "content_encoding, charset, double_encoded, text_paths: not supported by format"
-            f" {name}; remove them",
+            "content_encoding, charset, double_encoded, text_paths, messages_path: not supported by"
+            f" format {name}; remove them",
         ),
         (
             settings.message is not None and name != "protobuf",
@@ -81,6 +82,14 @@ def _text_rules(settings: "InputSettings") -> tuple[tuple[bool, str], ...]:
             bool(paths) and settings.format in {"text", "cloudevents"},
             f"text_paths: not supported by format {settings.format}; remove it",
         ),
+        (
+            settings.messages_path is not None and (bool(paths) or settings.text_path != "text"),
+            "messages_path: it replaces text_path and text_paths; remove them",
+        ),
+        (
+            settings.messages_path is not None and settings.format in {"text", "cloudevents"},
+            f"messages_path: not supported by format {settings.format}; remove it",
+        ),
         (len(set(paths)) < len(paths), "text_paths: a path is listed twice; list each once"),
     )
 
@@ -101,7 +110,7 @@ def useless(settings: "InputSettings") -> list[str]:
         (("message",), name != "protobuf"),
         (("charset",), name not in {"json", "text"} or is_framed),
         (("double_encoded",), name not in _OF_JSON),
-        (_JOINING, name not in FORMATS or name in {"text", "cloudevents"}),
+        ((*_JOINING, "messages_path"), name not in FORMATS or name in {"text", "cloudevents"}),
         (("content_encoding",), name not in FORMATS),
     )
     return [each for names, applies in rules if applies for each in names]

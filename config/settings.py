@@ -18,6 +18,7 @@ from streamlabel.config.cascade import (
     passed_on,
 )
 from streamlabel.config.console import ConsoleSettings
+from streamlabel.config.conversations import conversations_problem
 from streamlabel.config.delivery import DeliverySettings, GuardSettings
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
 from streamlabel.config.model import AnyModel
@@ -116,6 +117,13 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _models_take_what_is_read(self) -> Self:
+        problem = conversations_problem(self)
+        if problem:
+            raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
     def _topics_differ(self) -> Self:
         """Refuse a topic with two purposes. Tasks may share the topics of their labels."""
         seen: dict[str, tuple[str, str]] = {}
@@ -134,6 +142,8 @@ class Settings(Section):
         yield from ((field, topic) for topic in self.input.weights)
         for purpose in ("labels_topic", "review_topic", "dead_letter_topic", "verdicts_topic"):
             yield f"output.{purpose}", getattr(self.output, purpose)
+        if self.console.appeals_topic is not None:
+            yield "console.appeals_topic", self.console.appeals_topic
         yield from escalation_topics(self.cascade, self.input.weights, path="cascade")
         if self.shadow is not None:
             yield "shadow.topic", self.shadow.topic
@@ -205,6 +215,15 @@ class Settings(Section):
     def review_topics(self) -> tuple[str, ...]:
         """The topics of reviews: one, or several if tasks have their own."""
         return self._topics_of_tasks("review_topic")
+
+    def tasks_writing_to(self, topic: str) -> tuple[str, ...]:
+        """Return the tasks whose labels or reviews are written to a topic."""
+        labels, review = self.output.labels_topic, self.output.review_topic
+        return tuple(
+            name
+            for name, task in self.tasks_here.items()
+            if topic in {task.output.labels_topic or labels, task.output.review_topic or review}
+        )
 
     def _topics_of_tasks(self, purpose: str) -> tuple[str, ...]:
         default: str = getattr(self.output, purpose)

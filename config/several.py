@@ -109,7 +109,9 @@ class StreamTaskSettings(Section):
 
     @model_validator(mode="after")
     def _has_one_form(self) -> Self:
-        if (self.model is None) == (not self.cascade):
+        if self.model is None and not self.cascade:
+            raise ValueError("model: the task has none; give it a model, or a cascade")
+        if self.model is not None and self.cascade:
             raise ValueError("model: give the task either a model or a cascade, not both")
         if problem := cascade_problem(self.cascade, has_routing=_is_given(self, "routing")):
             raise ValueError(problem)

@@ -101,6 +101,14 @@ class ValueSettings(Section):
         description="The text if all fields of text_paths are missing or null. null: such a"
         " record is a dead letter.",
     )
+    messages_path: str | None = Field(
+        None,
+        min_length=1,
+        description="Dotted path of a conversation, instead of text_path: an array of turns, each"
+        " an object with role (user or assistant) and content, or strings of user and assistant by"
+        " turns. The last turn is judged. Requires model.task.conversations; in outputs, the text"
+        " is the conversation as JSON.",
+    )
     id_path: str | None = Field(
         "id",
         description="Dotted path of the record's id, if it has one; null: always use the position.",

@@ -169,6 +169,10 @@ class Pipeline:
         """
         self._current.runners[deployment.id].use(deployment)
 
+    def deployments(self) -> list[Deployment]:
+        """Return the deployments that are in use."""
+        return [runner.deployment for runner in self._current.runners.values()]
+
     def watch_jobs(self, watch: JobWatch) -> None:
         """Let this follow records and batches, such as traces; call it before ``run``.
 

@@ -7,7 +7,7 @@ from streamlabel.commands.capacity import capacity
 from streamlabel.commands.check import check
 from streamlabel.commands.classify import classify
 from streamlabel.commands.compare import compare
-from streamlabel.commands.config import show_schema, show_settings
+from streamlabel.commands.config import show_asyncapi, show_schema, show_settings
 from streamlabel.commands.console import console
 from streamlabel.commands.console_database import add_user, purge, verify_log
 from streamlabel.commands.demo import demo
@@ -15,6 +15,7 @@ from streamlabel.commands.deploy import deploy
 from streamlabel.commands.dlq_list import list_dead_letters
 from streamlabel.commands.dlq_replay import replay_dead_letters
 from streamlabel.commands.dlq_show import show_dead_letter
+from streamlabel.commands.drift import drift
 from streamlabel.commands.evaluate import evaluate
 from streamlabel.commands.health import health
 from streamlabel.commands.init import init
@@ -45,6 +46,7 @@ app = typer.Typer(
 config_app = typer.Typer(no_args_is_help=True, help="Inspect the configuration.")
 config_app.command("show")(show_settings)
 config_app.command("schema")(show_schema)
+config_app.command("asyncapi")(show_asyncapi)
 dlq_app = typer.Typer(no_args_is_help=True, help="Inspect and replay dead letters.")
 dlq_app.command("list")(list_dead_letters)
 dlq_app.command("show")(show_dead_letter)
@@ -79,6 +81,7 @@ app.command()(evaluate)
 app.command()(calibrate)
 app.command()(thresholds)
 app.command()(compare)
+app.command()(drift)
 app.command()(monitor)
 app.command()(learn)
 app.command()(demo)

@@ -46,6 +46,8 @@ def twin(name: str, place: str | Path) -> dict[str, Any]:
     """
     settings = read(name)
     _make_small(settings["model"], place)
+    if "shadow" in settings:
+        _make_small(settings["shadow"]["model"], place)
     return settings
 
 
@@ -85,17 +87,34 @@ def _tasks_on_topics(settings: dict[str, Any], cluster: Cluster) -> dict[str, An
     return {"tasks": tasks} if tasks else {}
 
 
+def _beside_on_topics(settings: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
+    """Return the sections of a shadow and of deployments."""
+    found: dict[str, Any] = {}
+    if "shadow" in settings:
+        found["shadow"] = settings["shadow"] | {"topic": cluster.topic("shadow")}
+    if "control" in settings:
+        topic = cluster.topic("control", cleanup_policy="compact")
+        found["control"] = {"topic": topic, "key": "0123456789abcdef"}
+    return found
+
+
 def on_topics(settings: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
     """Return the settings on topics of a test's own, HTTP left off."""
-    names = {"texts": settings["input"]["topic"], **settings["output"]}
-    topics = {name: cluster.topic(topic) for name, topic in names.items()}
+    output = {
+        name: cluster.topic(value) if name.endswith("_topic") else value
+        for name, value in settings["output"].items()
+    }
+    given = settings["input"]
+    weighted = [each | {"name": cluster.topic(each["name"])} for each in given.get("topics", [])]
+    first = weighted[0]["name"] if weighted else cluster.topic(given["topic"])
     kafka = {name: value for name, value in settings["kafka"].items() if name != "security"}
-    place = {"bootstrap_servers": cluster.bootstrap, "group_id": topics["texts"]}
+    place = {"bootstrap_servers": cluster.bootstrap, "group_id": first}
     return settings | {
         "kafka": kafka | place,
-        "input": settings["input"] | {"topic": topics.pop("texts")},
-        "output": topics,
+        "input": given | ({"topics": weighted} if weighted else {"topic": first}),
+        "output": output,
         **_tasks_on_topics(settings, cluster),
+        **_beside_on_topics(settings, cluster),
         "http": {"enabled": False},
         "logging": {"format": "json"},
     }

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from benchmarks.plans_accuracy import best_threshold, measured
 from benchmarks.plans_cascades import drawn, proof
-from streamlabel.models.calibration.cascade_choices import route
+from streamlabel.models.calibration.cascade_choices import StageChoices, route
 from streamlabel.models.calibration.cascade_control import control_cascade
 
 
@@ -29,3 +30,29 @@ def test_it_costs_less_than_bonferroni_and_the_rows_are_complete() -> None:
     assert figures["cascade_cost_over_oracle"] >= 1
     assert set(rows["two models"]) == {"streamlabel calibrate", "one path", "Bonferroni"}
     assert page.count("\n| ") == 2 + 5
+
+
+def answers(rng: np.random.Generator, *, right: float, texts: int = 500) -> StageChoices:
+    """A stage that is right about this share of the texts, and knows which ones, roughly."""
+    is_wrong = rng.random(texts) >= right
+    confidence = np.clip(rng.normal(np.where(is_wrong, 0.6, 0.9), 0.15), 0.34, 1)
+    everything = np.ones(texts, dtype=bool)
+    return StageChoices(np.zeros(texts, dtype=np.int64), confidence, everything, is_wrong, 1.0)
+
+
+def test_a_cascade_that_passes_on_all_or_nothing_is_one_of_its_stages() -> None:
+    rng = np.random.default_rng(3)
+    stages = answers(rng, right=0.8), answers(rng, right=0.9)
+    never, always = (measured(*stages, threshold=limit) for limit in (0.0, 1.1))
+    assert (never.cascade, never.passed_on) == (never.first, 0)
+    assert (always.cascade, always.passed_on) == (always.second, 1)
+    assert never.gap == always.second - never.first > 0
+    assert always.gap == 0
+
+
+def test_the_chosen_threshold_passes_on_few_and_is_better_than_either_end() -> None:
+    rng = np.random.default_rng(4)
+    stages = answers(rng, right=0.8), answers(rng, right=0.9)
+    found = measured(*stages, threshold=best_threshold(*stages))
+    assert 0 < found.passed_on <= 0.36
+    assert found.first < found.cascade

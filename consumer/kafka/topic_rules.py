@@ -51,6 +51,7 @@ class OutputTopic:
         replicas: the smallest number of any of its partitions.
         in_sync: the smallest number in sync of any of its partitions.
         is_last_resort: the dead-letter topic: records that it refuses cannot be written at all.
+        tasks: that write their outputs to it.
     """
 
     name: str
@@ -58,6 +59,7 @@ class OutputTopic:
     replicas: int = 1
     in_sync: int = 1
     is_last_resort: bool = False
+    tasks: tuple[str, ...] = ()
 
 
 class Remark(NamedTuple):
@@ -121,6 +123,14 @@ def replica_remarks(topic: OutputTopic) -> Iterator[Remark]:
 def _keys(topic: OutputTopic) -> Iterator[Remark]:
     policy = topic.settings.get("cleanup.policy", "")
     if "compact" not in policy:
+        return
+    if len(topic.tasks) > 1:
+        yield Remark(
+            "refusal",
+            f"{topic.name}: cleanup.policy={policy} keeps only the last output of each key, so that"
+            f" the tasks {', '.join(topic.tasks)} would replace each other's; give each a topic of"
+            " its own (tasks.NAME.output), or set cleanup.policy=delete",
+        )
         return
     what = (
         "dead letters of records without a key, and receipts of replays, which are then lost"

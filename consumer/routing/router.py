@@ -1,7 +1,8 @@
 """Decides the route of a prediction: labels, review, or both. Pure.
 
 The confidence is the probability of the predicted label. In a multi-label task every label is a
-separate decision (yes from 0.5 on), and the confidence is that of the least certain one.
+separate decision (yes from 0.5 on), and the confidence is that of the least certain one; a text
+of which every label is a no has no label.
 With a calibration the probabilities are the calibrated ones, and so are the thresholds.
 """
 
@@ -147,11 +148,11 @@ class RoutingPolicy:
         chosen = tuple(
             name for name, p in zip(self.labels.names, probabilities, strict=True) if p >= 0.5
         )
-        best = self.labels.names[probabilities.index(max(probabilities))]
+        likeliest = self.labels.names[probabilities.index(max(probabilities))]
         threshold = self.thresholds[worst]
         return Decision(
             self._route(reasons),
-            best,
+            likeliest if chosen else None,
             chosen,
             sureness[worst],
             None,

@@ -40,6 +40,33 @@ def deploy(
             "--canary-records", min=1, metavar="N", help="Outcomes of the canary to compare."
         ),
     ] = 500,
+    max_dead_letters: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="A canary is worse if its share of dead letters is larger by more than this.",
+        ),
+    ] = 0.01,
+    max_slowdown: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            metavar="TIMES",
+            help="A canary is worse if a record takes more than so many times as long.",
+        ),
+    ] = 3.0,
+    max_label_shift: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="DISTANCE",
+            help="A canary is worse if its labels differ by more than this total variation"
+            " distance.",
+        ),
+    ] = 0.2,
     digest: Annotated[
         list[str] | None,
         typer.Option(
@@ -86,7 +113,15 @@ def deploy(
         raise ConfigError("control.topic: set it, and control.key, here and on every member")
     if canary == 0:
         raise typer.BadParameter("--canary: must be greater than 0; leave it out for no trial")
-    trial = None if canary is None else CanaryPart(share=canary, records=canary_records)
+    trial = None
+    if canary is not None:
+        trial = CanaryPart(
+            share=canary,
+            records=canary_records,
+            max_dead_letters=max_dead_letters,
+            max_slowdown=max_slowdown,
+            max_label_shift=max_label_shift,
+        )
     order = asyncio.run(publish(settings, trial, _digests(digest or []), rollback=rollback))
     say(f"deployment {order.id} is on {settings.control.topic} for the group {order.group}")
     if wait_s is not None:

@@ -113,13 +113,13 @@ async def _produce(
 ) -> None:
     from pathlib import Path
 
-    from streamlabel.commands.files import count_lines, open_input
     from streamlabel.commands.terminal import progress
     from streamlabel.consumer.files.feeding import Feeder
     from streamlabel.consumer.files.source import FileSource
     from streamlabel.consumer.files.text_files import format_of, read_records, settings_of
     from streamlabel.consumer.kafka.feed import feed
     from streamlabel.models.core.system_clock import SystemClock
+    from streamlabel.tools.files import count_lines, open_input
 
     file_format = format_of(file)
     given = settings.input.of_topic(topic)

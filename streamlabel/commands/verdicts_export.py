@@ -109,7 +109,7 @@ async def _verdicts(settings: "Settings") -> "Sequence[VerdictMessage]":
     from streamlabel.models.core.system_clock import SystemClock
 
     topic = settings.output.verdicts_topic
-    ledger = await verdicts_of_topic(settings.kafka, topic, SystemClock())
+    ledger = await verdicts_of_topic(settings.kafka, topic, SystemClock(), output=settings.output)
     return list(ledger.verdicts.values())
 
 
@@ -137,7 +137,7 @@ async def _tasks_waiting(store: "SqlStore") -> tuple[str, int, int]:
     tasks = [
         task_of(facts_of(undecided(item)), item.text, is_blind=item.is_blind)
         for item in found
-        if item.text is not None and item.purpose != "gold"
+        if item.text is not None and item.purpose not in {"gold", "appeal"}
     ]
     return _json(tasks), len(tasks), len(found) - len(tasks)
 

@@ -155,7 +155,9 @@ async def _on_topic(settings: "Settings") -> "Mapping[str, VerdictMessage]":
     topic = settings.output.verdicts_topic
     if topic not in await find_topics(settings.kafka, [topic]):
         return {}
-    return (await verdicts_of_topic(settings.kafka, topic, SystemClock())).verdicts
+    return (
+        await verdicts_of_topic(settings.kafka, topic, SystemClock(), output=settings.output)
+    ).verdicts
 
 
 async def _known(
@@ -174,8 +176,12 @@ async def _known(
 
 
 async def _write(settings: "Settings", verdicts: "Sequence[VerdictMessage]") -> None:
+    from streamlabel.console.topics.verdict_encoder import VerdictEncoder
     from streamlabel.consumer.kafka.keyed_writer import KeyedWriter
+    from streamlabel.models.core.system_clock import SystemClock
 
+    encoder = VerdictEncoder(settings.output, SystemClock())
+    await encoder.prefetch()
     topic = settings.output.verdicts_topic
     writer = KeyedWriter(
         settings.kafka, topic, name=f"{settings.kafka.group_id}/verdicts/import/{topic}"
@@ -185,7 +191,7 @@ async def _write(settings: "Settings", verdicts: "Sequence[VerdictMessage]") -> 
         for first in range(0, len(verdicts), _BATCH):
             await writer.write(
                 [
-                    (each.review_id.encode(), each.encoded())
+                    encoder.keyed(each.review_id, each.encoded())
                     for each in verdicts[first : first + _BATCH]
                 ]
             )

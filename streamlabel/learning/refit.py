@@ -146,13 +146,26 @@ def _mean(values: Floats, weights: Floats) -> tuple[float, float]:
     return mean, float(np.sqrt(((weights * (values - mean)) ** 2).sum()) / weights.sum())
 
 
-def sample_of(data: Reviewed, calibration: Calibration, labels: LabelSet) -> Choices:
+def sample_of(
+    data: Reviewed,
+    calibration: Calibration,
+    labels: LabelSet,
+    *,
+    everything_reviewed: bool = False,
+) -> Choices:
     """Return a random sample of the traffic for exact tests: every record had the same probability.
+
+    Args:
+        data: decided reviews.
+        calibration: for the confidences of the sample.
+        labels: of the model.
+        everything_reviewed: the thresholds in force accept nothing, so that no record could have
+            been audited, and those in review are the traffic.
 
     Raises:
         ConfigError: no accepted record was audited, so that nothing is known about those.
     """
-    if not data.is_audit.any():
+    if not data.is_audit.any() and not everything_reviewed:
         raise ConfigError(
             "no verdict is about an audited record: verdicts about records in review alone say"
             " nothing about accepted ones, so no threshold can be proven; set routing.audit_share"

@@ -159,6 +159,7 @@ def _output_topics(settings: Settings, found: Mapping[str, Topic]) -> Iterator[P
             replicas=found[name].replicas,
             in_sync=found[name].in_sync,
             is_last_resort=name == names.dead_letter_topic,
+            tasks=settings.tasks_writing_to(name),
         )
         for name in settings.output_topics
         if name in found

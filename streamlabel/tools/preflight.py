@@ -234,10 +234,10 @@ async def _probe(classifier: Classifier, policy: RoutingPolicy, clock: Clock) ->
     except StreamlabelError as error:
         return PreflightCheck("probe", failure=error)
     decision = policy.choose(prediction)
-    if decision.label is None or decision.confidence is None:
+    if decision.confidence is None:
         return PreflightCheck("probe", "no usable prediction; such texts go to review")
     elapsed_ms = (clock.now_s() - began_s) * 1000
-    label = printable(decision.label)
+    label = printable(decision.label or "no label")
     return PreflightCheck(
         "probe", f"{label}, confidence {decision.confidence:.3f}, {elapsed_ms:.0f} ms"
     )

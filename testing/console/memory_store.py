@@ -77,6 +77,7 @@ class MemoryStore:
         items: by id.
         decided: (reviewer, item id, decision), in order, undone ones removed.
         rows: what ``reviewed`` returns.
+        messages: what ``last_verdicts`` returns.
         broken: reason with which every call fails; None: it works.
     """
 
@@ -86,8 +87,10 @@ class MemoryStore:
         self.leases: dict[int, Lease] = {}
         self.decided: list[tuple[str, int, Decision]] = []
         self.rows: list[VerdictRow] = []
+        self.messages: list[VerdictMessage] = []
         self.events: list[Event] = []
         self.released: list[int] = []
+        self.gold: dict[int, Gold] = {}
         self.broken: str | None = None
         self._generation = 0
 
@@ -259,19 +262,25 @@ class MemoryStore:
         self._check()
         return self.rows
 
+    async def last_verdicts(self, *, limit: int) -> Sequence[VerdictMessage]:
+        self._check()
+        return self.messages[:limit]
+
     async def append_event(self, event: Event) -> None:
         self.events.append(event)
 
     async def add_gold(
         self, item_id: int, *, labels: Collection[str], by: str, now: datetime
     ) -> Gold:
-        return Gold(gold_id=1, item_id=item_id, task=None, labels=tuple(labels))
+        found = Gold(gold_id=len(self.gold) + 1, item_id=item_id, task=None, labels=tuple(labels))
+        self.gold[found.gold_id] = found
+        return found
 
     async def remove_gold(self, gold_id: int, *, by: str, now: datetime) -> None:
-        return
+        self.gold[gold_id] = replace(self.gold[gold_id], is_enabled=False)
 
     async def golds(self) -> Sequence[Gold]:
-        return []
+        return list(self.gold.values())
 
     async def users(self) -> Sequence[User]:
         return list(self.accounts.values())
@@ -285,6 +294,13 @@ class MemoryStore:
 
     async def set_role(self, name: str, role: Role, *, by: str, now: datetime) -> None:
         self.accounts[name] = replace(self.accounts[name], role=role)
+
+    async def set_tasks(
+        self, name: str, tasks: Sequence[str] | None, *, by: str, now: datetime
+    ) -> None:
+        self.accounts[name] = replace(
+            self.accounts[name], tasks=None if tasks is None else tuple(tasks)
+        )
 
     async def set_password(self, name: str, password_hash: str, *, by: str, now: datetime) -> None:
         self.accounts[name] = replace(self.accounts[name], password_hash=password_hash)

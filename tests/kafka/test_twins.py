@@ -138,11 +138,12 @@ def answered(service: Running, *topics: str) -> list[Any]:
     """Send the texts and a bad value, drain, and return labels and reviews."""
     cluster, process, settings = service.cluster, service.process, service.settings
     values = [json.dumps({"text": text, "id": key}).encode() for key, text in TEXTS.items()]
-    cluster.produce(settings["input"]["topic"], [*values, b"{"])
+    given = settings["input"]
+    topic = given["topics"][0]["name"] if "topics" in given else given["topic"]
+    cluster.produce(topic, [*values, b"{"])
 
     def all_is_committed() -> bool:
         assert process.is_running, process.log.read_text()[-3000:]
-        topic = settings["input"]["topic"]
         return cluster.committed(settings["kafka"]["group_id"], topic) == len(values) + 1
 
     wait_until(all_is_committed, what="all is committed", timeout_s=300, every_s=0.2)

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, RowMapping, Select, case, false, func, or_
 from streamlabel.console.store import audit_log
 from streamlabel.console.store.items import (
     AlikeItems,
+    Decision,
     Event,
     Item,
     QueueCount,
@@ -17,6 +18,7 @@ from streamlabel.console.store.items import (
 )
 from streamlabel.console.store.parts import Part
 from streamlabel.console.store.rows import (
+    at,
     clean,
     item_of,
     ms,
@@ -34,6 +36,8 @@ from streamlabel.console.store.tables import (
     refused,
     verdict,
 )
+from streamlabel.console.store.verdicts import verdict_of
+from streamlabel.consumer.output.verdict import VerdictMessage
 
 __all__ = ["Finding"]
 
@@ -204,6 +208,35 @@ class Finding(Part):
         async with self.database.reading() as connection:
             rows = (await connection.execute(query.order_by(verdict.c.verdict_id))).mappings()
             return [verdict_row(row) for row in rows]
+
+    async def last_verdicts(self, *, limit: int) -> Sequence[VerdictMessage]:
+        """See ``api.Store``."""
+        names = ("action", "labels", "saw_model_answer", "duration_ms", "decided_ms", "pseudonym")
+        columns = [verdict.c[name].label(f"given_{name}") for name in names]
+        query = (
+            select(item, verdict.c.note.is_not(None).label("given_note"), *columns)
+            .join(item, item.c.verdict_id == verdict.c.verdict_id)
+            .where(item.c.purpose.in_(["review", "audit"]))
+            .order_by(verdict.c.verdict_id.desc())
+            .limit(limit)
+        )
+        async with self.database.reading() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        return [_message(row) for row in rows]
+
+
+def _message(row: RowMapping) -> VerdictMessage:
+    labels = row["given_labels"]
+    decision = Decision(
+        action=row["given_action"],
+        labels=None if labels is None else tuple(labels),
+        note="-" if row["given_note"] else None,  # only whether there is one is in a message
+        saw_model_answer=row["given_saw_model_answer"],
+        duration_ms=row["given_duration_ms"],
+    )
+    return verdict_of(
+        item_of(row), decision, pseudonym=row["given_pseudonym"], now=at(row["given_decided_ms"])
+    )
 
 
 def _verdicts() -> Select[tuple[object, ...]]:

@@ -90,6 +90,8 @@ class Item:
         text: None: erased by the rules of retention, with metadata, key and notes.
         look: 1: the first look; 2: a second one, by another person.
         labels: what was decided; None unless the state is ``decided``, and for open second looks.
+        appeal_id: with the purpose ``appeal``.
+        appealed_labels: against which it is made; None: nothing was decided.
     """
 
     item_id: int
@@ -124,6 +126,8 @@ class Item:
     thread: str | None = None
     generation: int = 0
     labels: tuple[str, ...] | None = None
+    appeal_id: str | None = None
+    appealed_labels: tuple[str, ...] | None = None
 
     @property
     def is_blind(self) -> bool:

@@ -103,6 +103,8 @@ item = Table(
     Column("verdict_id", BigInteger),  # the verdict that holds
     Column("labels", JSON(none_as_null=True)),
     Column("decided_ms", BigInteger),
+    Column("appeal_id", Text),
+    Column("appealed_labels", JSON(none_as_null=True)),
     sqlite_autoincrement=True,  # an id is never used again: the audit log names it
 )
 

@@ -15,14 +15,15 @@ from streamlabel.console.access.people import Person
 from streamlabel.console.statistics.accepted_error import audit_curve
 from streamlabel.console.statistics.agreement import agreement_by_label
 from streamlabel.console.statistics.confusion import figures_of, reviewers_of
-from streamlabel.console.store.items import Search, State, VerdictRow
+from streamlabel.console.statistics.refit_forecast import RefitForecast, refit_forecast
+from streamlabel.console.store.items import Gold, Search, State, VerdictRow
 from streamlabel.console.web.forms import read_form
 from streamlabel.console.web.plots import audit_plot
 from streamlabel.console.web.queue_figures import queue_figures
 from streamlabel.console.web.reused import Reused
 from streamlabel.console.web.site import Site
 from streamlabel.console.web.visible import pieces, plain
-from streamlabel.errors import StoreUnavailableError
+from streamlabel.errors import ConfigError, ItemGoneError, StoreUnavailableError
 
 __all__ = ["Leading"]
 
@@ -30,6 +31,7 @@ _LIVE_S: Final = 2.0
 _FOUND: Final = 50
 _EXCERPT_CHARACTERS: Final = 160
 _DAYS: Final = 30
+_FITTED: Final = 20_000  # verdicts: more change little, and their fit takes seconds
 _MAX_DAYS: Final = 366
 _QUERY_CHARACTERS: Final = 300
 
@@ -40,6 +42,7 @@ class Leading:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._store = site.store
+        self._forecast = Reused(self._forecast_now, monotonic_s=site.monotonic_s)
         self._counts = Reused(
             lambda: site.store.counts(now=site.now()), monotonic_s=site.monotonic_s
         )
@@ -56,6 +59,9 @@ class Leading:
             Route("/lead/items/{item_id:int}", personal("lead", self._item)),
             Route(
                 "/lead/items/{item_id:int}/reopen", personal("lead", self._reopen), methods=["POST"]
+            ),
+            Route(
+                "/lead/items/{item_id:int}/known", personal("lead", self._known), methods=["POST"]
             ),
         ]
 
@@ -110,9 +116,19 @@ class Leading:
             agreement=agreement,
             audit=curve[-1] if curve else None,
             promised=promised,
+            refit=await self._forecast.value(),
             plot=audit_plot(curve, promised=promised),
             reviewers=reviewers,
         )
+
+    async def _forecast_now(self) -> RefitForecast | str:
+        """Return what a refit would bring, or why it cannot be said."""
+        calibration = self._site.options.calibration
+        verdicts = await self._store.last_verdicts(limit=_FITTED)
+        try:
+            return await asyncio.to_thread(refit_forecast, verdicts, calibration)
+        except ConfigError as error:
+            return str(error)
 
     async def _search(self, request: Request, person: Person) -> Response:
         given = {
@@ -148,6 +164,7 @@ class Leading:
             item=item,
             text=None if item.text is None else pieces(item.text),
             events=await self._store.history(item_id),
+            known=await self._gold_of(item_id),
             moment=_moment,
         )
 
@@ -156,6 +173,23 @@ class Leading:
         item_id = request.path_params["item_id"]
         note = form.one("note").strip()[:2000]
         await self._store.reopen(item_id, by=person.name, note=note, now=self._site.now())
+        return RedirectResponse(f"/lead/items/{item_id}", 303)
+
+    async def _gold_of(self, item_id: int) -> Gold | None:
+        golds = await self._store.golds()
+        return next((each for each in golds if each.item_id == item_id and each.is_enabled), None)
+
+    async def _known(self, request: Request, person: Person) -> Response:
+        """Make a decided item one with a known answer, or no longer."""
+        item_id = request.path_params["item_id"]
+        item, known = await self._store.item(item_id), await self._gold_of(item_id)
+        now = self._site.now()
+        if known is not None:
+            await self._store.remove_gold(known.gold_id, by=person.name, now=now)
+        elif item.labels is None or item.purpose == "gold":
+            raise ItemGoneError("only a decided item has an answer that can be the known one")
+        else:
+            await self._store.add_gold(item_id, labels=item.labels, by=person.name, now=now)
         return RedirectResponse(f"/lead/items/{item_id}", 303)
 
 

@@ -55,7 +55,7 @@ def test_there_are_examples_for_cpu_cuda_and_ascend() -> None:
 def test_an_example_loads_and_fits_the_schema(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # examples name their files from the root of the source tree
     monkeypatch.chdir(ROOT)
-    loaded = load(path, overrides={}, environ={})
+    loaded = load(path, overrides={}, environ={"STREAMLABEL__CONTROL__KEY": "0123456789abcdef"})
     form = path.name.partition("-")[0].removesuffix(".yaml")
     if form in {"cascade", "tasks"}:
         assert len(all_deployments(loaded.settings, everywhere=True)) > 1

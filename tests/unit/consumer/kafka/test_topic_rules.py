@@ -51,6 +51,25 @@ def test_a_topic_with_default_settings_refuses_nothing() -> None:
     assert not remarks({}, is_last_resort=True, least_bytes=2000)
 
 
+@pytest.mark.parametrize(
+    ("policy", "tasks", "refused"),
+    [
+        ("delete", ("a", "b"), False),
+        ("compact", ("a",), False),
+        ("compact", ("a", "b"), True),
+        ("compact,delete", ("a", "b"), True),
+    ],
+)
+def test_tasks_that_would_replace_each_others_outputs_are_refused(
+    policy: str, tasks: tuple[str, ...], refused: bool
+) -> None:
+    topic = OutputTopic("labels", {**DEFAULTS, "cleanup.policy": policy}, tasks=tasks)
+    said = [*remarks_on(topic, compression="none", least_bytes=0, input_bytes=1_048_588)]
+    assert [each.level for each in said if "replace each other" in each.text] == (
+        ["refusal"] if refused else []
+    )
+
+
 def test_settings_that_may_not_be_read_are_said_with_the_right() -> None:
     [said] = remarks_on(OutputTopic("labels"), compression="none", least_bytes=0, input_bytes=None)
     assert said.level == "warning"
