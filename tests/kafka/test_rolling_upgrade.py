@@ -17,7 +17,6 @@ import pytest
 import yaml
 
 from testing.kafka_broker import Cluster, wait_until
-from tests.requirements import missing
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -36,7 +35,9 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["git", "archive", EARLIER, *folders], cwd=ROOT, capture_output=True, check=False
     )
     if done.returncode:
-        missing(f"the history of this repository back to {EARLIER[:10]}: git fetch --unshallow")
+        # Not required of CI: a checkout may be without history. What it always covers are the files
+        # of the earlier version (tests/test_upgrade.py).
+        pytest.skip(f"needs the history back to {EARLIER[:10]}: git fetch --unshallow")
     folder = tmp_path_factory.mktemp("earlier")
     with tarfile.open(fileobj=BytesIO(done.stdout)) as archive:
         archive.extractall(folder, filter="data")
