@@ -23,7 +23,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@echo "3 of 4: torch, by far the largest download; a few minutes"
 	@$(PIP) -c constraints.txt torch
 	@echo "4 of 4: streamlabel and what else it needs; a few minutes"
-	@$(PIP) -c constraints.txt --no-build-isolation --group dev -e ".[console,demo,encoder,evaluate,formats,llm,near-duplicates,postgresql,remote,tracing]"
+	@$(PIP) -c constraints.txt --no-build-isolation --group dev -e ".[console,demo,encoder,evaluate,formats,llm,near-duplicates,postgresql,ray,remote,tracing]"
+	@# its converter, with which exports are tested, needs few of its dependencies; they are in the group dev
+	@$(PIP) --quiet --no-deps -c constraints.txt label-studio-sdk
 	@touch $@
 
 # vLLM's CPU build exists for Linux on x86_64; elsewhere its tests say that they are skipped

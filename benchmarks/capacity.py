@@ -1,22 +1,17 @@
-"""The size of a fleet: processes, partitions, cores and bytes, from measured figures.
+"""Writes the table in docs/capacity.md: ``streamlabel capacity`` with the figures of the results.
 
-    python -m benchmarks.capacity --texts-per-s 1000000
-    python -m benchmarks.capacity --page updates the table in docs/capacity.md
+    python -m benchmarks.capacity updates the page
 
-Measured inputs come from benchmarks/results/{throughput,scale,delivery}.json; any of them can be
-replaced by an option, for example by the rate of a model on another device.
+Inputs come from benchmarks/results/{throughput,scale,delivery}.json.
 """
 
-import argparse
 import json
-import sys
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fleet_size import Measured, Wanted, table
 from benchmarks.results_file import RESULTS
+from streamlabel.tools.fleet_size import KafkaCosts, Measured, Wanted
+from streamlabel.tools.fleet_table import markdown, rows
 
 __all__ = ["BEGIN", "END", "PAGE", "RESULTS", "block", "main", "measured"]
 
@@ -37,13 +32,15 @@ def measured(results: Path) -> Measured:
         per_process=throughput["service_texts_per_s"],
         process_cores=stored["throughput"]["hardware"]["cores"],
         process_mib=throughput["service_peak_mib"],
-        consumer_per_s=delivery["alo_records_per_s"],
-        consumer_us=scale["service_cpu_us_per_record"],
-        broker_us=scale["broker_cpu_us_per_record"],
-        broker_full_us=scale["null_broker_cpu_us_per_record"],
         input_bytes=scale["input_bytes_per_record"],
         output_bytes=scale["output_bytes_per_record"],
-        members=max(row["processes"] for row in stored["scale"]["rows"]),
+        kafka=KafkaCosts(
+            consumer_per_s=delivery["alo_records_per_s"],
+            consumer_us=scale["service_cpu_us_per_record"],
+            broker_us=scale["broker_cpu_us_per_record"],
+            broker_full_us=scale["null_broker_cpu_us_per_record"],
+            members=max(row["processes"] for row in stored["scale"]["rows"]),
+        ),
     )
 
 
@@ -54,36 +51,16 @@ def block(results: Path) -> str:
         return f"Not measured yet: `python -m benchmarks.{missing[0]}`, then `scripts/generate`.\n"
     stored = json.loads((results / "scale.json").read_text())
     return (
-        "`python -m benchmarks.capacity --texts-per-s 1000000` prints:\n\n"
-        + table(measured(results), Wanted())
-        + f"\nOn the machine of the measurement the first bottleneck was: "
-        f"{stored['first_bottleneck']}.\n"
+        "For MiniLM in fp32 on the machine of the measurement, a million texts a second take:\n\n"
+        + markdown(rows(measured(results), Wanted()))
+        + f"\nOn that machine the first bottleneck was: {stored['first_bottleneck']}.\n"
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a fleet, or update the page."""
-    usual = Wanted()
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--texts-per-s", type=float, default=usual.texts_per_s)
-    parser.add_argument("--per-process", type=float, help="texts/s of one process")
-    parser.add_argument("--process-cores", type=int, help="CPU cores of one process")
-    parser.add_argument("--partitions", type=int, help="default: two a process")
-    parser.add_argument("--load", type=float, default=usual.load, help="share of the capacity")
-    parser.add_argument("--headroom", type=float, default=usual.headroom)
-    parser.add_argument("--replication", type=int, default=usual.replication)
-    parser.add_argument("--input-bytes", type=float)
-    parser.add_argument("--output-bytes", type=float)
-    parser.add_argument("--page", action="store_true", help="write the table into docs/")
-    given = vars(parser.parse_args(arguments))
-    if given.pop("page"):
-        head, _, rest = PAGE.read_text().partition(BEGIN)
-        PAGE.write_text(head + BEGIN + "\n" + block(RESULTS) + "\n" + END + rest.partition(END)[2])
-        return
-    known = measured(RESULTS)
-    own = {name: given.pop(name) for name in list(given) if name in Measured.__slots__}
-    known = replace(known, **{name: value for name, value in own.items() if value is not None})
-    sys.stdout.write(table(known, Wanted(**given)))
+def main() -> None:
+    """Update the page."""
+    head, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(head + BEGIN + "\n" + block(RESULTS) + "\n" + END + rest.partition(END)[2])
 
 
 if __name__ == "__main__":

@@ -5,6 +5,10 @@
 - An hour without the schema registry on an accelerated clock.
 - Mutated frames of every format: each has to have exactly one outcome in bounded time and memory.
 - Outputs compared with the bytes of confluent-kafka's own serializers.
+
+    python -m benchmarks.formats [--only speed|mutated|outage|outputs]
+
+Parts that are not run keep their stored results, each with the commit that it was measured on.
 """
 
 import argparse
@@ -12,12 +16,14 @@ import asyncio
 import json
 import resource
 import statistics
+import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 import fastavro
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -32,7 +38,7 @@ from streamlabel.errors import DecodeError
 from streamlabel.models.core.classifier import ModelIdentity
 from streamlabel.models.core.labels import LabelSet
 from testing import texts
-from testing.away_registry import Outage, outage
+from testing.away_registry import outage
 from testing.confluent_serializers import Confluent, some_result
 from testing.kafka_broker import Cluster
 from testing.mutated_frames import KINDS, mutated, outcome_of
@@ -164,72 +170,122 @@ def serialised_differently(count: int) -> dict[str, int]:
     return differing
 
 
-def _page(
-    speeds: Mapping[str, Sequence[float]],
-    figures: Mapping[str, float],
-    away: Outage,
-    failures: Mapping[str, int],
-    arguments: argparse.Namespace,
-) -> str:
+_Part = tuple[dict[str, float], str, Mapping[str, Any]]
+
+
+def _speed(asked: argparse.Namespace) -> _Part:
+    speeds = rates(asked.rounds, asked.records)
+    ratios = {name: _ratios(each, speeds["json"]) for name, each in speeds.items()}
     rows = "\n".join(
-        f"| {name} | {statistics.median(each):.0f} |"
-        f" {statistics.median(_ratios(each, speeds['json'])):.3f} |"
+        f"| {name} | {statistics.median(each):.0f} | {statistics.median(ratios[name]):.3f} |"
         for name, each in speeds.items()
     )
-    kinds = "\n".join(f"| {name} | {count} |" for name, count in failures.items())
-    return (
-        f"{arguments.records} texts of the heavy-tailed mix to a model that does nothing, Kafka to"
-        f" Kafka, 4 partitions, medians of {arguments.rounds} interleaved rounds; values with a"
+    page = (
+        f"{asked.records} texts of the heavy-tailed mix to a model that does nothing, Kafka to"
+        f" Kafka, 4 partitions, medians of {asked.rounds} interleaved rounds; values with a"
         " schema id in front, schemas from files.\n\n"
-        f"| format | texts/s | over JSON |\n| --- | ---: | ---: |\n{rows}\n\n"
-        f"An hour without the registry, on an accelerated clock: {away.records} records,"
-        f" {away.dead_letters} dead letters; {away.decoded_meanwhile} records with known schemas"
-        f" decoded meanwhile, {away.requests} requests refused, {away.decoded_after} records with"
-        " an unknown schema decoded afterwards.\n\n"
-        f"Mutated frames, {arguments.frames} of each kind, without exactly one outcome within"
-        f" {_MOST_S:g} s of CPU time (longest {figures['longest_frame_s']:.3f} s; the process grew"
-        f" by {figures['mutated_growth_mib']:.0f} MiB; of compressed frames every hundredth is a"
-        f" bomb of 64 MiB):\n\n| frames | failures |\n| --- | ---: |\n{kinds}\n\n"
-        f"Outputs that differ from confluent-kafka's serializers:"
-        f" {figures['serialised_differently']:.0f} of {arguments.outputs} results, each as label"
-        " and review in Avro, Protobuf and JSON.\n"
+        f"| format | texts/s | over JSON |\n| --- | ---: | ---: |\n{rows}\n"
     )
+    figures = {
+        "avro_over_json": statistics.median(ratios["avro"]),
+        "protobuf_over_json": statistics.median(ratios["protobuf"]),
+    }
+    return figures, page, {"texts_per_s": speeds}
 
 
 def _ratios(ours: Sequence[float], base: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(ours, base, strict=True)]
 
 
+def _mutated(asked: argparse.Namespace) -> _Part:
+    failures, longest_s, grown = without_outcome(asked.frames)
+    kinds = "\n".join(f"| {name} | {count} |" for name, count in failures.items())
+    figures = {
+        "mutated_without_outcome": sum(failures.values()) + (grown > _MOST_BYTES),
+        "longest_frame_s": longest_s,
+        "mutated_growth_mib": grown / 2**20,
+    }
+    page = (
+        f"Mutated frames, {asked.frames} of each kind, without exactly one outcome within"
+        f" {_MOST_S:g} s of CPU time (longest {longest_s:.3f} s; the process grew"
+        f" by {grown / 2**20:.0f} MiB; of compressed frames every hundredth is a"
+        f" bomb of 64 MiB):\n\n| frames | failures |\n| --- | ---: |\n{kinds}\n"
+    )
+    return figures, page, {"failures": failures}
+
+
+def _outage(_asked: argparse.Namespace) -> _Part:
+    away = asyncio.run(outage())
+    page = (
+        f"An hour without the registry, on an accelerated clock: {away.records} records,"
+        f" {away.dead_letters} dead letters; {away.decoded_meanwhile} records with known schemas"
+        f" decoded meanwhile, {away.requests} requests refused, {away.decoded_after} records with"
+        " an unknown schema decoded afterwards.\n"
+    )
+    return {"outage_dead_letters": away.dead_letters}, page, away._asdict()
+
+
+def _outputs(asked: argparse.Namespace) -> _Part:
+    differing = serialised_differently(asked.outputs)
+    page = (
+        f"Outputs that differ from confluent-kafka's serializers: {sum(differing.values())} of"
+        f" {asked.outputs} results, each as label and review in Avro, Protobuf and JSON.\n"
+    )
+    return {"serialised_differently": sum(differing.values())}, page, differing
+
+
+_PARTS: Final[dict[str, Callable[[argparse.Namespace], _Part]]] = {
+    "speed": _speed,
+    "outage": _outage,
+    "mutated": _mutated,
+    "outputs": _outputs,
+}
+
+
 def main() -> None:
-    """Measure and write the results."""
+    """Run the parts and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=_PARTS, action="append")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--records", type=int, default=40_000)
     parser.add_argument("--frames", type=int, default=10_000)
     parser.add_argument("--outputs", type=int, default=1_000)
-    arguments = parser.parse_args()
-    differing = serialised_differently(arguments.outputs)
-    failures, longest_s, grown = without_outcome(arguments.frames)
-    away = asyncio.run(outage())
-    speeds = rates(arguments.rounds, arguments.records)
-    figures = {
-        "avro_over_json": statistics.median(_ratios(speeds["avro"], speeds["json"])),
-        "protobuf_over_json": statistics.median(_ratios(speeds["protobuf"], speeds["json"])),
-        "outage_dead_letters": away.dead_letters,
-        "mutated_without_outcome": sum(failures.values()) + (grown > _MOST_BYTES),
-        "serialised_differently": sum(differing.values()),
-        "longest_frame_s": longest_s,
-        "mutated_growth_mib": grown / 2**20,
-    }
+    asked = parser.parse_args()
+    stored = results_file.RESULTS / "formats.json"
+    parts: dict[str, Any] = json.loads(stored.read_text())["parts"] if stored.exists() else {}
+    for name, part in _PARTS.items():
+        if name in (asked.only or _PARTS):
+            figures, page, runs = part(asked)
+            parts[name] = {
+                "figures": figures,
+                "page": page,
+                "runs": runs,
+                "commit": _commit(),
+                "date": datetime.now(UTC).date().isoformat(),
+                "cpu": results_file.hardware()["cpu"],
+            }
+    _write({name: parts[name] for name in _PARTS if name in parts})
+
+
+def _write(parts: Mapping[str, Any]) -> None:
+    measured = "\n".join(
+        f"- {name}: {part['date']}, {part['cpu']}, commit {part['commit'][:10]}"
+        for name, part in parts.items()
+    )
+    pages = "\n".join(part["page"] for part in parts.values())
     results_file.write(
         "formats",
-        command=f"python -m benchmarks.formats --rounds {arguments.rounds} --records"
-        f" {arguments.records} --frames {arguments.frames} --outputs {arguments.outputs}",
-        figures=figures,
-        page=_page(speeds, figures, away, failures, arguments),
-        details={"texts_per_s": speeds, "failures": failures, "outage": away._asdict()},
+        command="python -m benchmarks.formats",
+        figures={k: v for part in parts.values() for k, v in part["figures"].items()},
+        page=f"Measured:\n\n{measured}\n\n{pages}",
+        details={"parts": parts},
         libraries=("fastavro", "protobuf", "confluent-kafka", "aiokafka", "orjson", "cramjam"),
     )
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":

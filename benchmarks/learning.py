@@ -1,18 +1,24 @@
 """Learning from verdicts, on simulated streams with known truth: monitor, weighted fit, proposals.
 
-The parts of the product are the same that `streamlabel monitor` and `streamlabel learn` use; the
-naive ways of doing the same are measured beside them.
+Resumable: parts of an interrupted run with the same options are kept in the work folder; remove it
+after a change of the code. The parts of the product are the same that `streamlabel monitor` and
+`streamlabel learn` use; the naive ways of doing the same are measured beside them.
 """
 
 import argparse
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from benchmarks import results_file
+from benchmarks import learning_texts, procedures, results_file
+from benchmarks.learning_page import page
 from streamlabel.learning.noise import raised_target
 from streamlabel.learning.refit import refit, sample_of
 from streamlabel.learning.reviewed import Reviewed
@@ -235,111 +241,118 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=2000)
     parser.add_argument("--audits", type=int, default=3000)
     parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--trials", type=int, default=500, help="of the procedures")
+    parser.add_argument("--splits", type=int, default=300, help="of the labelled texts")
+    parser.add_argument("--work", type=Path, default=Path(".cache/learning"), help="for answers")
     options = parser.parse_args()
+    few = max(1, options.runs // 20)
+    errors = _kept(options, "fits", lambda: asdict(fits(np.random.default_rng(31), runs=few)))
+    real = _on_texts(options)
+    coverage = _kept(options, "coverage", lambda: procedures.promise_figures(options.trials))
+    monitor = _kept(options, "monitor", lambda: _monitor(options))
+    ways = {
+        way: _kept(
+            options,
+            f"proposals {way}",
+            partial(_proposals, way, options.runs if way == "corrected" else few),
+        )
+        for way in ("corrected", "raw", "naive")
+    }
+    results_file.write(
+        "learning",
+        command=f"python -m benchmarks.learning --streams {options.streams} --audits"
+        f" {options.audits} --runs {options.runs} --trials {options.trials}"
+        f" --splits {options.splits}",
+        figures={
+            "monitor_false_alarms": monitor["alarms"],
+            "median_audits_to_alarm": monitor["times"]["2"],
+            "refit_ece_over_full_labels": errors["weighted"] / errors["every_label"],
+            "naive_review_only_ece_over_full_labels": errors["review_only"] / errors["every_label"],
+            "naive_pooled_ece_over_full_labels": errors["pooled"] / errors["every_label"],
+            "broken_promises": ways["corrected"]["broken"],
+            "review_after_over_before": real["reviews"]["500"]["after"]
+            / real["reviews"]["500"]["before"],
+            "prediction_set_shortfall": max(
+                0.95 - row["coverage"] for row in real["lists"].values()
+            ),
+            "missed_label_broken": real["missed"]["broken"],
+            **coverage,
+        },
+        page=page(
+            vars(options),
+            monitor=monitor,
+            errors=errors,
+            ways=ways,
+            real=real,
+            coverage=coverage,
+        ),
+        details=real,
+        libraries=("numpy", "scikit-learn", "scipy"),
+    )
+
+
+def _proposals(way: str, runs: int) -> dict[str, float]:
+    return asdict(proposals(np.random.default_rng(37), runs=runs, way=way))
+
+
+def _monitor(options: argparse.Namespace) -> dict[str, Any]:
     rng = np.random.default_rng(29)
     target = 0.01
     alarms = [
         time_to_alarm(rng, target=target, rate=target, audits=options.audits) is not None
         for _ in range(options.streams)
     ]
-    _say(f"alarms {np.mean(alarms):.4f}")
     peeking = peeking_alarms(
         rng, target=target, streams=options.streams, audits=options.audits, every=100
     )
-    found: dict[str, float] = {}
+    times = {}
     for factor in (1.5, 2.0, 3.0, 5.0):
-        times = [
+        found = [
             time_to_alarm(rng, target=target, rate=factor * target, audits=20_000) or 20_000
-            for _ in range(options.streams // 20)
+            for _ in range(max(1, options.streams // 20))
         ]
-        found[f"{factor:g}"] = float(np.median(times))
-    _say(f"median audits {found}, peeking {peeking:.4f}")
-    errors = fits(rng, runs=max(1, options.runs // 20))
-    _say(f"fits {errors}")
-    ways = {way: proposals(rng, runs=options.runs, way=way) for way in ("corrected",)}
-    ways |= {w: proposals(rng, runs=options.runs // 20, way=w) for w in ("raw", "naive")}
-    results_file.write(
-        "learning",
-        command=f"python -m benchmarks.learning --streams {options.streams} --audits"
-        f" {options.audits} --runs {options.runs}",
-        figures={
-            "monitor_false_alarms": float(np.mean(alarms)),
-            "median_audits_to_alarm": found["2"],
-            "refit_ece_over_full_labels": errors.weighted / errors.every_label,
-            "naive_review_only_ece_over_full_labels": errors.review_only / errors.every_label,
-            "naive_pooled_ece_over_full_labels": errors.pooled / errors.every_label,
-            "broken_promises": ways["corrected"].broken,
+        times[f"{factor:g}"] = float(np.median(found))
+    return {"alarms": float(np.mean(alarms)), "peeking": peeking, "times": times}
+
+
+def _on_texts(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what is measured on labelled texts."""
+    sets = {name: learning_texts.texts(name, options.work) for name in learning_texts.DATA_SETS}
+    tweets = sets["tweets_moderation"]
+    runs, splits = max(1, options.splits // 10), options.splits
+
+    def reviews(labels: int) -> dict[str, float]:
+        return asdict(learning_texts.reviews(tweets, labels=labels, runs=runs))
+
+    def missed() -> dict[str, float]:
+        found = learning_texts.missed(tweets, "hate", limit=0.05, labels=2500, splits=splits)
+        return asdict(found)
+
+    def lists(name: str) -> dict[str, float]:
+        return asdict(learning_texts.lists(sets[name], labels=1500, splits=splits))
+
+    return {
+        "reviews": {
+            str(labels): _kept(options, f"reviews {labels}", partial(reviews, labels))
+            for labels in (500, 1250)  # of the calibration before
         },
-        page=_page(
-            options,
-            alarms=float(np.mean(alarms)),
-            peeking=peeking,
-            times=found,
-            errors=errors,
-            ways=ways,
-        ),
-        libraries=("numpy", "scipy"),
-    )
+        "missed": _kept(options, "missed", missed),
+        "lists": {name: _kept(options, f"lists {name}", partial(lists, name)) for name in sets},
+    }
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)  # a run takes minutes
-
-
-def _page(
-    options: argparse.Namespace,
-    *,
-    alarms: float,
-    peeking: float,
-    times: Mapping[str, float],
-    errors: Fits,
-    ways: Mapping[str, Proposals],
-) -> str:
-    lines = [
-        "## Monitor",
-        "",
-        f"Target error 1 %, {options.streams:,} streams of {options.audits:,} audits at the target,"
-        " a look after each verdict.",
-        "",
-        "| | streams at the target with an alarm |",
-        "| --- | ---: |",
-        f"| bets | {alarms:.1%} |",
-        f"| a Clopper-Pearson bound every 100 audits | {peeking:.1%} |",
-        "",
-        "| error rate over the target | median audits to the alarm |",
-        "| ---: | ---: |",
-        *(f"| {factor} | {count:,.0f} |" for factor, count in times.items()),
-        "",
-        "## Weighted fit",
-        "",
-        "Calibration error on new texts of a model that is overconfident only where it is sure.",
-        "",
-        "| fitted to | calibration error | over that of all labels |",
-        "| --- | ---: | ---: |",
-        *(
-            f"| {name} | {value:.4f} | {value / errors.every_label:.2f} |"
-            for name, value in (
-                ("all labels", errors.every_label),
-                ("verdicts with weights (`learn`)", errors.weighted),
-                ("verdicts without weights", errors.pooled),
-                ("verdicts about records in review", errors.review_only),
-                ("nothing", errors.unfitted),
-            )
-        ),
-        "",
-        "## Proposals",
-        "",
-        "Target error 5 %, 12,000 texts, 50 % of accepted records audited, 5 % of the verdicts"
-        " wrong, 4,000 known answers, the last tenth not arrived. At most 5 % may be broken.",
-        "",
-        "| thresholds | broken | proposed | texts accepted |",
-        "| --- | ---: | ---: | ---: |",
-        *(
-            f"| {way} | {row.broken:.1%} | {row.proposed:.1%} | {row.accepted:.1%} |"
-            for way, row in ways.items()
-        ),
-    ]
-    return "\n".join(lines).replace("%", " %")
+def _kept(
+    options: argparse.Namespace, name: str, measure: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Return a part of an interrupted run with the same options, else measure it."""
+    sizes = (options.streams, options.audits, options.runs, options.trials, options.splits)
+    path = options.work / f"{name} {'-'.join(map(str, sizes))}.json"
+    if not path.is_file():
+        options.work.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(measure()))
+    found: dict[str, Any] = json.loads(path.read_text())
+    print(f"{name} {found}", flush=True)  # a run takes long
+    return found
 
 
 if __name__ == "__main__":

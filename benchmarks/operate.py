@@ -1,12 +1,13 @@
-"""What running the service rests on, counted: alerts, chart, traces.
+"""What running the service rests on: alerts, chart and traces, and what capacity and tracing say.
 
-    python -m benchmarks.operate [--only alerts|chart|traces]
+    python -m benchmarks.operate [--only alerts|capacity|chart|traces|tracing]
 
 Parts that are not run keep their stored results, each with the commit that it was measured on.
 """
 
 import argparse
 import json
+import statistics
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import results_file
+from benchmarks import capacity_error, results_file, tracing_cost
 from testing import alerts as rules
 from testing.chart import VALUES, set_problems
 from testing.kafka_broker import Cluster
@@ -78,7 +79,49 @@ def traces(asked: argparse.Namespace) -> tuple[dict[str, float], str, Mapping[st
     return {"broken_parents": len(broken)}, page, {"texts": asked.texts, "broken": broken[:10]}
 
 
-_PARTS: Final[dict[str, _Part]] = {"alerts": alerts, "chart": chart, "traces": traces}
+def tracing(asked: argparse.Namespace) -> tuple[dict[str, float], str, Mapping[str, Any]]:
+    """Compare the service without tracing's code with tracing off, and with 1 % traced."""
+    rates = tracing_cost.measure(records=asked.records, rounds=asked.rounds)
+    rows, figures = "", {}
+    for name, of in rates.items():
+        median, least, most = tracing_cost.ratio(rates, name)
+        if name != "before":
+            figures[f"tracing_{name}"] = median
+        shown = f"{median:.3f} | {least:.3f} to {most:.3f}"
+        rows += f"| {name} | {statistics.median(of):,.0f} | {shown} |\n"
+    page = (
+        f"## What tracing costs\n\nNull model, at least once, {asked.records:,} records a run,"
+        f" medians of {asked.rounds} rounds in turns. Before: the same code without tracing's lines"
+        " in the pipeline.\n\n| | records/s | over before | range |\n| --- | ---: | ---: | ---: |\n"
+        f"{rows}"
+    )
+    return (
+        figures,
+        page,
+        {"records_per_s": {name: list(map(round, of)) for name, of in rates.items()}},
+    )
+
+
+def capacity(asked: argparse.Namespace) -> tuple[dict[str, float], str, Mapping[str, Any]]:
+    """Compare what ``streamlabel capacity`` predicts for four processes with what they make."""
+    predicted, made = capacity_error.measure(seconds=asked.seconds)
+    error = abs(predicted - made) / made
+    page = (
+        f"## Capacity\n\n`streamlabel capacity` predicts {predicted:,.0f} texts/s for"
+        f" {capacity_error.PROCESSES} processes with a sleeping model; on a real Kafka they make"
+        f" {made:,.0f}: {error:.1%} apart.\n"
+    )
+    details = {"predicted_texts_per_s": predicted, "measured_texts_per_s": made}
+    return {"capacity_error": error}, page, details
+
+
+_PARTS: Final[dict[str, _Part]] = {
+    "alerts": alerts,
+    "capacity": capacity,
+    "chart": chart,
+    "traces": traces,
+    "tracing": tracing,
+}
 
 
 def main() -> None:
@@ -86,6 +129,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=_PARTS)
     parser.add_argument("--texts", type=int, default=10_000, help="of traces")
+    parser.add_argument("--records", type=int, default=60_000, help="of a backlog, tracing")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of capacity")
+    parser.add_argument("--rounds", type=int, default=9, help="of tracing")
     asked = parser.parse_args()
     stored = results_file.RESULTS / "operate.json"
     parts: dict[str, Any] = json.loads(stored.read_text())["parts"] if stored.exists() else {}

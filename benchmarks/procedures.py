@@ -19,7 +19,7 @@ from streamlabel.models.calibration.risk_control import control_risk
 from streamlabel.models.calibration.sequence_plan import SequencePlan, passed_tests, plan_sequences
 from streamlabel.models.calibration.thresholds import Choices
 
-__all__ = ["PROCEDURES", "SHAPES", "Coverage", "measure"]
+__all__ = ["PROCEDURES", "SHAPES", "Coverage", "measure", "promise_figures"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -183,18 +183,34 @@ def _drawn(rng: np.random.Generator, items: int, shape: str) -> tuple[Choices, F
     return Choices(label, confidence, is_wrong, is_open, ("a", "b", "c")), truth
 
 
-def main() -> None:
-    """Run it and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=500)
-    trials = parser.parse_args().trials
-    found = {(n, s): measure(s, items=n, trials=trials) for n in _SIZES for s in SHAPES}
+def promise_figures(trials: int) -> dict[str, float]:
+    """Return the figures of the product's procedure: coverage, and the share that is broken."""
+    found = {
+        (n, s): measure(s, items=n, trials=trials, only=[_CHOSEN]) for n in _SIZES for s in SHAPES
+    }
+    figures = _figures(found)
+    return {k: v for k, v in figures.items() if k != "broken"} | {
+        "promise_broken": figures["broken"]
+    }
+
+
+def _figures(found: Mapping[tuple[int, str], Mapping[str, Coverage]]) -> dict[str, float]:
     figures: dict[str, float] = {}
     for items in _SIZES:
         rows = [found[items, shape][_CHOSEN] for shape in SHAPES if shape != "edge"]
         figures[f"promise_coverage_{items}_mean"] = min(row.mean for row in rows)
         figures[f"promise_coverage_{items}_p10"] = min(row.tenth for row in rows)
     figures["broken"] = max(rows[_CHOSEN].broken for rows in found.values())
+    return figures
+
+
+def main() -> None:
+    """Run it and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=500)
+    trials = parser.parse_args().trials
+    found = {(n, s): measure(s, items=n, trials=trials) for n in _SIZES for s in SHAPES}
+    figures = _figures(found)
     results_file.write(
         "procedures",
         command=f"python -m benchmarks.procedures --trials {trials}",

@@ -53,7 +53,8 @@ def audit_problem(
     """
     if audit.key is not None:
         return None
-    ids = _ids_from_outside(source)
+    found = (_ids_from_outside(each) for _, each in source.each)
+    ids = next((each for each in found if each is not None), None)
     if ids is None:
         return None
     for path, routing in _all_routing(sections, cascade, tasks):

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from streamlabel.config.console_access import OidcSettings, ProxySettings
+from streamlabel.config.input_topics import TopicName
 from streamlabel.config.places import Place
 from streamlabel.config.section import Section
 
@@ -139,6 +140,11 @@ class ConsoleSettings(Section):
         " conversation. Default: the record's key.",
     )
     order: OrderSettings = Field(default_factory=OrderSettings)
+    appeals_topic: TopicName | None = Field(
+        None,
+        description="Topic of appeals (streamlabel.appeal/v1): what was decided is decided again,"
+        " by somebody else, before other items. Default: there are none.",
+    )
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     severe_labels: list[str] = Field(
         default_factory=list,

@@ -1,118 +1,22 @@
 """The settings of the input: what its records are, and where their text is."""
 
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import (
-    Field,
-    SerializeAsAny,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
-from streamlabel.config.input_format import FORMATS, format_or_installed, settings_of_format
-from streamlabel.config.input_topics import InputTopics
-from streamlabel.config.input_value import Charset, value_problem
-from streamlabel.config.registry import Framing, RegistrySettings, framing_problem
-from streamlabel.config.section import FormatSettings
+from streamlabel.config.input_format import FORMATS
+from streamlabel.config.input_topics import InputTopics, TopicSettings
+from streamlabel.config.input_value import useless, value_problem
+from streamlabel.config.registry import RegistrySettings, framing_problem
+from streamlabel.config.value import ValueSettings
 
 __all__ = ["InputSettings"]
 
 
-class InputSettings(InputTopics):
+class InputSettings(ValueSettings, InputTopics):
     """The input topics and the format of their records."""
 
-    # Or the name of a format that another distribution registers.
-    format: SerializeAsAny[
-        Literal["json", "text", "cloudevents", "avro", "protobuf", "json_schema", "debezium"]
-    ] = Field(
-        "json",
-        description="Format of the record value. json: an object with the text at text_path;"
-        " text: the whole value is the text; cloudevents: CloudEvents in binary or"
-        " structured mode, with the text at text_path of the data; avro, protobuf, json_schema:"
-        " read with the schema that the framing or schema_file names; debezium: change events in"
-        " JSON, or as the schema says, with the text at text_path of the new row. Or the name of a"
-        " format that another installed distribution registers.",
-    )
-    decoder: SerializeAsAny[FormatSettings] | None = Field(
-        None,
-        validate_default=True,
-        description="Settings of a format that another distribution registers; see its"
-        " documentation.",
-    )
-    framing: Framing = Field(
-        "none",
-        description="Where a record names its schema. none: nowhere; confluent: in front of the"
-        " value (0x00 and an id, or 0x01 and a GUID); confluent_header: in the header"
-        " __value_schema_id; glue: in front of the value (AWS Glue); apicurio_header: in headers of"
-        " Apicurio. Never detected automatically. Formats json and cloudevents only skip the bytes"
-        " of confluent.",
-    )
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
-    schema_file: Path | None = Field(
-        None,
-        description="The schema of all records, without framing. avro: .avsc; protobuf: a"
-        " descriptor set (protoc --include_imports --descriptor_set_out).",
-    )
-    schema_files: dict[str, Path] = Field(
-        default_factory=dict,
-        description="Schemas by id or GUID, as files; the registry is asked for others.",
-    )
-    message: str | None = Field(
-        None,
-        description="protobuf: full name of the message type. Default: the one that the framing"
-        " names, or the first one of the schema.",
-    )
-    content_encoding: Literal["none", "header"] = Field(
-        "none",
-        description="Compression of values. header: as the record's header content-encoding says"
-        " (gzip, zstd or identity). Not the compression of Kafka, which needs no setting.",
-    )
-    max_value_bytes: int = Field(
-        8 * 1024 * 1024,
-        ge=1024,
-        description="Maximum size of a value after content_encoding or Glue's compression. A"
-        " larger one is a dead letter; the rest is not decompressed.",
-    )
-    charset: Charset = Field(
-        "utf-8",
-        description="Character encoding of text and JSON values. A value that is not valid in it"
-        " is a dead letter; nothing is replaced.",
-    )
-    double_encoded: bool = Field(
-        False,
-        description="The value is a JSON string whose content is the JSON document.",
-    )
-    text_path: str = Field(
-        "text", min_length=1, description="Dotted path of the text in the JSON object."
-    )
-    text_paths: list[Annotated[str, Field(min_length=1)]] = Field(
-        default_factory=list,
-        max_length=64,
-        description="Several fields that make the text together, instead of text_path: dotted"
-        " paths, for example title and body. A path may lead through arrays, whose elements are"
-        " all used. Fields that are missing or null are left out.",
-    )
-    text_separator: str = Field(
-        "\n\n", description="What is between the fields of text_paths in the text."
-    )
-    text_default: str | None = Field(
-        None,
-        min_length=1,
-        description="The text if all fields of text_paths are missing or null. null: such a"
-        " record is a dead letter.",
-    )
-    id_path: str | None = Field(
-        "id",
-        description="Dotted path of the record's id, if it has one; null: always use the position.",
-    )
-    metadata_path: str | None = Field(
-        "metadata",
-        description="Dotted path of a JSON value that is copied to every output, if there is one;"
-        " null: copy none.",
-    )
     start_at: Literal["earliest", "latest"] = Field(
         "earliest",
         description="Where reading starts if the group has no committed offset for the topic."
@@ -136,41 +40,60 @@ class InputSettings(InputTopics):
         " or two. Outputs keep the original text.",
     )
 
-    @field_validator("format", mode="wrap")
-    @classmethod
-    def _ours_or_installed(cls, value: Any, ours: ValidatorFunctionWrapHandler) -> Any:  # noqa: ANN401
-        return format_or_installed(value, ours)
+    def of_topic(self, topic: str) -> Self:
+        """Return the settings of one input topic: its own, and otherwise those of this section.
 
-    @field_validator("decoder", mode="wrap")
-    @classmethod
-    def _of_the_format(
-        cls,
-        value: Any,  # noqa: ANN401 any value
-        _ours: ValidatorFunctionWrapHandler,
-        info: ValidationInfo,
-    ) -> FormatSettings | None:
-        if "format" not in info.data:  # invalid, and reported already
-            return None
-        return settings_of_format(info.data["format"], value)
+        If any topic has some, settings of this section that do not apply to a topic are left out.
+        """
+        entry = self.entry_of(topic)
+        return self if entry is None else self._merged(entry)
 
-    @model_validator(mode="after")
-    def _framing_fits(self) -> Self:
-        if self.framing != "none" and self.format not in FORMATS:
-            raise ValueError(f"framing: not supported by format {self.format}; set framing: none")
-        problem = framing_problem(
-            self.format,
-            self.framing,
-            has_url=self.registry.url is not None,
-            has_files=bool(self.schema_files),
-            has_file=self.schema_file is not None,
-        )
-        if problem:
-            raise ValueError(problem)
-        return self
+    @property
+    def each(self) -> list[tuple[str, Self]]:
+        """Title and settings of each entry of ``topics``; one without a title without them."""
+        return [(each.title, self._merged(each)) for each in self.topics] or [("", self)]
+
+    def _merged(self, entry: TopicSettings) -> Self:
+        if not self.has_own_values:
+            return self
+        own = dict(entry.own_values)
+        for one, others in _INSTEAD.items():
+            if one in own:
+                own = {**{name: _default(name) for name in others}, **own}
+        merged = self.model_copy(update=own)
+        for _ in range(2):  # without framing, others become useless
+            without = {name: _default(name) for name in useless(merged) if name not in own}
+            merged = merged.model_copy(update=without)
+        return merged
 
     @model_validator(mode="after")
-    def _is_read_as_the_format_says(self) -> Self:
-        problem = value_problem(self)
-        if problem:
-            raise ValueError(problem)
+    def _values_fit(self) -> Self:
+        for title, settings in self.each:
+            if problem := _problem(settings):
+                raise ValueError(f"topics: {title}: {problem}" if title else problem)
         return self
+
+
+# A topic's own way to name the text replaces that of the section, with all that belongs to it.
+_INSTEAD: Final = {
+    "text_path": ("text_paths", "text_separator", "text_default", "messages_path"),
+    "text_paths": ("text_path", "messages_path"),
+    "messages_path": ("text_path", "text_paths", "text_separator", "text_default"),
+    "format": ("decoder",),
+}
+
+
+def _default(name: str) -> Any:  # noqa: ANN401 any setting
+    return InputSettings.model_fields[name].get_default(call_default_factory=True)
+
+
+def _problem(settings: InputSettings) -> str | None:
+    if settings.framing != "none" and settings.format not in FORMATS:
+        return f"framing: not supported by format {settings.format}; set framing: none"
+    return framing_problem(
+        settings.format,
+        settings.framing,
+        has_url=settings.registry.url is not None,
+        has_files=bool(settings.schema_files),
+        has_file=settings.schema_file is not None,
+    ) or value_problem(settings)

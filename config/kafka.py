@@ -113,7 +113,7 @@ class KafkaSettings(Section):
 
 
 class OutputSettings(Section):
-    """The output topics, and the format of labels and reviews."""
+    """The output topics, and the format of what is written to them."""
 
     labels_topic: TopicName = Field(
         "labels", description="Topic for labels with sufficient confidence."
@@ -144,14 +144,14 @@ class OutputSettings(Section):
     )
     format: Literal["json", "avro", "protobuf", "json_schema"] = Field(
         "json",
-        description="Format of labels and reviews. json: without a schema id; others: with the id"
-        " of their schema in the registry in front (0x00 and four bytes). Dead letters always keep"
-        " the bytes of their record.",
+        description="Format of labels, reviews and verdicts. json: without a schema id; others:"
+        " with the id of their schema in the registry in front (0x00 and four bytes). Dead letters"
+        " always keep the bytes of their record.",
     )
     registry: RegistrySettings = Field(default_factory=RegistrySettings)
     auto_register: bool = Field(
         False,
-        description="Register the schemas of labels and reviews. false: they have to be registered"
+        description="Register the schemas of the outputs. false: they have to be registered"
         " under TOPIC-value, otherwise the service ends at its start.",
     )
     key: Literal["input", "id"] = Field(
@@ -162,8 +162,8 @@ class OutputSettings(Section):
     cloudevents_source: str | None = Field(
         None,
         min_length=1,
-        description="Write the attributes of a CloudEvent as headers of labels and reviews, with"
-        " this source, for example /moderation/eu. null: write none.",
+        description="Write the attributes of a CloudEvent as headers of labels, reviews and"
+        " verdicts, with this source, for example /moderation/eu. null: write none.",
     )
 
     @model_validator(mode="after")

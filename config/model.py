@@ -2,10 +2,18 @@
 
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import Field, SerializeAsAny, TypeAdapter, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    TypeAdapter,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from streamlabel.config import installed
 from streamlabel.config.chat import ChatSettings
+from streamlabel.config.encoder_presets import EncoderPresetName, with_encoder_preset
 from streamlabel.config.engines import RemoteSettings, VllmSettings
 from streamlabel.config.named_model import NamedModel
 from streamlabel.config.places import FileName
@@ -35,6 +43,11 @@ class EncoderSettings(NamedModel):
     """A BERT-type encoder: any AutoModelForSequenceClassification folder or hub model."""
 
     backend: Literal["encoder"] = "encoder"
+    preset: EncoderPresetName | None = Field(
+        None,
+        description="Moderation model of a known kind: brings problem_type, names of unnamed"
+        " labels, and how long texts are read. `streamlabel presets` lists them.",
+    )
     device: Device = Field(
         "auto", description="Device to use. auto: the first of npu, cuda and cpu that is available."
     )
@@ -83,6 +96,11 @@ class EncoderSettings(NamedModel):
         description="long_text windows: maximum windows of a text. The rest of a longer text is"
         " dropped and the output is flagged truncated.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_preset(cls, given: Any) -> Any:  # noqa: ANN401 whatever was given
+        return with_encoder_preset(given) if isinstance(given, dict) else given
 
 
 class CausalSettings(ChatSettings):

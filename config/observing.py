@@ -10,10 +10,15 @@ __all__ = ["HttpSettings", "LoggingSettings", "TracingSettings"]
 
 
 class HttpSettings(Section):
-    """The HTTP server for health probes and metrics."""
+    """The HTTP server for health probes, metrics and the live page."""
 
     enabled: bool = Field(
         True, description="Serve /livez, /readyz, /startupz and /metrics over HTTP."
+    )
+    page: bool = Field(
+        True,
+        description="Serve a page at / that shows what the service does now: state, rates, lag,"
+        " errors by reason, thresholds, drift. Read-only, and without the text of a record.",
     )
     host: str = Field("0.0.0.0", description="IP address to listen on.")  # noqa: S104 probes come from outside
     port: int = Field(

@@ -59,12 +59,15 @@ class Preset:
     policy_variable: str = ""
     prompt_file: str = ""
 
-    def task(self, name: str, policies: Sequence[Any] = ()) -> dict[str, Any]:
+    def task(
+        self, name: str, policies: Sequence[Any] = (), *, conversations: bool = False
+    ) -> dict[str, Any]:
         """Return the task of the preset, as in ``model.task``.
 
         Args:
             name: of the preset.
             policies: of the user, for a model that judges one policy at a time.
+            conversations: texts are conversations.
         """
         several = {"policies": list(policies), "policy_variable": self.policy_variable}
         own = files("streamlabel.config") / "prompts" / self.prompt_file
@@ -72,6 +75,7 @@ class Preset:
             "prompt_file": str(own) if self.prompt_file else None,
             "name": name,
             "prompt": "verbatim",
+            "conversations": conversations,
             "answer_prefix": self.answer_prefix,
             # exact for answers of any length, and one read if all are one token
             "scoring": "trie",
@@ -187,13 +191,15 @@ def with_preset(given: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"preset: {name} judges all of its categories at once; remove task.policies"
         )
-    task = preset.task(name, policies)
+    conversations = bool(_part(given.get("task"), "conversations"))
+    task = preset.task(name, policies, conversations=conversations)
     # its own, given again: the section is validated again
-    if given.get("task") not in (None, {"policies": policies}) and _parsed(
+    if not _is_only(given.get("task"), {"policies", "conversations"}) and _parsed(
         given["task"]
     ) != _parsed(task):
         raise ValueError(
-            "preset: it brings its own task; remove preset, or all of task but policies"
+            "preset: it brings its own task; remove preset, or all of task but policies and"
+            " conversations"
         )
     variables = {**preset.variables, **(given.get("chat_template_kwargs") or {})}
     if not policies:
@@ -207,8 +213,16 @@ def with_preset(given: dict[str, Any]) -> dict[str, Any]:
 
 def _policies(task: Any) -> list[Any]:  # noqa: ANN401 whatever was given
     """Return the policies of a task that was given, in any form."""
-    found = task.get("policies") if isinstance(task, dict) else getattr(task, "policies", None)
+    found = _part(task, "policies")
     return list(found) if isinstance(found, list) else []
+
+
+def _part(task: Any, name: str) -> Any:  # noqa: ANN401 whatever was given
+    return task.get(name) if isinstance(task, dict) else getattr(task, name, None)
+
+
+def _is_only(task: Any, names: set[str]) -> bool:  # noqa: ANN401 whatever was given
+    return task is None or (isinstance(task, dict) and {*task} <= names)
 
 
 def _parsed(task: Any) -> TaskSettings | None:  # noqa: ANN401 whatever was given

@@ -42,6 +42,24 @@ class SecuritySettings(Section):
         description="OAUTHBEARER: file that holds the current token. It is read again when it"
         " changes.",
     )
+    token_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="OAUTHBEARER: URL at which tokens are asked for with client_id and"
+        " client_secret (client credentials of OAuth 2.0), instead of token_file.",
+    )
+    client_id: str | None = Field(None, description="OAUTHBEARER: name of this client.")
+    client_secret: SecretStr | None = Field(
+        None, description="OAUTHBEARER: secret of this client at the token_endpoint."
+    )
+    scope: str | None = Field(
+        None, description="OAUTHBEARER: scope to ask for at the token_endpoint."
+    )
+    token_ca_file: Path | None = Field(
+        None,
+        description="PEM file with the certificate authority of the token_endpoint. Default: those"
+        " of the system.",
+    )
     allow_insecure: bool = Field(
         False, description="Allow SASL without TLS. Passwords are then sent unencrypted."
     )
@@ -59,10 +77,24 @@ class SecuritySettings(Section):
                 " allow_insecure: true"
             )
         if self.sasl_mechanism == "OAUTHBEARER":
-            if self.token_file is None:
-                raise ValueError("token_file: required by OAUTHBEARER; set it")
+            self._refuse_no_token()
         elif sasl and (not self.username or self.password is None):
             raise ValueError(f"username, password: required by {self.sasl_mechanism}; set both")
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("cert_file, key_file: set both or neither")
         return self
+
+    def _refuse_no_token(self) -> None:
+        if (self.token_file is None) == (self.token_endpoint is None):
+            raise ValueError(
+                "token_file, token_endpoint: OAUTHBEARER requires one of them; set one and not both"
+            )
+        if self.token_endpoint is None:
+            return
+        if not self.client_id or self.client_secret is None:
+            raise ValueError("client_id, client_secret: required by token_endpoint; set both")
+        if self.token_endpoint.startswith("http://") and not self.allow_insecure:
+            raise ValueError(
+                "token_endpoint: http:// sends the secret unencrypted; use https:// or set"
+                " allow_insecure: true"
+            )

@@ -18,6 +18,7 @@ from streamlabel.config.cascade import (
     passed_on,
 )
 from streamlabel.config.console import ConsoleSettings
+from streamlabel.config.conversations import conversations_problem
 from streamlabel.config.delivery import DeliverySettings, GuardSettings
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
 from streamlabel.config.model import AnyModel
@@ -100,6 +101,7 @@ class Settings(Section):
             cascade_problem(self.cascade, has_routing=has_routing)
             or parts_problem(self.cascade, self.input.weights)
             or task_problem(self.tasks, self.input.weights)
+            or self.input.task_problem(self.tasks)
         )
         if problem:
             raise ValueError(problem)
@@ -110,6 +112,13 @@ class Settings(Section):
         """Refuse an audit of which records with ids of their own could know."""
         sections = {} if self.cascade or self.tasks else {"routing": self.routing}
         problem = audit_problem(self.audit, self.input, sections, self.cascade, self.tasks)
+        if problem:
+            raise ValueError(problem)
+        return self
+
+    @model_validator(mode="after")
+    def _models_take_what_is_read(self) -> Self:
+        problem = conversations_problem(self)
         if problem:
             raise ValueError(problem)
         return self
@@ -133,6 +142,8 @@ class Settings(Section):
         yield from ((field, topic) for topic in self.input.weights)
         for purpose in ("labels_topic", "review_topic", "dead_letter_topic", "verdicts_topic"):
             yield f"output.{purpose}", getattr(self.output, purpose)
+        if self.console.appeals_topic is not None:
+            yield "console.appeals_topic", self.console.appeals_topic
         yield from escalation_topics(self.cascade, self.input.weights, path="cascade")
         if self.shadow is not None:
             yield "shadow.topic", self.shadow.topic
@@ -144,6 +155,13 @@ class Settings(Section):
             yield from escalation_topics(
                 task.cascade, self.input.weights, path=f"tasks.{name}.cascade"
             )
+
+    @property
+    def own_topics(self) -> frozenset[str]:
+        """All topics that this service writes to, or reads for itself: no pattern matches them."""
+        control = [] if self.control.topic is None else [self.control.topic]
+        inputs = self.input.weights
+        return frozenset([*(name for _, name in self._topics() if name not in inputs), *control])
 
     @property
     def output_topics(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from streamlabel.config import yaml_file
+from streamlabel.config.conversations import turns_problem
 from streamlabel.config.places import FileName, Place
 from streamlabel.config.policies import PolicySettings, refuse_policies, refuse_unasked_policies
 from streamlabel.config.section import Section
@@ -99,6 +100,13 @@ class TaskSettings(Section):
         description="Prompt verbatim with policies: variable of the template that gets the text of"
         " a policy. A dot names an entry of a mapping, for example guardian_config.risk_name.",
     )
+    conversations: bool = Field(
+        False,
+        description="Texts are conversations, of which the last turn is judged: JSON arrays of"
+        " turns with role (user or assistant) and content, as input.messages_path makes them. A"
+        " verbatim prompt gets them as the turns of the chat; in others, they stand under the names"
+        " of their roles.",
+    )
     examples: list[ExampleSettings] = Field(
         default_factory=list,
         description="Few-shot examples, in the order in which the prompt shows them.",
@@ -140,8 +148,7 @@ class TaskSettings(Section):
         if self.answer_with == "letters" and len(names) > len(CODES):
             raise ValueError(
                 f"answer_with: letters support up to {len(CODES)} labels, the task has"
-                f" {len(names)}; use"
-                " forms, with scoring: trie if they are not single tokens"
+                f" {len(names)}; use forms, with scoring: trie if they are not single tokens"
             )
         return self
 
@@ -188,6 +195,12 @@ class TaskSettings(Section):
                 f"{idle[0]}: a verbatim prompt contains nothing but its file, so this would have no"
                 " effect; write it into the file, or remove it"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _turns_can_be_told_apart(self) -> Self:
+        if problem := turns_problem(self):
+            raise ValueError(problem)
         return self
 
     @property

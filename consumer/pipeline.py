@@ -17,6 +17,8 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import structlog
@@ -27,7 +29,7 @@ from streamlabel.consumer.batching.in_flight import InFlight
 from streamlabel.consumer.batching.running_plan import RunningPlan, Watch
 from streamlabel.consumer.core.causes import first_cause
 from streamlabel.consumer.core.ports import Clock, Metrics, RecordSink, RecordSource
-from streamlabel.consumer.core.records import SourceRecord, TopicPartition
+from streamlabel.consumer.core.records import SourceRecord, TextRecord, TopicPartition
 from streamlabel.consumer.core.starting import finished_before
 from streamlabel.consumer.core.waiting import wait_all
 from streamlabel.consumer.delivery.assignment import Assignment
@@ -41,7 +43,7 @@ from streamlabel.consumer.output.outcome import Outcome, Outcomes
 from streamlabel.consumer.output.outcome_builder import OutcomeBuilder
 from streamlabel.consumer.plans.deployment import Deployment
 from streamlabel.consumer.plans.escalation import decoder_of, escalation
-from streamlabel.consumer.plans.job import Classified, Escalated, Job, Result
+from streamlabel.consumer.plans.job import Classified, Escalated, Job, JobWatch, OpenJob, Result
 from streamlabel.consumer.plans.plan import Ask, Done, Plan
 from streamlabel.consumer.registry.opening import open_decoder
 from streamlabel.consumer.routing.dead_letter_guard import DeadLetterGuard
@@ -49,7 +51,6 @@ from streamlabel.errors import BrokerError, DecodeError, DrainTimeoutError, Stre
 
 if TYPE_CHECKING:
     from streamlabel.consumer.batching.shadow import Shadow
-    from streamlabel.consumer.observability.traces import Traces
 
 __all__ = ["Pipeline"]
 
@@ -73,6 +74,9 @@ _COMMIT_RETRY_S = 0.5
 # Time limit of the last commit after an error: the broker may be unreachable.
 _LAST_COMMIT_S = 5.0
 
+_PARTITION = attrgetter("position.topic", "position.partition")
+_SIZE = attrgetter("size_bytes")
+
 _log = structlog.get_logger(__name__)
 
 
@@ -89,7 +93,6 @@ class Pipeline:
         in_flight: the records read and not yet delivered.
         assignment: the assigned partitions.
         shadow: another model that gets the texts, too; None: there is none.
-        traces: makes the spans of records and batches; None: tracing is off.
         last_progress_s: when something was last delivered, or nothing was waiting, or failure
             isolation made a step.
         is_held: reading pauses, and no plan runs: see ``hold``.
@@ -132,7 +135,8 @@ class Pipeline:
         self._current = self.prepare(plan, deployments, drift=drift)
         self._canary: Canary | None = None
         self.shadow: Shadow | None = None
-        self.traces: Traces | None = None
+        self._watch: JobWatch | None = None
+        self._open_job: OpenJob = Job
         self._running: dict[RunningPlan, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
         self.in_flight = InFlight(
@@ -164,6 +168,17 @@ class Pipeline:
         Later results are decided by the new policy.
         """
         self._current.runners[deployment.id].use(deployment)
+
+    def deployments(self) -> list[Deployment]:
+        """Return the deployments that are in use."""
+        return [runner.deployment for runner in self._current.runners.values()]
+
+    def watch_jobs(self, watch: JobWatch) -> None:
+        """Let this follow records and batches, such as traces; call it before ``run``.
+
+        Without it no step of a record asks whether it is followed.
+        """
+        self._watch, self._open_job = watch, watch.open_job
 
     def watch_drift(self, drift: Mapping[str, Watch]) -> None:
         """Show the decisions of the present plan to these monitors, by the id of the deployment."""
@@ -405,8 +420,8 @@ class Pipeline:
     ) -> None:
         """Admit the records of partitions that are still ours; new owners read the others."""
         by_partition: dict[tuple[str, int], list[SourceRecord]] = {}
-        for record in records:
-            by_partition.setdefault(record.position[:2], []).append(record)
+        for partition, run in groupby(records, key=_PARTITION):  # each is long
+            by_partition.setdefault(partition, []).extend(run)
         for partition, group in by_partition.items():
             delivery = deliveries.get(partition)
             if delivery is None or delivery.closed:
@@ -414,65 +429,79 @@ class Pipeline:
             if self.in_flight.items == 0:
                 self.last_progress_s = self._clock.now_s()
             slots = delivery.started(group)
-            size_bytes, now_s = sum(slot.size_bytes for slot in slots), self._clock.now_s()
+            size_bytes, now_s = sum(map(_SIZE, slots)), self._clock.now_s()
             self.in_flight.add(len(group), size_bytes, delivery.partition, now_s=now_s)
             self._metrics.increment("records_consumed", len(group), topic=partition[0])
-            for record, slot in zip(group, slots, strict=True):
-                self._start(record, delivery, slot)
+            self._start(group, delivery, slots)
 
     def _start(
-        self, record: SourceRecord, delivery: PartitionDelivery, slot: Slot[Outcomes]
+        self,
+        records: Sequence[SourceRecord],
+        delivery: PartitionDelivery,
+        slots: Sequence[Slot[Outcomes]],
     ) -> None:
-        """Decode a record, and submit its text to the deployments that the plan names."""
-        try:
-            text = self._decoder.decode(record)
-        except DecodeError as error:
-            if error.reason in self._skipped:
-                outcome = self._outcome_builder.skipped(record, error.reason)
-            else:
-                outcome = self._outcome_builder.dead(record, error)
-            delivery.finished(slot, (outcome,))
-        else:
-            running = self._current
-            if self._canary is not None and self._canary.takes(text):
-                running = self._canary.running
-            if self.shadow is not None:
-                self.shadow.offer(text)
-            job = Job(text, delivery, slot)
-            if self.traces is not None:
-                job.trace = self.traces.begin(text)
-            running.jobs.add(job)
-            asks = running.plan.start(text)
-            if asks:
-                self._ask(running, job, asks)
-            else:
-                self._conclude(running, job, ())
+        """Decode records, and submit their texts to the deployments that the plan names."""
+        is_shared = bool(self._canary or self.shadow)
+        running = self._current
+        jobs: list[Job] = []  # of one plan, which asks the same about each
+        asks: Sequence[Ask] = ()
+        for record, slot in zip(records, slots, strict=True):
+            try:
+                text = self._decoder.decode(record)
+            except DecodeError as error:
+                delivery.finished(slot, (self._undecoded(record, error),))
+                continue
+            chosen = self._plan_of(text) if is_shared else running
+            job = self._open_job(text, delivery, slot)
+            chosen.jobs.add(job)
+            wanted = chosen.plan.start(text)
+            if not wanted:
+                self._conclude(chosen, job, ())
+                continue
+            if chosen is not running or (wanted is not asks and wanted != asks):
+                self._ask(running, jobs, asks)
+                running, jobs, asks = chosen, [], wanted
+            jobs.append(job)
+        self._ask(running, jobs, asks)
 
-    def _ask(self, running: RunningPlan, job: Job, asks: Sequence[Ask]) -> None:
+    def _undecoded(self, record: SourceRecord, error: DecodeError) -> Outcome:
+        if error.reason in self._skipped:
+            return self._outcome_builder.skipped(record, error.reason)
+        return self._outcome_builder.dead(record, error)
+
+    def _plan_of(self, text: TextRecord) -> RunningPlan:
+        """Offer a text to the shadow; return the plan that gets it."""
+        if self.shadow is not None:
+            self.shadow.offer(text)
+        if self._canary is not None and self._canary.takes(text):
+            return self._canary.running
+        return self._current
+
+    def _ask(self, running: RunningPlan, jobs: Sequence[Job], asks: Sequence[Ask]) -> None:
         for ask in asks:
             waits = running.waits and running.waits.get(ask.deployment)
-            if not waits or waits.takes(job):
-                running.runners[ask.deployment].submit(job)
+            taken = list(filter(waits.takes, jobs)) if waits else jobs
+            running.runners[ask.deployment].submit(taken)
 
     def _take_results(self, running: RunningPlan, results: Sequence[tuple[Job, Result]]) -> None:
-        """Continue jobs with results of a runner, a batch at a time."""
-        if self.traces is not None:
-            self.traces.batch(results, now_ns=self._clock.epoch_ms() * 1_000_000)
-        plan, all_waits = running.plan, running.waits
+        """Continue jobs with the results of one deployment, a batch at a time."""
+        if self._watch is not None:
+            self._watch.batch(results, now_ns=self._clock.epoch_ms() * 1_000_000)
+        plan, deployment = running.plan, results[0][1].deployment.id
+        waits = running.waits and running.waits.get(deployment)
         for job, result in results:
-            deployment = result.deployment.id
-            if all_waits and (waits := all_waits.get(deployment)):
+            if waits:
                 waits.answered(job)
-            if job.delivery.closed or job.is_concluded or deployment in job.results:
+            if job.is_concluded or deployment in job.results or job.delivery.closed:
                 continue  # late: its partition was revoked, or its deadline has passed
             job.results[deployment] = result
             step = plan.next(job, result)
             if isinstance(step, Done):
                 self._conclude(running, job, step.results)
             else:
-                self._ask(running, job, step)
+                self._ask(running, [job], step)
         running.note_if_idle()
-        watch = running.drift.get(results[0][1].deployment.id)
+        watch = running.drift.get(deployment)
         if watch is not None:
             watch.saw(
                 (result.decision, len(job.record.text))
@@ -494,28 +523,26 @@ class Pipeline:
         if self._canary is not None:
             took_s = self._clock.now_s() - job.record.source.received_at_s
             self._canary.saw(running, outcomes, took_s)
-        if self.traces is not None:
-            outcomes = self.traces.end(job, outcomes)
         job.delivery.finished(job.slot, outcomes)
 
     def _outcome(self, job: Job, result: Result) -> Outcome:
         deployment = result.deployment
+        if isinstance(result, Classified):
+            return self._outcome_builder.result(
+                job.record,
+                result.prediction,
+                result.decision,
+                result.timings,
+                encoder=deployment.encoder,
+                topics=deployment.topics,
+                task=deployment.task,
+            )
         if isinstance(result, Escalated):
             outbound = escalation(job.record, result, now_ms=self._clock.epoch_ms())
             return self._outcome_builder.escalated(
                 job.record, outbound, stage=deployment.stage, task=deployment.task
             )
-        if not isinstance(result, Classified):
-            return self._outcome_builder.dead(job.record.source, result.error, deployment.task)
-        return self._outcome_builder.result(
-            job.record,
-            result.prediction,
-            result.decision,
-            result.timings,
-            encoder=deployment.encoder,
-            topics=deployment.topics,
-            task=deployment.task,
-        )
+        return self._outcome_builder.dead(job.record.source, result.error, deployment.task)
 
     async def _while_all_devices_are_busy(self) -> None:
         """Delay the next poll, at most until a device can take more work.

@@ -21,10 +21,12 @@ from streamlabel.consumer.core.signals import DrainOnSignal, ReloadOnSignal
 from streamlabel.consumer.core.starting import unless_asked, until_reachable
 from streamlabel.consumer.following import Follower
 from streamlabel.consumer.kafka.open_ports import Ports, cause_of_outage, open_ports
+from streamlabel.consumer.kafka.tls import watch_certificates
 from streamlabel.consumer.observability.connection_watch import watch_connections
 from streamlabel.consumer.observability.drift_watch import drift_watches
 from streamlabel.consumer.observability.health import Health
 from streamlabel.consumer.observability.health_server import HealthServer
+from streamlabel.consumer.observability.live_page import open_page
 from streamlabel.consumer.observability.period_report import report_periods
 from streamlabel.consumer.observability.telemetry import (
     PrometheusMetrics,
@@ -99,8 +101,8 @@ class _Service:
         self._metrics = PrometheusMetrics(self._registry, several=metric_labels(settings))
         self._metrics.describe_build({"version": __version__})
         self._follower = Follower(settings, self._clock, self._metrics, start_timeout_s)
-        http = settings.http
-        self._health = Health(live_after_s=http.live_after_s, broker_grace_s=http.broker_grace_s)
+        self._health = Health.of(settings.http)
+        self._page = open_page(self._registry, self._health, settings, self._clock)
         self._workers = self._open_workers(settings)
 
     async def run(self, ports: Ports | None) -> None:
@@ -127,7 +129,9 @@ class _Service:
             if settings.http.enabled:
                 pids = {each.id: partial(self._pid, each.id) for each in all_deployments(settings)}
                 await asyncio.to_thread(watch_processes, self._registry, workers=pids)
-                server = HealthServer(self._health, self._registry, clock, settings=settings.http)
+                server = HealthServer(
+                    self._health, self._registry, clock, settings=settings.http, page=self._page
+                )
                 await stack.enter_async_context(server)
             if (ordered := await unless_asked(self._asked, self._follower.first())) is None:
                 return
@@ -140,12 +144,8 @@ class _Service:
             if await unless_asked(self._asked, self._start(sink, workers, calibrations)) is None:
                 self._health.drain_started()
                 return
-            deployments = deploy_all(
-                settings,
-                workers.classifiers,
-                limit_bytes=sink.limit_bytes,
-                calibrations=calibrations,
-            )
+            models, limit = workers.classifiers, sink.limit_bytes
+            deployments = deploy_all(settings, models, limit_bytes=limit, calibrations=calibrations)
             pipeline = Pipeline(
                 source=source,
                 sink=sink,
@@ -156,13 +156,13 @@ class _Service:
                 metrics=metrics,
                 start_timeout_s=self._start_timeout_s,
             )
-            pipeline.watch_drift(
-                await asyncio.to_thread(
-                    drift_watches, calibrations, settings.drift, deployments, metrics, pipeline.use
-                )
+            watches = await asyncio.to_thread(
+                drift_watches, calibrations, settings.drift, deployments, metrics, pipeline.use
             )
-            traces = open_traces(settings, sink.limit_bytes)
-            pipeline.traces = await stack.enter_async_context(traces)
+            pipeline.watch_drift(watches)
+            opening = open_traces(settings, sink.limit_bytes)
+            if (traces := await stack.enter_async_context(opening)) is not None:
+                pipeline.watch_jobs(traces)
             await self._serve(pipeline, source, sink)
 
     def _pid(self, model: str) -> int | None:
@@ -198,7 +198,7 @@ class _Service:
         self._use_workers(workers)
 
     async def _serve(self, pipeline: Pipeline, source: RecordSource, sink: RecordSink) -> None:
-        clock, metrics = self._clock, self._metrics
+        clock, metrics, period_s = self._clock, self._metrics, self._settings.logging.period_s
         try:
             async with asyncio.TaskGroup() as group:
                 self._workers.watch(group, self._clock)
@@ -208,10 +208,10 @@ class _Service:
                     swapper.run(self._wanted),
                     self._follower.run(swapper),
                     run_shadow(self._settings, pipeline, self._configure_worker, clock, metrics),
+                    self._page.run(pipeline.deployments),
                     observe(pipeline, source, health=self._health, metrics=metrics, clock=clock),
-                    report_periods(
-                        self._registry, period_s=self._settings.logging.period_s, clock=clock
-                    ),
+                    report_periods(self._registry, period_s=period_s, clock=clock),
+                    watch_certificates(clock),
                     watch_loop_lag(clock, metrics, seen=self._health.loop_lagged),
                 )
                 watchers = [group.create_task(each) for each in watching]

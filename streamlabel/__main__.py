@@ -3,10 +3,11 @@
 import typer
 
 from streamlabel.commands.calibrate import calibrate
+from streamlabel.commands.capacity import capacity
 from streamlabel.commands.check import check
 from streamlabel.commands.classify import classify
 from streamlabel.commands.compare import compare
-from streamlabel.commands.config import show_schema, show_settings
+from streamlabel.commands.config import show_asyncapi, show_schema, show_settings
 from streamlabel.commands.console import console
 from streamlabel.commands.console_database import add_user, purge, verify_log
 from streamlabel.commands.demo import demo
@@ -14,6 +15,7 @@ from streamlabel.commands.deploy import deploy
 from streamlabel.commands.dlq_list import list_dead_letters
 from streamlabel.commands.dlq_replay import replay_dead_letters
 from streamlabel.commands.dlq_show import show_dead_letter
+from streamlabel.commands.drift import drift
 from streamlabel.commands.evaluate import evaluate
 from streamlabel.commands.health import health
 from streamlabel.commands.init import init
@@ -27,6 +29,8 @@ from streamlabel.commands.tail import tail
 from streamlabel.commands.thresholds import thresholds
 from streamlabel.commands.train import train_encoder
 from streamlabel.commands.train_llm import train_llm
+from streamlabel.commands.verdicts_export import export_verdicts
+from streamlabel.commands.verdicts_import import import_verdicts
 from streamlabel.commands.version import Version, version
 
 __all__ = ["app", "main"]
@@ -42,6 +46,7 @@ app = typer.Typer(
 config_app = typer.Typer(no_args_is_help=True, help="Inspect the configuration.")
 config_app.command("show")(show_settings)
 config_app.command("schema")(show_schema)
+config_app.command("asyncapi")(show_asyncapi)
 dlq_app = typer.Typer(no_args_is_help=True, help="Inspect and replay dead letters.")
 dlq_app.command("list")(list_dead_letters)
 dlq_app.command("show")(show_dead_letter)
@@ -53,6 +58,10 @@ console_app.command("add-user")(add_user)
 console_app.command("purge")(purge)
 console_app.command("verify-log")(verify_log)
 
+verdicts_app = typer.Typer(no_args_is_help=True, help="Verdicts from and for other tools.")
+verdicts_app.command("import")(import_verdicts)
+verdicts_app.command("export")(export_verdicts)
+
 train_app = typer.Typer(no_args_is_help=True, help="Train a model on labelled texts.")
 train_app.command("encoder")(train_encoder)
 train_app.command("llm")(train_llm)
@@ -61,6 +70,7 @@ app.command()(init)
 app.command()(run)
 app.command()(check)
 app.command()(deploy)
+app.command()(capacity)
 app.command()(health)
 app.command()(presets)
 app.command()(classify)
@@ -71,10 +81,12 @@ app.command()(evaluate)
 app.command()(calibrate)
 app.command()(thresholds)
 app.command()(compare)
+app.command()(drift)
 app.command()(monitor)
 app.command()(learn)
 app.command()(demo)
 app.add_typer(console_app, name="console")
+app.add_typer(verdicts_app, name="verdicts")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(config_app, name="config")
 app.command()(version)

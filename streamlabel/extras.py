@@ -22,6 +22,8 @@ EXTRAS: Final = MappingProxyType(
         "evaluate": ((), ("matplotlib", "sklearn", "scipy")),
         "llm": (("encoder",), ("jinja2", "peft")),
         "remote": ((), ("openai",)),
+        "parquet": ((), ("pyarrow",)),
+        "ray": (("parquet",), ("ray",)),
         "tracing": ((), ("opentelemetry",)),
         "near-duplicates": ((), ("datasketch",)),
         "console": (

@@ -16,6 +16,7 @@ from streamlabel.consumer.core.records import Position, SourceRecord, TextRecord
 from streamlabel.consumer.output.message_encoder import MessageEncoder
 from streamlabel.consumer.output.published_schemas import (
     OutputName,
+    PublishedName,
     avro_schema,
     json_schema,
     proto_file,
@@ -33,7 +34,7 @@ _TEXTS = ("Hello", "Grüße, 世界 😀", 'a "quote"\n', "x" * 500)
 class Confluent:
     """Confluent's serializer of one output in one format, with its mock registry."""
 
-    def __init__(self, output_format: OutputFormat, name: OutputName) -> None:
+    def __init__(self, output_format: OutputFormat, name: PublishedName) -> None:
         self._format = output_format
         registry = SchemaRegistryClient.new_client({"url": f"mock://{output_format}-{name}"})
         self._context = SerializationContext(name, MessageField.VALUE)
@@ -53,7 +54,7 @@ class Confluent:
 
     def value(self, message: dict[str, Any]) -> bytes:
         """Return a message, given as our JSON, as the serializer writes it."""
-        if self._format != "json_schema":
+        if self._format != "json_schema" and "metadata" in message:
             metadata = message["metadata"]
             text = None if metadata is None else orjson.dumps(metadata).decode()
             message = {**message, "metadata": text}

@@ -133,6 +133,20 @@ class Cluster:
         wait_until(has_leaders, what=f"the leaders of {unique} answer")
         return unique
 
+    def fresh(self, names: Sequence[str], *, partitions: int = 1) -> None:
+        """Create topics with exactly these names, which nobody has created before."""
+        admin = self.admin()
+        for done in admin.create_topics([NewTopic(name, partitions, 1) for name in names]).values():
+            done.result(60)
+
+        def have_leaders() -> bool:
+            try:
+                return all(len(self.ends(name)) == partitions for name in names)
+            except (KafkaException, KeyError):
+                return False
+
+        wait_until(have_leaders, what=f"the leaders of {', '.join(names)} answer")
+
     def configure(self, topic: str, **config: str | int) -> None:
         """Change settings of a topic; keywords as in ``topic``."""
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic)

@@ -1,8 +1,11 @@
-"""Scripted reviewers decide all items while their console is killed and the broker restarts."""
+"""Scripted reviewers decide all items while their console is killed and the broker restarts.
+
+The console is the real one, ``streamlabel console``; the reviewers use its pages by HTTP.
+"""
 
 import asyncio
+import itertools
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -12,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +23,10 @@ import httpx
 from sqlalchemy import func, select
 
 from streamlabel.config.settings import Settings
+from streamlabel.console.store.items import User
 from streamlabel.console.store.opening import SqlStore, open_store
 from streamlabel.console.store.tables import item, lease, outbox, verdict
+from testing.console.page_reviewer import PROXY_SETTINGS, PageReviewer
 from testing.console.review_record import review
 from testing.kafka_broker import Cluster
 
@@ -105,10 +111,22 @@ def settings_of(kafka: Cluster, topic: str, database: str, plan: Plan, port: int
             "port": port,
             "lease_s": plan.lease_s,
             "undo_s": 0,
+            "labels": {"default": [*_LABELS, *(_label(n) for n in range(plan.reviewers))]},
+            **PROXY_SETTINGS,
             "second_look_share": 0,
             "gold_share": 0,
         },
     }
+
+
+def _label(number: int) -> str:
+    """Return what one reviewer decides always, so that a verdict says whose it is."""
+    return f"label {number}"
+
+
+def _names(number: int) -> tuple[str, str]:
+    """Return the two accounts that one reviewer uses in turn."""
+    return f"reviewer {number}a", f"reviewer {number}b"
 
 
 def _free_port() -> int:
@@ -126,10 +144,9 @@ class _Console:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "testing.review_console", str(self._file)],
+            [sys.executable, "-m", "streamlabel", "console", "-c", str(self._file)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
         )
 
     def end(self, number: int = signal.SIGKILL) -> None:
@@ -142,34 +159,37 @@ class _Run:
     def __init__(self, plan: Plan, url: str) -> None:
         self.plan = plan
         self.url = url
-        self.acknowledged: dict[str, str] = {}
+        self.acknowledged: dict[int, str] = {}
         self.is_over = False
         self.stuck: set[int] = set()
         self.up_since_s: float | None = None  # when the present console first answered
 
     async def reviewer(self, number: int) -> None:
-        """Decide one item after the other; after an error ask again."""
-        name = f"reviewer {number}"
+        """Decide one item after the other; after an error come back as somebody else.
+
+        So the item that was on the page is left behind under its lease.
+        """
+        names = itertools.cycle(_names(number))
         async with httpx.AsyncClient(base_url=self.url, timeout=_TIMEOUT_S) as client:
             while not self.is_over:
                 try:
-                    await self._decide_one(client, name, number)
-                except (httpx.HTTPError, ValueError):
+                    await self._decide_all(PageReviewer(client, next(names)), _label(number))
+                except httpx.HTTPError:
                     await asyncio.sleep(0.1)
 
-    async def _decide_one(self, client: httpx.AsyncClient, name: str, number: int) -> None:
-        answer = await client.post("/next", json={"reviewer": name})
-        if self.up_since_s is None:
-            self.up_since_s = time.monotonic()
-        found = answer.json() if answer.status_code == 200 else {}
-        if not found:
-            await asyncio.sleep(0.1)
-            return
-        label = f"label {number}"
-        decision = {"reviewer": name, "label": label, **found}
-        answer = await client.post("/decide", json=decision)
-        if answer.status_code == 200:
-            self.acknowledged[found["review"]] = label
+    async def _decide_all(self, person: PageReviewer, label: str) -> None:
+        shown = None
+        while not self.is_over:
+            if shown is None:
+                shown = await person.open()
+                self.up_since_s = self.up_since_s or time.monotonic()
+            if shown is None:
+                await asyncio.sleep(0.1)
+                continue
+            is_saved, following = await person.decide(shown, label)
+            if is_saved:
+                self.acknowledged[shown.item_id] = label
+            shown = following
 
     async def watch(self, store: SqlStore) -> None:
         """Note leases that are still there 5 s after their end."""
@@ -203,6 +223,9 @@ async def review_all(
     given = settings_of(kafka, topic, database, plan, port)
     run = _Run(plan, f"http://127.0.0.1:{port}")
     store = await open_store(Settings.model_validate(given).console)
+    for number in range(plan.reviewers):
+        for name in _names(number):
+            await store.add_user(User(name=name), by="run", now=datetime.now(UTC))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "settings.json"
         await asyncio.to_thread(file.write_text, json.dumps(given))
@@ -274,10 +297,16 @@ async def _compared(
         value = message.value()
         labels = json.loads(value)["labels"] if value is not None else [""]
         found[(message.key() or b"").decode()] = labels[0]
-    missing = [name for name in (f"r{n}" for n in range(run.plan.items)) if name not in found]
-    changed = [name for name, label in run.acknowledged.items() if found.get(name) != label]
     async with store.database.reading() as connection:
         rows = (await connection.execute(select(verdict.c.item_id))).scalars().all()
+        items = (await connection.execute(select(item.c.item_id, item.c.review_id))).all()
+    reviews = {row.item_id: row.review_id for row in items}
+    missing = [name for name in (f"r{n}" for n in range(run.plan.items)) if name not in found]
+    changed = [
+        reviews[item_id]
+        for item_id, label in run.acknowledged.items()
+        if found.get(reviews[item_id]) != label
+    ]
     twice = sum(number > 1 for number in Counter(rows).values())
     return Outcome(
         lost=len({*missing, *changed}),

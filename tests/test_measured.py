@@ -128,6 +128,11 @@ def test_the_page_on_performance_quotes_every_target() -> None:
             "at_least_once_after_over_before": ".3f",
             "exactly_once_after_over_before": ".3f",
         },
+        "record_cost": {
+            "at_least_once_bytecodes_over_before": ".2f",
+            "exactly_once_bytecodes_over_before": ".2f",
+            "with_repeats_bytecodes_over_before": ".2f",
+        },
         "plans": {
             "swaps_lost": ".0f",
             "swaps_doubled": ".0f",

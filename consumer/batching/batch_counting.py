@@ -1,5 +1,6 @@
 """The metrics of a batch, and its log line at DEBUG."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,9 @@ def count_batch(
     metrics.observe("padding_ratio", 1 - batch.tokens / batch.padded_tokens)
     metrics.observe("batch_wait_seconds", queue_s)
     metrics.observe("inference_seconds", inference_s)
-    decisions = [result.decision for _, result in results if isinstance(result, Classified)]
+    if not _log.is_enabled_for(logging.DEBUG):
+        return
+    routes = [result.decision.route for _, result in results if isinstance(result, Classified)]
     _log.debug(
         "batch_classified",
         items=len(batch.items),
@@ -40,6 +43,6 @@ def count_batch(
         tokens=batch.tokens,
         queue_s=round(queue_s, 4),
         inference_s=round(inference_s, 4),
-        review=len([1 for decision in decisions if decision.route != "label"]),
-        dead_letter=len(results) - len(decisions),
+        review=len(routes) - routes.count("label"),
+        dead_letter=len(results) - len(routes),
     )

@@ -37,11 +37,11 @@ def decide(
     results: list[tuple[Job, Result]] = []
     policy, inference_ms = deployment.policy, inference_s * 1000
     for jobs, answer in answered:
+        if isinstance(answer, RecordError):
+            results += [(job, NotClassified(deployment, answer)) for job in jobs]
+            continue
         repeated = cached
         for job in jobs:
-            if isinstance(answer, RecordError):
-                results.append((job, NotClassified(deployment, answer)))
-                continue
             record = job.record
             decision = policy.decide(answer, record.id)
             queue_ms = (began_s - record.source.received_at_s) * 1000

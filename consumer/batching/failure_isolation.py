@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import structlog
 
@@ -129,29 +129,23 @@ class FailureIsolation:
             call: the call of the model.
             items: its arguments.
             budget: is told which sizes fit.
-            wanted: called after a failure; returns for each item a function that tells whether its
-                result is still needed. None: all are.
+            wanted: called after a failure; for each item, whether it is still wanted. None: all.
         """
         alone = self._searches > 0
         async with self._gate.alone() if alone else self._gate.shared():
             results = await self._try(call, items, alone=alone)
             if isinstance(results, Failure):  # only now anything is kept for each text
                 wants = wanted() if wanted is not None else [lambda: True] * len(items)
-                texts = [
-                    Suspect(item, want, attempts=1) for item, want in zip(items, wants, strict=True)
-                ]
-                part = Part(texts, alone)
+                pairs = zip(items, wants, strict=True)
+                part = Part([Suspect(item, want, attempts=1) for item, want in pairs], alone)
                 return Failed(call, part, await self._judged(part, results), budget)
         if budget is not None and items:
             budget.fitted(items)
         if len(results) != len(items):
             raise ValueError(f"{len(results)} results for {len(items)} texts. This is a bug.")
-        return [
-            result
-            if not isinstance(result, InferenceError)
-            else RecordError("inference_error", str(result))
-            for result in results
-        ]
+        if any(issubclass(each, InferenceError) for each in set(map(type, results))):
+            return [_as_record_error(result) for result in results]
+        return cast("list[R | RecordError]", results)
 
     async def isolate(self, failed: Failed) -> list[Any]:
         """Retry the parts of a failed batch until each of its texts has a result.
@@ -246,3 +240,9 @@ class FailureIsolation:
         self._on_step()
         is_theirs = await self._fixed_text.is_answered(after_loss=is_loss)
         return Failure(failure.error, is_theirs)
+
+
+def _as_record_error(result: R | InferenceError) -> R | RecordError:
+    if not isinstance(result, InferenceError):
+        return result
+    return RecordError("inference_error", str(result))

@@ -40,9 +40,10 @@ class PartRunner:
             raise ValueError("another model needs a runner of its own. This is a bug.")
         self._runner.deployments[self._number] = deployment
 
-    def submit(self, job: Job) -> None:
-        """Take a job; see ``ModelRunner.submit``."""
-        self._runner.ask(job, self._number)
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Take jobs; see ``ModelRunner.submit``."""
+        for job in jobs:
+            self._runner.ask(job, self._number)
 
 
 class _Unknown(SubmittedJobs):
@@ -96,7 +97,7 @@ class JointRunner(ModelRunner):
             asked.append(number)
             return
         self._asked[job] = [number]
-        self._submitted.add(job)
+        self._submitted.add([job])
 
     def forget_unwanted(self) -> None:
         """Drop the jobs of revoked partitions."""

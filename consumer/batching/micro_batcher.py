@@ -11,9 +11,10 @@ Sources: token budget as in huggingface/text-embeddings-inference (core/src/queu
 length across the window, and anchoring it at the oldest text, is ours.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from operator import attrgetter, itemgetter, mul
 from typing import Generic, TypeVar
 
 from streamlabel.models.core.classifier import PreparedText
@@ -25,6 +26,9 @@ __all__ = ["Batch", "MicroBatcher"]
 # more texts there are to choose from, the more similar are the lengths within a batch.
 _AHEAD_BATCHES = 2
 _AHEAD_PADDED_BATCHES = 16
+
+_TOKENS = attrgetter("tokens")
+_ROWS = attrgetter("rows")
 
 T = TypeVar("T")
 
@@ -47,12 +51,8 @@ class Batch(Generic[T]):
     oldest_since_s: float
 
 
-@value
-class _Entry(Generic[T]):
-    item: T
-    tokens: int
-    rows: int
-    since_s: float
+# item, tokens, rows, since_s: a tuple, because one is made for every text
+_Entry = tuple[T, int, int, float]
 
 
 class MicroBatcher(Generic[T]):
@@ -85,6 +85,7 @@ class MicroBatcher(Generic[T]):
         self._by_length: list[tuple[int, int]] = []  # (tokens, arrival number), sorted
         self._next_number = 0
         self._waiting_tokens = 0
+        self._waiting_rows = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -93,16 +94,17 @@ class MicroBatcher(Generic[T]):
         """Take one item that costs ``rows`` rows of up to ``tokens`` tokens."""
         number = self._next_number
         self._next_number += 1
-        self._entries[number] = _Entry(item, tokens, rows, now_s)
+        self._entries[number] = item, tokens, rows, now_s
         self._waiting_tokens += tokens * rows
+        self._waiting_rows += rows
         if self._pads:
             insort(self._by_length, (tokens, number))
 
     def cost(self, prepared: Sequence[PreparedText]) -> int:
         """Return how many of ``max_tokens`` these texts take in one batch."""
-        if self._pads:
-            return sum([p.rows for p in prepared]) * max([p.tokens for p in prepared], default=0)
-        return sum([p.tokens * p.rows for p in prepared])
+        rows: list[int] = list(map(_ROWS, prepared))
+        tokens: list[int] = list(map(_TOKENS, prepared))
+        return sum(rows) * max(tokens, default=0) if self._pads else sum(map(mul, tokens, rows))
 
     @property
     def is_full(self) -> bool:
@@ -120,7 +122,7 @@ class MicroBatcher(Generic[T]):
         """When ``take`` will have a batch at the latest; None if nothing waits."""
         if not self._entries:
             return None
-        return next(iter(self._entries.values())).since_s + self._linger_s
+        return next(iter(self._entries.values()))[3] + self._linger_s
 
     def take(self, now_s: float) -> Batch[T] | None:
         """Return the next batch for a free worker, or None to wait until ``deadline_s``."""
@@ -128,61 +130,66 @@ class MicroBatcher(Generic[T]):
         if deadline_s is None or (now_s < deadline_s and not self.is_full):
             return None
         numbers, longest_tokens = self._similar() if self._pads else self._oldest()
-        taken = [self._entries.pop(number) for number in numbers]
-        rows = sum([entry.rows for entry in taken])
-        tokens = sum([entry.tokens * entry.rows for entry in taken])
+        items, lengths, all_rows, since_s = zip(*map(self._entries.pop, numbers), strict=True)
+        rows = sum(all_rows)
+        tokens = sum(map(mul, lengths, all_rows))
         self._waiting_tokens -= tokens
+        self._waiting_rows -= rows
         return Batch(
-            items=tuple([entry.item for entry in taken]),
+            items=items,
             rows=rows,
             tokens=tokens,
             padded_tokens=rows * longest_tokens if self._pads else tokens,
-            oldest_since_s=taken[0].since_s,
+            oldest_since_s=since_s[0],
         )
 
     def discard(self, unwanted: Callable[[T], bool]) -> int:
         """Drop the items for which ``unwanted`` holds; return how many that were."""
-        kept = OrderedDict((n, e) for n, e in self._entries.items() if not unwanted(e.item))
+        kept = OrderedDict((n, e) for n, e in self._entries.items() if not unwanted(e[0]))
         dropped = len(self._entries) - len(kept)
         if dropped:
             self._entries = kept
             if self._pads:
-                self._by_length = sorted((entry.tokens, n) for n, entry in kept.items())
-            self._waiting_tokens = sum(entry.tokens * entry.rows for entry in kept.values())
+                self._by_length = sorted((tokens, n) for n, (_, tokens, _, _) in kept.items())
+            self._waiting_tokens = sum(tokens * rows for _, tokens, rows, _ in kept.values())
+            self._waiting_rows = sum(rows for _, _, rows, _ in kept.values())
         return dropped
 
     def _oldest(self) -> tuple[list[int], int]:
         """Return the next texts in arrival order, and the length of the longest row."""
         numbers: list[int] = []
         tokens = longest = 0
-        for number, entry in self._entries.items():
-            tokens += entry.tokens * entry.rows
+        for number, (_, length, rows, _) in self._entries.items():
+            tokens += length * rows
             if numbers and (tokens > self.max_tokens or len(numbers) == self._max_items):
                 break
             numbers.append(number)
-            longest = max(longest, entry.tokens)
+            longest = max(longest, length)
         return numbers, longest
 
     def _similar(self) -> tuple[list[int], int]:
         """Return the oldest and its neighbours in length, and the length of the longest row."""
         first, last = self._around_oldest()
-        numbers = sorted(number for _, number in self._by_length[first:last])
+        numbers = sorted(map(itemgetter(1), self._by_length[first:last]))
         longest = self._by_length[last - 1][0]
         del self._by_length[first:last]
         return numbers, longest
 
     def _around_oldest(self) -> tuple[int, int]:
         """Return the slice of ``_by_length`` to take, grown from the oldest item."""
-        number, oldest = next(iter(self._entries.items()))
-        first = bisect_left(self._by_length, (oldest.tokens, number))
+        number, (_, longest, rows, _) = next(iter(self._entries.items()))
+        first = bisect_left(self._by_length, (longest, number))
         last = first + 1
-        rows, longest, real = oldest.rows, oldest.tokens, oldest.tokens * oldest.rows
+        if self._waiting_rows == len(self._entries):  # texts of one row each
+            last = self._end_of_equal(first, longest)
+            rows = last - first
+        real = longest * rows
         while last - first < self._max_items:
             side = self._cheaper_side(first, last, rows, longest)
             if side is None:
                 break
             tokens, neighbour = self._by_length[side]
-            extra = self._entries[neighbour].rows
+            extra = self._entries[neighbour][2]
             longest = max(longest, tokens)
             rows += extra
             real += tokens * extra
@@ -191,6 +198,16 @@ class MicroBatcher(Generic[T]):
                 break
             first, last = min(first, side), max(last, side + 1)
         return first, last
+
+    def _end_of_equal(self, first: int, tokens: int) -> int:
+        """Return the end of the slice from ``first`` with texts of this length that fit.
+
+        They add no padding, so there is nothing to compare: they follow the oldest one, because
+        those of one length are in arrival order.
+        """
+        most = max(1, min(self._max_items, self.max_tokens // tokens))
+        end = bisect_right(self._by_length, (tokens, self._next_number), first)
+        return min(end, first + most)
 
     def _cheaper_side(self, first: int, last: int, rows: int, longest: int) -> int | None:
         """Return the neighbour of the slice that adds the least padding, or None at both ends."""

@@ -44,13 +44,14 @@ class ModelRunner:
     Args:
         deployment: provides the model and the routing policy; see ``use``.
         settings: of batches and repeats, and how the text that the model reads is made.
-        on_results: called with jobs and their results, a batch at a time, in any order.
+        on_results: called with jobs and the results of one deployment, a batch at a time, in any
+            order.
         on_step: called after each step of failure isolation, which counts as progress.
         wants_work: set when the device can take more texts.
         shares_tokens: whether another model of the service reads texts in the same way.
 
     Attributes:
-        submit: takes a job. Its result comes through ``on_results``, unless its partition is
+        submit: takes jobs. Their results come through ``on_results``, unless their partition is
             revoked.
     """
 

@@ -97,7 +97,7 @@ class Shadow:
             self._metrics.increment("shadow", outcome="dropped")
             return
         self._waiting += 1
-        self._runner.submit(Job(record, self._delivery, Slot(0, 0)))
+        self._runner.submit([Job(record, self._delivery, Slot(0, 0))])
 
     async def run(self) -> None:
         """Classify and write until cancelled.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from streamlabel.consumer.plans.job import Job
@@ -20,12 +21,12 @@ class SubmittedJobs:
     def __init__(self) -> None:
         self._jobs: deque[Job] = deque()
         self._has_some = asyncio.Event()
-        # Setting an event for each job would cost more than appending it.
+        # Setting an event costs more than appending a job.
         self._is_waiting = False
 
-    def add(self, job: Job) -> None:
-        """Append a job."""
-        self._jobs.append(job)
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Append jobs."""
+        self._jobs.extend(jobs)
         if self._is_waiting:
             self._is_waiting = False
             self._has_some.set()

@@ -29,11 +29,23 @@ class FairShares:
     """
 
     def __init__(self, weights: Mapping[str, float]) -> None:
-        heaviest = max(weights.values(), default=1.0)
-        self._weights = {topic: weight / heaviest for topic, weight in weights.items()}
+        self._weights: dict[str, float] = {}
         # Records / weight, relative to the topic that is furthest behind of those being read.
-        self._clocks = dict.fromkeys(weights, 0.0)
+        self._clocks: dict[str, float] = {}
         self._taken = 0
+        self._heaviest = max(weights.values(), default=1.0)
+        self.add(weights)
+
+    def add(self, weights: Mapping[str, float]) -> None:
+        """Add topics; a new one has no credit. Those that are there keep their weights."""
+        for topic, weight in weights.items():
+            self._weights.setdefault(topic, weight / self._heaviest)
+            self._clocks.setdefault(topic, 0.0)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is only one topic, which gets everything."""
+        return len(self._weights) == 1
 
     def turns(self, room_items: int, topics: Collection[str]) -> Iterator[tuple[str, int]]:
         """Yield topics and how many records may be read from each, until the room is used up.

@@ -4,7 +4,7 @@ Errors: implementations raise only ``BrokerError`` (and its subclasses).
 """
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import InitVar, field
 from typing import Literal, Protocol, runtime_checkable
 
 from streamlabel.consumer.core.metric_names import CounterName, GaugeName, HistogramName
@@ -22,6 +22,7 @@ __all__ = [
     "RecordSink",
     "RecordSource",
     "ReportsConnections",
+    "bytes_of",
 ]
 
 # The brokers that records are read from, the group's coordinator, those that outputs are written
@@ -37,6 +38,7 @@ class Outbound:
         position: of the input record that caused it.
         size_bytes: upper bound of its size on the wire, record framing included; computed once,
             because limits, requests and pace all need it.
+        headers_bytes: ``bytes_of`` its headers, if that is known.
     """
 
     topic: str
@@ -45,13 +47,21 @@ class Outbound:
     headers: Headers
     position: Position
     size_bytes: int = field(init=False, repr=False, compare=False)
+    headers_bytes: InitVar[int | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, headers_bytes: int | None) -> None:
         size = 32 + len(self.key or b"") + len(self.value or b"")  # 32: varints, attributes, deltas
-        for name, header in self.headers:
-            name_bytes = len(name) if name.isascii() else len(name.encode())
-            size += 10 + name_bytes + len(header or b"")
+        size += bytes_of(self.headers) if headers_bytes is None else headers_bytes
         object.__setattr__(self, "size_bytes", size)
+
+
+def bytes_of(headers: Headers) -> int:
+    """Return an upper bound of the size of headers on the wire."""
+    size = 0
+    for name, header in headers:
+        name_bytes = len(name) if name.isascii() else len(name.encode())
+        size += 10 + name_bytes + len(header or b"")
+    return size
 
 
 @value

@@ -7,8 +7,8 @@ Source: Debezium's documentation of the envelope: ``before``, ``after``, ``sourc
 from typing import Any, Final, NamedTuple
 
 from streamlabel.config.kafka import InputSettings
-from streamlabel.consumer.decode.joined_fields import json_fields
 from streamlabel.consumer.decode.json_fields import Found, parse_json
+from streamlabel.consumer.decode.message_fields import json_fields
 from streamlabel.consumer.decode.tree_fields import TreeFields
 from streamlabel.errors import DecodeError
 

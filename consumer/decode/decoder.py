@@ -3,31 +3,21 @@
 The rules are in docs/records.md. Error messages name fields and positions, never content.
 """
 
-import re
 from collections.abc import Sequence
 
 from streamlabel.config.kafka import InputSettings
 from streamlabel.consumer.core.records import SourceRecord, TextRecord
 from streamlabel.consumer.decode.cloudevents import read_event
 from streamlabel.consumer.decode.framing import begins_with_frame, describe_frame, without_frame
-from streamlabel.consumer.decode.joined_fields import json_fields
 from streamlabel.consumer.decode.json_fields import MISSING, Found, JsonFields, parse_json
+from streamlabel.consumer.decode.message_fields import json_fields
+from streamlabel.consumer.decode.visible import VISIBLE
 from streamlabel.errors import DecodeError
 
-__all__ = ["ID_LIMIT_CHARS", "VISIBLE", "Decoder", "refuse_without_value", "text_record"]
+__all__ = ["ID_LIMIT_CHARS", "Decoder", "refuse_without_value", "text_record"]
 
 # An id is copied to every output and used in queries; a longer one is probably content.
 ID_LIMIT_CHARS = 256
-
-# Finds a visible character; texts without one are not classified. Takes linear time. Not visible
-# are white space, controls, and what Unicode calls default-ignorable: joiners, direction marks,
-# fillers, variation selectors, tags; also U+2800, the braille blank. A test compares this with
-# Python's Unicode database.
-VISIBLE = re.compile(
-    r"[^\s\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
-    r"\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
-    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-)
 
 
 class Decoder:
@@ -58,7 +48,9 @@ class Decoder:
             DecodeError: with a reason of ``DeadLetterReason``. ``empty_text`` may also be skipped,
                 see ``InputSettings.empty_text``; everything else becomes a dead letter.
         """
-        value = refuse_without_value(record)
+        value = record.value
+        if value is None:
+            value = refuse_without_value(record)
         if self._is_framed:
             return self._decode_value(record, without_frame(value))
         try:

@@ -15,6 +15,7 @@ from streamlabel.consumer.decode.compression import decompressed
 from streamlabel.errors import DecodeError
 
 __all__ = [
+    "FRAME_BYTES",
     "Frame",
     "SchemaName",
     "begins_with_frame",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 _MAGIC: Final = b"\x00"
-_FRAME_BYTES: Final = 5
+FRAME_BYTES: Final = 5
 _GUID_MAGIC: Final = b"\x01"
 _GUID_FRAME_BYTES: Final = 17
 _GLUE_MAGIC: Final = b"\x03"
@@ -77,12 +78,12 @@ FrameReader = Callable[[bytes, Headers], Frame]
 
 def begins_with_frame(value: bytes) -> bool:
     """Return whether ``value`` looks framed. JSON never begins with 0x00."""
-    return value.startswith(_MAGIC) and len(value) >= _FRAME_BYTES
+    return value.startswith(_MAGIC) and len(value) >= FRAME_BYTES
 
 
 def describe_frame(value: bytes) -> str:
     """Return, for an error message, what the value begins with and what to set."""
-    schema_id = int.from_bytes(value[1:_FRAME_BYTES])
+    schema_id = int.from_bytes(value[1:FRAME_BYTES])
     return (
         f"it begins with byte 0x00 and a schema id ({schema_id}): a schema registry's frame; set"
         " input.framing: confluent, and for Avro or Protobuf input.format"
@@ -131,8 +132,8 @@ def schema_name(key: bytes) -> SchemaName:
 
 def _confluent(value: bytes, _headers: Headers) -> Frame:
     magic = value[:1]
-    if magic == _MAGIC and len(value) >= _FRAME_BYTES:
-        return Frame(value[:_FRAME_BYTES], value[_FRAME_BYTES:], None)
+    if magic == _MAGIC and len(value) >= FRAME_BYTES:
+        return Frame(value[:FRAME_BYTES], value[FRAME_BYTES:], None)
     if magic == _GUID_MAGIC and len(value) >= _GUID_FRAME_BYTES:
         return Frame(value[:_GUID_FRAME_BYTES], value[_GUID_FRAME_BYTES:], None)
     raise DecodeError(
@@ -145,7 +146,7 @@ def _confluent(value: bytes, _headers: Headers) -> Frame:
 def _confluent_header(value: bytes, headers: Headers) -> Frame:
     named = _last(headers, _HEADER)
     if named is not None:
-        for magic, size in ((_MAGIC, _FRAME_BYTES), (_GUID_MAGIC, _GUID_FRAME_BYTES)):
+        for magic, size in ((_MAGIC, FRAME_BYTES), (_GUID_MAGIC, _GUID_FRAME_BYTES)):
             if named.startswith(magic) and len(named) >= size:
                 return Frame(named[:size], value, named[size:])
     raise DecodeError(

@@ -15,11 +15,11 @@ from streamlabel.config.kafka import InputSettings
 from streamlabel.consumer.core.records import DeadLetterReason, SourceRecord, TextRecord
 from streamlabel.consumer.decode.decoder import (
     ID_LIMIT_CHARS,
-    VISIBLE,
     Decoder,
     refuse_without_value,
 )
 from streamlabel.consumer.decode.json_fields import METADATA_LIMIT_BYTES
+from streamlabel.consumer.decode.visible import VISIBLE
 from streamlabel.errors import ConfigError, DecodeError, StreamlabelError
 from streamlabel.foreign import first_line
 

@@ -3,14 +3,22 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from streamlabel.config.kafka import InputSettings
 from streamlabel.consumer.decode.json_fields import MISSING, Found, JsonFields
 from streamlabel.consumer.decode.text_paths import TextPaths, elements, member
 from streamlabel.errors import DecodeError
 
-__all__ = ["JoinedFields", "json_fields", "under"]
+__all__ = ["JoinedFields", "Texts", "under"]
+
+
+class Texts(Protocol):
+    """Reads the text of a document."""
+
+    def read(self, document: Any) -> str | None:  # noqa: ANN401 any document
+        """Return the text; None if it is null or missing; raise DecodeError for any other value."""
+        ...
 
 
 class JoinedFields(JsonFields):
@@ -26,7 +34,7 @@ class JoinedFields(JsonFields):
         super().__init__(
             paths[0], under(prefix, settings.id_path), under(prefix, settings.metadata_path)
         )
-        self._texts = TextPaths(
+        self._texts: Texts = TextPaths(
             paths, separator=settings.text_separator, default=settings.text_default
         )
         self._all = [tuple(path.split(".")) for path in paths]
@@ -84,22 +92,6 @@ def _refuse_repeated(source: bytes, paths: Sequence[Sequence[str]]) -> None:
             if any(key in each.repeated for each in objects):
                 raise DecodeError("schema", f"a key on the path {'.'.join(path)!r} is repeated")
             level = [each[key] for each in objects if key in each]
-
-
-def json_fields(settings: InputSettings, prefix: str = "") -> JsonFields:
-    """Return what finds text, id and metadata in JSON, as the settings say.
-
-    Args:
-        settings: of the input.
-        prefix: dotted path of the object that holds the fields; empty: the document.
-    """
-    if settings.text_paths:
-        return JoinedFields(settings, prefix)
-    return JsonFields(
-        under(prefix, settings.text_path),
-        under(prefix, settings.id_path),
-        under(prefix, settings.metadata_path),
-    )
 
 
 def under(prefix: str, path: str | None) -> Any:  # noqa: ANN401 a path, or None as given

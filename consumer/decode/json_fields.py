@@ -62,6 +62,9 @@ class JsonFields:
         self._text = JsonPath(text_path.split("."))
         self._id = JsonPath(id_path.split(".")) if id_path else None
         self._metadata = JsonPath(metadata_path.split(".")) if metadata_path else None
+        paths = [path for path in (self._text, self._id, self._metadata) if path is not None]
+        self._is_flat = all(path.key is not None for path in paths)
+        self._keys = text_path, id_path, metadata_path  # if flat; no object has a key None
 
     def read(self, document: object, source: bytes) -> Found:
         """Return the fields of ``document``, which was parsed from ``source``.
@@ -69,17 +72,29 @@ class JsonFields:
         Raises:
             DecodeError: ``schema``: no text, not a string, or a repeated key on its path.
         """
-        text = _find(document, self._text)
+        text, identity, found = self._look_up(document)
         if type(text) is not str and text is not None:
             raise self._refusal(document, text)
         if source.count(self._text.usual) != 1 or b"\\" in source:  # else no key is repeated
             self._refuse_repeated(source)
         metadata, is_dropped = None, False
-        if self._metadata is not None:
-            found = _find(document, self._metadata)
-            if found is not None and found is not MISSING:
-                metadata, is_dropped = self._as_written(found, self._metadata, source)
-        return Found(text, self._read_id(document, source), metadata, is_dropped)
+        if found is not None and found is not MISSING and self._metadata is not None:
+            metadata, is_dropped = self._as_written(found, self._metadata, source)
+        if type(identity) is float:  # or an integer beyond 64 bits, which the parser rounded
+            identity = self._exact(identity, source)
+        return Found(text, identity, metadata, is_dropped)
+
+    def _look_up(self, document: object) -> tuple[object, object, object]:
+        """Return text, id and metadata; each MISSING if there is none."""
+        if self._is_flat and type(document) is dict:  # the usual case, without a call for each
+            text, identity, metadata = self._keys
+            find = document.get
+            return find(text, MISSING), find(identity, MISSING), find(metadata, MISSING)
+        return (
+            _find(document, self._text),
+            MISSING if self._id is None else _find(document, self._id),
+            MISSING if self._metadata is None else _find(document, self._metadata),
+        )
 
     def _refuse_repeated(self, source: bytes) -> None:
         # Each key on the path occurs at least once; only if one occurs again it may be repeated.
@@ -90,14 +105,13 @@ class JsonFields:
             raise DecodeError("schema", message)
 
     def _read_id(self, document: object, source: bytes) -> object:
-        if self._id is None:
-            return MISSING
-        identity = _find(document, self._id)
-        if type(identity) is float:  # or an integer beyond 64 bits, which the parser rounded
-            raw = self._id.raw(source)
-            if _INTEGER.fullmatch(raw):  # of 309 digits at most: the parser accepts no more
-                return int(raw)
-        return identity
+        _, identity, _ = self._look_up(document)
+        return self._exact(identity, source) if type(identity) is float else identity
+
+    def _exact(self, identity: float, source: bytes) -> float:
+        raw = b"" if self._id is None else self._id.raw(source)
+        # of 309 digits at most: the parser accepts no more
+        return int(raw) if _INTEGER.fullmatch(raw) else identity
 
     @staticmethod
     def _as_written(metadata: object, path: JsonPath, source: bytes) -> tuple[bytes | None, bool]:
@@ -140,8 +154,6 @@ def parse_json(value: bytes) -> object:
 
 
 def _find(document: object, path: JsonPath) -> object:
-    if path.key is not None:  # the usual case, without the loop
-        return document.get(path.key, MISSING) if type(document) is dict else MISSING
     for part in path.parts:
         if type(document) is not dict:
             return MISSING

@@ -6,6 +6,7 @@ varints; a single 0 means the first message.
 
 from base64 import b64decode
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib import import_module
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from streamlabel.foreign import first_line
 __all__ = ["ProtobufSchema", "field_of", "plain"]
 
 _MAX_INDEXES: Final = 32
+_FIRST: Final = b"\x00"
 _MAX_VARINT_BYTES: Final = 5
 _MAX_CLASSES: Final = 64
 # Registries do not list these files as references, because every compiler has them.
@@ -69,8 +71,13 @@ class ProtobufSchema:
         Raises:
             DecodeError: ``schema``: not a message of this schema.
         """
-        at = 0 if indexes is not None else _end_of_indexes(payload)
-        wanted = payload[:at] if indexes is None else indexes
+        if indexes is not None:
+            at, wanted = 0, indexes
+        elif payload.startswith(_FIRST):  # nearly every schema has one message at its top
+            at, wanted = 1, _FIRST
+        else:
+            at = _end_of_indexes(payload)
+            wanted = payload[:at]
         found = self._classes.get(wanted)
         if found is None:
             found = self._class(wanted)
@@ -78,7 +85,7 @@ class ProtobufSchema:
                 self._classes[wanted] = found
         message = found()
         try:
-            message.ParseFromString(payload[at:])
+            found.ParseFromString(message, payload[at:])
         except Exception as error:  # noqa: BLE001 of the library; may hold the value
             problem = f"not Protobuf of its schema ({type(error).__name__})"
         else:
@@ -104,14 +111,29 @@ class ProtobufSchema:
 
 def field_of(message: Any, name: str) -> Any:  # noqa: ANN401 any part of a message
     """Return what a message or map has under a name; MISSING: nothing."""
-    descriptor = getattr(message, "DESCRIPTOR", None)
+    # methods of the class everywhere, because a field may have the name of one
+    kind = type(message)
+    descriptor = getattr(kind, "DESCRIPTOR", None)
     if descriptor is None:
         is_map = hasattr(message, "keys")
         return _listed(message[name]) if is_map and name in message else MISSING
-    field = descriptor.fields_by_name.get(name)
-    if field is None or (field.has_presence and not message.HasField(name)):
+    how = _reading(descriptor, name)
+    if how == "missing" or (how == "optional" and not kind.HasField(message, name)):
         return MISSING
-    return _listed(getattr(message, name))
+    value = getattr(message, name)
+    return _listed(value) if how == "perhaps repeated" else value
+
+
+@lru_cache(maxsize=4096)
+def _reading(descriptor: Any, name: str) -> str:  # noqa: ANN401 of the library
+    """Return how a field is read; its descriptor is asked once, because that is slow."""
+    field = descriptor.fields_by_name.get(name)
+    if field is None:
+        return "missing"
+    if field.has_presence:
+        return "optional"
+    # protobuf 5 does not have it
+    return "perhaps repeated" if getattr(field, "is_repeated", True) else "single"
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 any part of a message
@@ -121,11 +143,12 @@ def plain(value: Any) -> Any:  # noqa: ANN401 any part of a message
     if isinstance(value, list):
         items = [plain(each) for each in value]
         return None if any(each is None for each in items) else items
-    if getattr(value, "DESCRIPTOR", None) is None:
+    kind = type(value)
+    if getattr(kind, "DESCRIPTOR", None) is None:
         if hasattr(value, "keys"):
             return {str(key): plain(value[key]) for key in value}
         return value
-    if value.ByteSize() > METADATA_LIMIT_BYTES:
+    if kind.ByteSize(value) > METADATA_LIMIT_BYTES:
         return None
     try:
         return json_format.MessageToDict(value, preserving_proto_field_name=True)

@@ -1,13 +1,17 @@
 """Finds text, id and metadata in a document that was not JSON: of Avro or Protobuf. Pure."""
 
 from base64 import b64encode
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from streamlabel.config.kafka import InputSettings
 from streamlabel.consumer.decode.json_fields import METADATA_LIMIT_BYTES, MISSING, Found
+from streamlabel.consumer.decode.message_fields import Messages
 from streamlabel.consumer.decode.text_paths import Step, TextPaths, member
+
+if TYPE_CHECKING:
+    from streamlabel.consumer.decode.joined_fields import Texts
 
 __all__ = ["TreeFields"]
 
@@ -23,13 +27,15 @@ class TreeFields:
 
     def __init__(self, settings: InputSettings, *, step: Step = member, plain: Any = None) -> None:  # noqa: ANN401
         several = bool(settings.text_paths)
-        self._text = TextPaths(
+        self._text: Texts = TextPaths(
             settings.text_paths or [settings.text_path],
             separator=settings.text_separator,
             default=settings.text_default,
             through_arrays=several,
             step=step,
         )
+        if settings.messages_path is not None:
+            self._text = Messages(settings.messages_path, step=step)
         self._id = settings.id_path.split(".") if settings.id_path else None
         self._metadata = settings.metadata_path.split(".") if settings.metadata_path else None
         self._step = step

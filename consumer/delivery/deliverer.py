@@ -1,9 +1,9 @@
 """Writes the outputs of one input partition to the sink until all of them are acknowledged."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from operator import attrgetter
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
 
 import structlog
 
@@ -12,10 +12,11 @@ from streamlabel.consumer.core.ports import Clock, Metrics, Outbound, RecordSink
 from streamlabel.consumer.core.records import TopicPartition
 from streamlabel.consumer.delivery.offset_tracker import Release
 from streamlabel.consumer.delivery.pace import Pace
-from streamlabel.consumer.output.outcome import Outcomes
+from streamlabel.consumer.delivery.pending import Pending
+from streamlabel.consumer.output.outcome import Outcome, Outcomes
 from streamlabel.consumer.output.outcome_builder import OutcomeBuilder
 from streamlabel.consumer.routing.dead_letter_guard import DeadLetterGuard
-from streamlabel.errors import BrokerError, OutputRefusedError, PartlyDeliveredError
+from streamlabel.errors import BrokerError, OutputRefusedError, PartlyDeliveredError, RecordError
 
 __all__ = ["Deliverer", "delivery_pace"]
 
@@ -27,14 +28,6 @@ _FIRST_NOTICE_S: Final = 10.0
 _TARGET_S: Final = 2.0
 
 _log = structlog.get_logger(__name__)
-
-
-class _Write(NamedTuple):
-    """One output still to be written: of a record in the release, and a part of its outcome."""
-
-    outbound: Outbound
-    record: int
-    part: int
 
 
 def delivery_pace(settings: DeliverySettings) -> Pace:
@@ -95,32 +88,27 @@ class Deliverer:
             PartitionLostError: exactly once only.
             DeadLetterGuardError: too many outputs are refused.
         """
-        outcomes = list(release.results)
-        writes = [
-            _Write(outbound, record, part)
-            for record, outcome in enumerate(outcomes)
-            for part, each in enumerate(outcome)
-            for outbound in each.outbounds
-        ]
-        pending = dict(enumerate(writes))  # what is still to be written, in order
+        pending = Pending(release.results)
         self._progressed()
         while pending or self._sink.commits_offsets:
             stage = self._stage(pending)
             try:
-                await self._attempt([pending[key].outbound for key in stage], release.next_offset)
+                await self._attempt(pending.outbounds(stage), release.next_offset)
             except OutputRefusedError as error:
-                self._replace_refused(pending, stage, error, outcomes)
+                self._replace_refused(pending, stage, error)
             except BrokerError as error:
                 if not error.retriable:  # a lost partition among them
                     raise
-                if isinstance(error, PartlyDeliveredError):
-                    self._take_out(pending, stage, error.written)
+                if isinstance(error, PartlyDeliveredError) and error.written:
+                    pending.take_out(stage, error.written)
+                    self._progressed()
                 await self._back_off(error)
             else:
-                self._take_out(pending, stage, range(len(stage)))
+                pending.take_out(stage, range(len(stage)))
+                self._progressed()
                 if not pending:
                     break
-        return Release(tuple(outcomes), release.next_offset, release.size_bytes)
+        return Release(pending.results, release.next_offset, release.size_bytes)
 
     async def _attempt(self, outbounds: Sequence[Outbound], next_offset: int) -> None:
         if not self._sink.commits_offsets and not await self._owns(self._partition):
@@ -160,68 +148,30 @@ class Deliverer:
             notice_s *= 2
         raise self._too_late(BrokerError("the broker does not acknowledge"))
 
-    def _stage(self, pending: Mapping[int, _Write]) -> list[int]:
+    def _stage(self, pending: Pending) -> Sequence[int]:
         """Return what to write now: everything, or as much as the pace allows, dead letters last.
 
         A refused output becomes a dead letter, which must precede those of later records.
         """
         if self._sink.is_atomic:
-            return list(pending)
+            return pending.all()
         dead_letters = self._outcome_builder.dead_letter_topic
-        first = [key for key, write in pending.items() if write.outbound.topic != dead_letters]
-        stage: list[int] = []
-        room_bytes = self._pace.limit_bytes
-        for key in first or pending:
-            room_bytes -= pending[key].outbound.size_bytes
-            if stage and room_bytes < 0:
-                break
-            stage.append(key)
-        return stage
+        return pending.stage(room_bytes=self._pace.limit_bytes, last_topic=dead_letters)
 
     def _replace_refused(
-        self,
-        pending: dict[int, _Write],
-        stage: Sequence[int],
-        error: OutputRefusedError,
-        outcomes: list[Outcomes],
+        self, pending: Pending, stage: Sequence[int], error: OutputRefusedError
     ) -> None:
-        """Replace each refused output by a dead letter; remove what is written.
-
-        A task has one outcome for a record: its other outputs are removed with the refused one,
-        unless they are written already. Those of other tasks stay.
-        """
-        refused: dict[tuple[int, int], Outbound] = {}
-        for index, why in sorted(error.refused.items()):
-            outbound, record, part = pending[stage[index]]
-            if (record, part) in refused:
-                continue  # label and review both refused: one dead letter
-            parts = list(outcomes[record])
-            before = parts[part]
-            after = parts[part] = self._outcome_builder.refused(before, outbound, why)
-            refused[record, part] = after.outbounds[0]
-            outcomes[record] = tuple(parts)
-            if before.route != "dead_letter":
-                cause = f"{after.reason}: {after.message}"
-                self._guard.refused(after.source.position, cause=cause)
-        self._take_out(pending, stage, error.written)
-        for key, write in list(pending.items()):
-            if (write.record, write.part) in refused:
-                del pending[key]
-        instead = [_Write(outbound, *place) for place, outbound in refused.items()]
-        rest = sorted([*pending.values(), *instead], key=lambda write: write.record)
-        pending.clear()
-        pending.update(enumerate(rest))
+        """Replace each refused output by a dead letter; remove what is written."""
+        pending.replace(stage, error.refused, self._dead_instead_of, written=error.written)
         self._progressed()  # the broker has answered
         first = next(iter(error.refused.values()))
         self._warn("output_refused", outputs=len(error.refused), why=str(first))
 
-    def _take_out(
-        self, pending: dict[int, _Write], stage: Sequence[int], written: Collection[int]
-    ) -> None:
-        for index in written:
-            del pending[stage[index]]
-        if written:
-            self._progressed()
+    def _dead_instead_of(self, outcome: Outcome, outbound: Outbound, why: RecordError) -> Outcome:
+        dead = self._outcome_builder.refused(outcome, outbound, why)
+        if outcome.route != "dead_letter":
+            self._guard.refused(dead.source.position, cause=f"{dead.reason}: {dead.message}")
+        return dead
 
     def _progressed(self) -> None:
         self._progress_s = self._clock.now_s()

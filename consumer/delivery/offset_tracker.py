@@ -9,6 +9,7 @@ import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, TypeVar
 
 from streamlabel.models.core.values import value
@@ -54,7 +55,7 @@ class OffsetTracker(Generic[R]):
     def __init__(self) -> None:
         self._started: deque[Slot[R]] = deque()
         self._released = 0
-        self._last_started: int | None = None
+        self._last_started = -1
         self._position: int | None = None
         self._is_abandoned = False
         self._delivered: int | None = None
@@ -68,13 +69,13 @@ class OffsetTracker(Generic[R]):
     def started(self, records: Iterable[tuple[int, int]]) -> list[Slot[R]]:
         """Note that records, each an offset and its bytes, were read; return their slots."""
         slots: list[Slot[R]] = []
+        last = self._last_started
         for offset, size_bytes in records:
-            if self._last_started is not None and offset <= self._last_started:
-                raise AssertionError(
-                    f"offset {offset} started after {self._last_started}. This is a bug."
-                )
-            self._last_started = offset
+            if offset <= last:
+                raise AssertionError(f"offset {offset} started after {last}. This is a bug.")
+            last = offset
             slots.append(Slot(offset, size_bytes))
+        self._last_started = last
         self._started.extend(slots)
         return slots
 
@@ -108,17 +109,17 @@ class OffsetTracker(Generic[R]):
             raise AssertionError("the previous release was not delivered yet. This is a bug.")
         results: list[R] = []
         size_bytes = next_offset = output_bytes = 0
-        while self._started and len(results) < max_items:
-            slot = self._started[0]
+        for slot in islice(self._started, max_items):
             output_bytes += slot.output_bytes
-            if slot.result is None or (results and output_bytes > max_output_bytes):
+            if slot.result is None or (output_bytes > max_output_bytes and results):
                 break
-            self._started.popleft()
             results.append(slot.result)
             size_bytes += slot.size_bytes
             next_offset = slot.offset + 1
         if not results:
             return None
+        for _ in results:
+            self._started.popleft()
         if not self._started and self._position is not None:
             next_offset = max(next_offset, self._position)  # markers after the last record
         self._released = len(results)

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from itertools import chain
+from operator import attrgetter, itemgetter
 
 from streamlabel.config.settings import DeliverySettings
 from streamlabel.consumer.core.ports import Clock, Metrics
@@ -23,6 +25,11 @@ _MAX_RELEASE_ITEMS = 1000
 # markers are in the offsets topic only, and two services that read each other's outputs do not
 # trigger each other for ever.
 _PASSAGE_S = 5.0
+
+_AT = attrgetter("position.offset")
+_FIRST = itemgetter(0)
+_OFFSET = attrgetter("source.position.offset")
+_ROUTE = attrgetter("route")
 
 
 class PartitionDelivery:
@@ -80,9 +87,7 @@ class PartitionDelivery:
         """Note that ``records``, one at least, were read; return the slot of each."""
         self._note_work()
         self._age.started(records[-1].position.offset, records[0].timestamp_ms)
-        return self._tracker.started(
-            [(record.position.offset, _size_bytes(record)) for record in records]
-        )
+        return self._tracker.started(zip(map(_AT, records), map(_size_bytes, records), strict=True))
 
     def finished(self, slot: Slot[Outcomes], outcomes: Outcomes) -> None:
         """Note the outcomes of the record of ``slot``."""
@@ -189,14 +194,14 @@ class PartitionDelivery:
 
     def _judge(self, release: Release[Outcomes]) -> None:
         """Tell the guard which records have dead letters, and stop if there are too many."""
-        offsets: list[int] = []
+        offsets = list(map(_OFFSET, map(_FIRST, release.results)))
         causes: dict[int, str] = {}
-        for outcomes in release.results:
-            offset = outcomes[0].source.position.offset
-            offsets.append(offset)
-            for outcome in outcomes:
-                if outcome.route == "dead_letter":
-                    causes[offset] = f"{outcome.reason}: {outcome.message}"
+        # Both without a step of Python for each record: nearly all of them have no dead letter.
+        if "dead_letter" in set(map(_ROUTE, chain.from_iterable(release.results))):
+            for offset, outcomes in zip(offsets, release.results, strict=True):
+                for outcome in outcomes:
+                    if outcome.route == "dead_letter":
+                        causes[offset] = f"{outcome.reason}: {outcome.message}"
         self._guard.judge(self.partition, offsets, causes)
 
     async def _until_woken(self) -> None:
@@ -225,6 +230,7 @@ class PartitionDelivery:
 
 def _size_bytes(record: SourceRecord) -> int:
     size_bytes = len(record.key or b"") + len(record.value or b"")
-    for name, header in record.headers:
-        size_bytes += len(name) + len(header or b"")
+    if record.headers:
+        for name, header in record.headers:
+            size_bytes += len(name) + len(header or b"")
     return size_bytes

@@ -1,4 +1,4 @@
-"""Reads texts from files (JSON lines, CSV, TSV, or one text per line) as input records.
+"""Reads texts from files (JSON lines, CSV, TSV, Parquet, or one text per line) as input records.
 
 Reading is lazy and bounded: a file may be larger than memory, a line may not.
 """
@@ -14,6 +14,7 @@ import orjson
 from streamlabel.config.kafka import InputSettings
 from streamlabel.config.registry import RegistrySettings
 from streamlabel.consumer.core.records import Headers
+from streamlabel.consumer.files.parquet import as_json, read_rows
 from streamlabel.consumer.files.table_file import SEPARATORS, open_table
 from streamlabel.errors import ConfigError
 
@@ -27,7 +28,7 @@ __all__ = [
     "settings_of",
 ]
 
-FileFormat = Literal["jsonl", "csv", "tsv", "text"]
+FileFormat = Literal["jsonl", "csv", "tsv", "parquet", "text"]
 
 # Beyond any broker's record; a longer line is a broken file, not a text.
 _MAX_LINE_BYTES = 16 * 1024 * 1024
@@ -37,6 +38,7 @@ _SUFFIXES: dict[str, FileFormat] = {
     ".ndjson": "jsonl",
     ".csv": "csv",
     ".tsv": "tsv",
+    ".parquet": "parquet",
     ".txt": "text",
     "": "jsonl",
 }
@@ -67,23 +69,24 @@ def format_of(path: str) -> FileFormat:
     if suffix not in _SUFFIXES or (suffix == "" and path != "-"):
         raise ConfigError(
             f"{path}: unknown file extension; name the file .jsonl (JSON lines), .csv or .tsv (with"
-            " a header row), or .txt (one text per line)"
+            " a header row), .parquet, or .txt (one text per line)"
         )
     return _SUFFIXES[suffix]
 
 
 def is_table(file_format: FileFormat) -> bool:
-    """Return whether a format has columns and a header row."""
-    return f".{file_format}" in SEPARATORS
+    """Return whether a format has columns with names."""
+    return file_format == "parquet" or f".{file_format}" in SEPARATORS
 
 
 def settings_of(file_format: FileFormat, settings: InputSettings) -> InputSettings:
     """Return the settings for decoding records of a file, derived from those of the topic.
 
     Values in a file have no frame of a schema registry and no compression, and are UTF-8. Lines of
-    a JSON file are JSON, whatever format the topic has.
+    a JSON file are JSON, whatever format the topic has. Settings of single topics do not apply.
     """
     plain: dict[str, Any] = {
+        "topics": [],
         "framing": "none",
         "registry": RegistrySettings(),
         "schema_file": None,
@@ -122,7 +125,9 @@ def read_records(
     Raises:
         ConfigError: a table has no column for the text.
     """
-    if is_table(file_format):
+    if file_format == "parquet":
+        yield from _parquet_rows(stream, settings)
+    elif is_table(file_format):
         yield from _rows(stream, SEPARATORS[f".{file_format}"], settings)
     else:
         yield from _lines(stream)
@@ -161,6 +166,20 @@ def _rows(
     text.detach()  # the stream is the caller's to close
 
 
+def _parquet_rows(stream: BinaryIO, settings: InputSettings) -> Iterator[FileRecord]:
+    text, identity = _names(settings.text_path), _names(settings.id_path)
+    for number, row in enumerate(read_rows(stream), start=1):
+        names = tuple(row)
+        place = next((names.index(name) for name in text if name in row), None)
+        if place is None:
+            raise ConfigError(
+                f"the file has no column {text[0]!r}; rename one, or set input.text_path"
+            )
+        place_of_id = next((names.index(name) for name in identity if name in row), None)
+        columns = _Columns(names, place, place_of_id)
+        yield _record(number, tuple(row.values()), columns, settings)
+
+
 @dataclass(frozen=True, slots=True)
 class _Columns:
     names: tuple[str, ...]
@@ -174,7 +193,7 @@ def _names(path: str | None) -> tuple[str, ...]:
 
 
 def _record(
-    line: int, row: Sequence[str], columns: _Columns, settings: InputSettings
+    line: int, row: Sequence[Any], columns: _Columns, settings: InputSettings
 ) -> FileRecord:
     document: dict[str, Any] = {}
     _put(document, settings.text_path, row[columns.text])
@@ -185,7 +204,7 @@ def _record(
     if rest and settings.metadata_path:
         _put(document, settings.metadata_path, rest)
     try:
-        return FileRecord(line, orjson.dumps(document))
+        return FileRecord(line, orjson.dumps(document, default=as_json))
     except orjson.JSONEncodeError:
         return FileRecord(line, None, "the row is not UTF-8")
 

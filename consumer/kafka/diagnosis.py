@@ -17,9 +17,10 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from streamlabel.config.kafka import KafkaSettings
 from streamlabel.consumer.kafka.aiokafka_internals.connections import token_provider_of
-from streamlabel.consumer.kafka.connection import TokenFileError, connection_options
+from streamlabel.consumer.kafka.connection import connection_options
 from streamlabel.consumer.kafka.listener import Listener
 from streamlabel.consumer.kafka.tls import causes_of, tls_cause
+from streamlabel.consumer.kafka.tokens import NoTokenError
 
 __all__ = ["Cause", "diagnose"]
 
@@ -145,8 +146,8 @@ class _Attempt:
     async def _refused(self, error: Exception) -> Cause:
         """Return which step failed after connecting, and whether the settings match."""
         for each in causes_of(error):
-            if isinstance(each, TokenFileError):
-                return Cause(str(each.args[0]), is_final=False)
+            if isinstance(each, NoTokenError):
+                return Cause(str(each.args[0]), is_final=each.is_final)
         if sentence := tls_cause(error):
             return self._cause(sentence, is_final=True)
         if sentence := await self._listener.misfit(error):

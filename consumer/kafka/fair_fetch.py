@@ -42,8 +42,11 @@ class FairFetch:
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         self._shares = FairShares(weights)
-        self._is_single = len(weights) == 1
         self._postponed: kafka_errors.KafkaError | None = None
+
+    def add(self, weights: Mapping[str, float]) -> None:
+        """Also divide what is read among these topics; those from before are not forgotten."""
+        self._shares.add(weights)
 
     async def fetch(
         self,
@@ -70,7 +73,7 @@ class FairFetch:
             postponed, self._postponed = self._postponed, None
             raise postponed
         everything = tuple(partitions)
-        if not self._is_single:
+        if not self._shares.is_single:
             fetched = await self._by_topic(consumer, everything, max_items)
             if fetched or timeout_ms == 0:
                 return fetched

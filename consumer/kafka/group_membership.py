@@ -65,6 +65,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
         self._revoke_timeout_s = revoke_timeout_s
         self._replaced = replaced
         self._has_joined = False
+        self._revoking = asyncio.Lock()
         self._admissions: dict[KafkaPartition, asyncio.Task[None]] = {}
 
     async def on_partitions_assigned(self, assigned: Iterable[KafkaPartition]) -> None:
@@ -86,6 +87,21 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka h
 
         Rebalances are eager: all our partitions are revoked, whatever ``revoked`` contains.
         """
+        del revoked
+        async with self._revoking:
+            await self._revoke()
+
+    async def give_up(self, then: Callable[[], None]) -> None:
+        """Revoke all our partitions, as at a rebalance, and then call ``then``.
+
+        For another subscription: aiokafka forgets the partitions at once when it changes, and could
+        no longer commit what the listener has finished.
+        """
+        async with self._revoking:
+            await self._revoke()
+            then()
+
+    async def _revoke(self) -> None:
         lost = sorted(self._fetch_state.owned())
         for partition in lost:
             self._fetch_state.shut(partition)

@@ -6,13 +6,14 @@ overwrite a newer record of the same key with an older one.
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from streamlabel.config.kafka import KafkaSettings
+from streamlabel.consumer.core.records import Headers
 from streamlabel.consumer.kafka.clients import ask_client, ends_well
 from streamlabel.consumer.kafka.connection import connection_options
 from streamlabel.consumer.kafka.errors import broker_error, mapped
@@ -24,7 +25,7 @@ from streamlabel.errors import ConfigError
 if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
-__all__ = ["KeyedWriter"]
+__all__ = ["Keyed", "KeyedWriter"]
 
 _TIMEOUT_S: Final = 30.0
 _CLOSE_TIMEOUT_S: Final = 5.0
@@ -32,6 +33,14 @@ _CLOSE_TIMEOUT_S: Final = 5.0
 _RECORD_BYTES: Final = 1_200
 
 _log = structlog.get_logger(__name__)
+
+
+class Keyed(NamedTuple):
+    """A record with a key; without a value it deletes the key."""
+
+    key: bytes
+    value: bytes | None
+    headers: Headers = ()
 
 
 class KeyedWriter:
@@ -111,11 +120,8 @@ class KeyedWriter:
             if code and error is not TopicAlreadyExistsError:
                 raise broker_error(error(self._topic), doing, right="Create")
 
-    async def write(self, records: Sequence[tuple[bytes, bytes | None]]) -> None:
+    async def write(self, records: Sequence[Keyed]) -> None:
         """Return when all of them are on the topic; in order for each key.
-
-        Args:
-            records: keys and values; None deletes the key.
 
         Raises:
             BrokerError: start again; some may have been written.
@@ -126,7 +132,12 @@ class KeyedWriter:
         with mapped(f"writing to {self._topic}"):
             async with asyncio.timeout(_TIMEOUT_S):
                 await producer.begin_transaction()
-                sent = [await producer.send(self._topic, value, key=key) for key, value in records]
+                sent = [
+                    await producer.send(
+                        self._topic, each.value, key=each.key, headers=list(each.headers)
+                    )
+                    for each in records
+                ]
                 await asyncio.gather(*sent)
                 await producer.commit_transaction()
 

@@ -68,7 +68,7 @@ class Listener:
 
     def _refused_login(self) -> str:
         who = self._options.get("sasl_plain_username")
-        what = f"user {who}" if who else "the token in token_file"
+        what = f"user {who}" if who else "the token (token_file, token_endpoint)"
         return (
             f"refuses the login of {what} ({self._mechanism}); check kafka.security: user, password"
             " or token"

@@ -35,6 +35,7 @@ def open_ports(
         clock,
         revoke_timeout_s=settings.delivery.revoke_timeout_s,
         time_range=time_range,
+        not_ours=settings.own_topics,
     )
     topics = settings.output_topics
     if settings.delivery.guarantee == "exactly_once":

@@ -19,6 +19,7 @@ from streamlabel.consumer.core.records import TopicPartition
 from streamlabel.consumer.kafka.access import refuse_replay
 from streamlabel.consumer.kafka.errors import mapped
 from streamlabel.consumer.kafka.limits import SizeLimits
+from streamlabel.consumer.kafka.matching_topics import with_topics_found
 from streamlabel.consumer.kafka.partition_scan import Scanner
 from streamlabel.consumer.kafka.producer import (
     abandon,
@@ -98,7 +99,7 @@ class Replay:
     ) -> None:
         self._settings = settings
         self._kafka = settings.kafka.model_copy(update={"create_topics": False})
-        self._inputs = tuple(settings.input.weights)
+        self._inputs: tuple[str, ...] = ()
         self._dead = settings.output.dead_letter_topic
         self._timeout_ms = settings.delivery.transaction_timeout_ms
         self._selection = selection
@@ -122,6 +123,8 @@ class Replay:
             BrokerError: the brokers refuse or are unreachable, or another replay took over.
                 ``report.written`` records are written; run it again for the rest.
         """
+        self._settings = await with_topics_found(self._settings)
+        self._inputs = tuple(self._settings.input.weights)
         await refuse_replay(self._settings, execute=self._execute)
         self._topics = dict(await ensure_topics(self._kafka, [self._dead, *self._inputs]))
         self._limits = SizeLimits(

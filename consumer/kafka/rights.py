@@ -65,7 +65,7 @@ def principal_of(kafka: KafkaSettings) -> str:
     """Return the principal that we are to the brokers, and the setting that determines it."""
     security = kafka.security
     if security.sasl_mechanism == "OAUTHBEARER":
-        return "the subject of the token in kafka.security.token_file"
+        return "the subject of the token (kafka.security.token_file or token_endpoint)"
     if security.sasl_mechanism is not None:
         return f"User:{security.username} (kafka.security.username)"
     if security.cert_file is not None:

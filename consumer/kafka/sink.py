@@ -13,7 +13,7 @@ from streamlabel.consumer.core.ports import BrokerRole, Outbound
 from streamlabel.consumer.core.records import TopicPartition
 from streamlabel.consumer.kafka.error_codes import TOO_LARGE, is_doubtful, name_of
 from streamlabel.consumer.kafka.errors import broker_error, mapped
-from streamlabel.consumer.kafka.limits import SizeLimits, batches
+from streamlabel.consumer.kafka.limits import SizeLimits, batches, by_topic
 from streamlabel.consumer.kafka.links import Links
 from streamlabel.consumer.kafka.producer import start_producer
 from streamlabel.consumer.kafka.refusals import BatchRefusedError, refused_output
@@ -115,12 +115,10 @@ class KafkaSink:
         """Write the outputs, of each topic up to the first one that fails."""
         if refused := self._limits.refused(outbounds, range(len(outbounds))):
             raise OutputRefusedError(refused)
-        by_topic: dict[str, list[int]] = {}
-        for index, outbound in enumerate(outbounds):
-            by_topic.setdefault(outbound.topic, []).append(index)
-        topics = [_Written() for _ in by_topic]
+        grouped = by_topic(outbounds, range(len(outbounds)))
+        topics = [_Written() for _ in grouped]
         async with asyncio.TaskGroup() as group:
-            for written, indexes in zip(topics, by_topic.values(), strict=True):
+            for written, indexes in zip(topics, grouped.values(), strict=True):
                 group.create_task(self._write(partition, outbounds, indexes, written))
         self._raise_failures(topics)
 

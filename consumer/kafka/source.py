@@ -12,7 +12,7 @@ Problems that aiokafka leaves to its user, and their solutions here:
 """
 
 import asyncio
-from collections.abc import Container, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Container, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -42,6 +42,7 @@ from streamlabel.consumer.kafka.group_membership import Membership
 from streamlabel.consumer.kafka.input_topic import InputTopic
 from streamlabel.consumer.kafka.lease import Lease
 from streamlabel.consumer.kafka.links import Links
+from streamlabel.consumer.kafka.matching_topics import MatchingTopics
 from streamlabel.consumer.kafka.range_offsets import RangeProgress, ReadCount
 from streamlabel.consumer.kafka.reaching import reaching
 from streamlabel.consumer.kafka.record_batch_parser import read_undecodable
@@ -66,6 +67,7 @@ class KafkaSource:
     Args:
         revoke_timeout_s: time limit of ``listener.revoked``; the broker waits 10 s longer.
         time_range: of a bounded run: no record outside of it is returned.
+        not_ours: topics that no pattern of the input may match.
 
     Attributes:
         lease: until when our membership is certain; a sink may check it before sending.
@@ -79,6 +81,7 @@ class KafkaSource:
         *,
         revoke_timeout_s: float,
         time_range: TimeRange | None = None,
+        not_ours: Collection[str] = (),
     ) -> None:
         self._kafka = kafka
         self._source = source
@@ -92,7 +95,8 @@ class KafkaSource:
         self._consumer: AIOKafkaConsumer | None = None
         self._topics: dict[str, InputTopic] = {}
         self._membership: Membership | None = None
-        self._watching: list[asyncio.Task[None]] = []
+        self._watching: dict[str, asyncio.Task[None]] = {}
+        self._matching = MatchingTopics(source, not_ours=not_ours)
         self._fair_fetch = FairFetch(source.weights)
         self._static = StaticMembership(session_s=kafka.session_timeout_ms / 1000)
         self._links = Links()
@@ -105,17 +109,8 @@ class KafkaSource:
             await start_client(consumer.start(), stop=partial(stop_consumer, consumer))
         self._consumer = consumer
         self.lease.follow(coordinator_of(consumer))
-        self._topics = {
-            name: InputTopic(
-                consumer,
-                name,
-                kafka=self._kafka,
-                source=self._source,
-                on_another=self._on_another_topic,
-                time_range=self._time_range,
-            )
-            for name in self._source.weights
-        }
+        with mapped("looking for the topics of input.topics"):
+            await self._matching.find(consumer)
         self._membership = Membership(
             self._fetch_state,
             listener,
@@ -125,9 +120,34 @@ class KafkaSource:
             replaced=self._replaced,
         )
         # After start(), or start() would wait for the whole first rebalance.
-        consumer.subscribe(list(self._topics), listener=self._membership)
+        self._subscribe()
+        if self._time_range is None:
+            following = self._matching.follow(
+                consumer,
+                every_s=self._kafka.metadata_max_age_ms / 1000,
+                on_change=partial(self._membership.give_up, self._subscribe),
+            )
+            self._watching[""] = asyncio.get_running_loop().create_task(following)
+
+    def _subscribe(self) -> None:
+        """Read the topics that there are now; their partitions are assigned later."""
+        weights = self._matching.weights
         loop = asyncio.get_running_loop()
-        self._watching = [loop.create_task(each.watch.run()) for each in self._topics.values()]
+        for name in weights.keys() - self._topics.keys():
+            self._topics[name] = InputTopic(
+                self._running,
+                name,
+                kafka=self._kafka,
+                source=self._source,
+                on_another=self._on_another_topic,
+                time_range=self._time_range,
+            )
+            self._watching[name] = loop.create_task(self._topics[name].watch.run())
+        for name in self._topics.keys() - weights.keys():
+            del self._topics[name]
+            self._watching.pop(name).cancel()
+        self._fair_fetch.add(weights)
+        self._running.subscribe(list(weights), listener=self._membership)
 
     async def _first_offset(self, partition: KafkaPartition) -> int:
         topic = self._topics[partition.topic]
@@ -301,9 +321,9 @@ class KafkaSource:
     async def stop(self) -> None:
         """Leave the group within seconds, also with the brokers down."""
         self._stopped.set()
-        for task in self._watching:
+        for task in self._watching.values():
             task.cancel()
-        await asyncio.gather(*self._watching, return_exceptions=True)
+        await asyncio.gather(*self._watching.values(), return_exceptions=True)
         if self._membership is not None:
             await self._membership.end_admissions()
         if self._consumer is not None:
@@ -318,7 +338,7 @@ class KafkaSource:
 
     @property
     def _names(self) -> str:
-        return ", ".join(self._source.weights)
+        return ", ".join(self._matching.weights)
 
     def _assigned(self, offsets: Mapping[KafkaPartition, int]) -> dict[KafkaPartition, int]:
         assigned = self._running.assignment()

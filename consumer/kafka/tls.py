@@ -1,14 +1,29 @@
-"""TLS: a context from the settings, and messages for handshakes that fail."""
+"""TLS: a context from the settings, certificates that are renewed, and messages for handshakes.
 
+A context is used for every connection of a client. When the files of its certificate change, they
+are loaded into it again, so that later connections show the new one: open ones are not affected.
+"""
+
+import asyncio
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Never
+from weakref import WeakKeyDictionary
+
+import structlog
 
 from streamlabel.config.kafka import SecuritySettings
+from streamlabel.consumer.core.ports import Clock
 from streamlabel.errors import ConfigError
 
-__all__ = ["causes_of", "tls_cause", "tls_context"]
+__all__ = ["causes_of", "renew_certificates", "tls_cause", "tls_context", "watch_certificates"]
+
+_log = structlog.get_logger(__name__)
+
+# Certificates are renewed days before they expire, and a connection that is opened with the old one
+# in between works.
+_LOOK_S: Final = 10.0
 
 # OpenSSL's codes for problems of a broker's certificate (X509_V_ERR_*).
 _EXPIRED: Final = 10
@@ -33,14 +48,76 @@ def tls_context(security: SecuritySettings) -> ssl.SSLContext:
     Raises:
         ConfigError: a file cannot be used; names the setting.
     """
+    context = _loaded(security)
+    _KNOWN[context] = (security, _version(security))
+    return context
+
+
+_Version = tuple[tuple[int, int, int] | None, ...]
+_KNOWN: Final[WeakKeyDictionary[ssl.SSLContext, tuple[SecuritySettings, _Version]]] = (
+    WeakKeyDictionary()
+)
+
+
+def renew_certificates() -> int:
+    """Load the files of all contexts again that have changed; return how many contexts. Blocks.
+
+    Files that do not fit together, because only one of two is written yet, are tried again the next
+    time; the certificate before is used until then. An authority is added, none is taken away.
+    """
+    renewed = 0
+    for context, (security, seen) in list(_KNOWN.items()):
+        version = _version(security)
+        if version == seen:
+            continue
+        try:
+            _loaded(security)  # into another context first: a failure halfway would spoil this one
+            if security.ca_file is not None:
+                context.load_verify_locations(security.ca_file)
+            _load_chain(context, security)
+        except (ConfigError, OSError) as error:
+            _log.warning("certificate_not_renewed", why=str(error))
+            continue
+        _KNOWN[context] = (security, version)
+        renewed += 1
+    return renewed
+
+
+async def watch_certificates(clock: Clock) -> Never:
+    """Renew certificates whose files change, until cancelled."""
+    while True:
+        await clock.sleep(_LOOK_S)
+        if renewed := await asyncio.to_thread(renew_certificates):
+            _log.info("certificate_renewed", contexts=renewed)
+
+
+def _version(security: SecuritySettings) -> _Version:
+    paths = (security.ca_file, security.cert_file, security.key_file)
+    return tuple(None if path is None else _stat(path) for path in paths)
+
+
+def _stat(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:  # it is being replaced
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _loaded(security: SecuritySettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=security.ca_file)
     except OSError as error:  # includes ssl.SSLError
         why = error.strerror or "not PEM"  # OpenSSL's own errors have no strerror
         wanted = "PEM of the authority that signed the brokers"
         raise _unusable("ca_file", why, wanted) from error
+    _load_chain(context, security)
+    return context
+
+
+def _load_chain(context: ssl.SSLContext, security: SecuritySettings) -> None:
     if security.cert_file is None or security.key_file is None:
-        return context
+        return
     _read("cert_file", security.cert_file, "-BEGIN CERTIFICATE-")
     key = _read("key_file", security.key_file, "PRIVATE KEY-")
     password = security.key_password
@@ -53,7 +130,6 @@ def tls_context(security: SecuritySettings) -> ssl.SSLContext:
         )
     except OSError as error:
         raise _unusable_pair(error, is_locked="ENCRYPTED" in key) from error
-    return context
 
 
 def _read(name: str, path: Path, expected: str) -> str:

@@ -21,7 +21,7 @@ from streamlabel.consumer.kafka.reaching import reaching
 from streamlabel.consumer.kafka.topic_rules import READ_SETTINGS
 from streamlabel.errors import ConfigError
 
-__all__ = ["Topic", "ensure_topics", "find_topics", "refused_topics"]
+__all__ = ["Topic", "ensure_topics", "find_topics", "refused_topics", "topic_names"]
 
 _log = structlog.get_logger(__name__)
 
@@ -85,6 +85,15 @@ async def find_topics(kafka: KafkaSettings, names: Sequence[str]) -> Mapping[str
         return await _with_settings(admin, await _present(admin, names))
 
     return await _ask(kafka, names, ask)
+
+
+async def topic_names(kafka: KafkaSettings) -> Sequence[str]:
+    """Return the names of all topics that this user may see.
+
+    Raises:
+        BrokerError: retriable: the cluster cannot be reached; not: access denied.
+    """
+    return await _ask(kafka, ["of the cluster"], lambda admin: admin.list_topics())
 
 
 async def _ask(

@@ -1,8 +1,9 @@
 """The metrics of outcomes, and the log line of each dead letter."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from itertools import chain
+from operator import attrgetter
 from typing import Final
 
 import structlog
@@ -16,6 +17,12 @@ __all__ = ["count_outcomes"]
 # Clocks of one network are seconds apart at most.
 _AHEAD_S: Final = 5.0
 
+# Without a step of Python for each outcome.
+_COUNTED = attrgetter("route", "reason", "task", "stage", "label")
+_CONFIDENCE = attrgetter("confidence")
+_EVENT_TIME = attrgetter("event_time_ms")
+_TRACE = attrgetter("trace_id")
+
 _log = structlog.get_logger(__name__)
 
 
@@ -24,42 +31,47 @@ def count_outcomes(outcomes: Sequence[Outcomes], now_ms: int, metrics: Metrics) 
 
     Each dead letter is logged with its position and reason, without content of the record.
     """
-    results: dict[tuple[str, str, str, str, str | None], int] = defaultdict(int)
-    confidences: dict[str, list[float]] = defaultdict(list)
-    waits_s: dict[str | None, list[float]] = defaultdict(list)  # by trace, of which few have one
-    now_s = now_ms / 1000
-    ahead = 0
-    for outcome in chain.from_iterable(outcomes):
-        task = outcome.task or ""
-        results[outcome.route, outcome.reason, task, outcome.stage or "", outcome.label] += 1
-        if outcome.route == "dead_letter":
-            _log_dead_letter(outcome)
-        if outcome.confidence is not None:
-            confidences[task].append(outcome.confidence)
-        # Clocks differ between machines: a record from the future counts as no wait.
-        wait_s = now_s - outcome.event_time_ms / 1000
-        waits_s[outcome.trace_id].append(wait_s if wait_s > 0 else 0.0)
-        ahead += wait_s < -_AHEAD_S
-    metrics.increment("future_records", ahead)
-    _observe_waits(waits_s, metrics)
-    for task, of_task in confidences.items():
-        metrics.observe_all("confidence", of_task, task=task)
+    each_outcome = list(chain.from_iterable(outcomes))
+    results = Counter(map(_COUNTED, each_outcome))
     for (route, reason, task, stage, label), count in results.items():
+        about = {"reason": reason, "task": task or "", "stage": stage or ""}
         if route == "skip":
             metrics.increment("skipped", count, reason=reason)
         else:
-            metrics.increment("results", count, route=route, reason=reason, task=task, stage=stage)
+            metrics.increment("results", count, route=route, **about)
         if label is not None:
-            metrics.increment("labels", count, label=label, task=task)
+            metrics.increment("labels", count, label=label, task=task or "")
+    if any(counted[0] == "dead_letter" for counted in results):
+        for outcome in each_outcome:
+            if outcome.route == "dead_letter":
+                _log_dead_letter(outcome)
+    _observe_confidences(each_outcome, {counted[2] for counted in results}, metrics)
+    _observe_waits(each_outcome, now_ms, metrics)
 
 
-def _observe_waits(waits_s: Mapping[str | None, Sequence[float]], metrics: Metrics) -> None:
-    for trace, values in waits_s.items():
-        if trace is None:
-            metrics.observe_all("end_to_end_seconds", values)
-        else:
-            for value in values:
-                metrics.observe("end_to_end_seconds", value, trace_id=trace)
+def _observe_confidences(
+    outcomes: Sequence[Outcome], tasks: Collection[str | None], metrics: Metrics
+) -> None:
+    for task in tasks:
+        of_task = outcomes if len(tasks) == 1 else [each for each in outcomes if each.task == task]
+        known = [value for value in map(_CONFIDENCE, of_task) if value is not None]
+        if known:
+            metrics.observe_all("confidence", known, task=task or "")
+
+
+def _observe_waits(outcomes: Sequence[Outcome], now_ms: int, metrics: Metrics) -> None:
+    waits_s = [(now_ms - event_ms) / 1000 for event_ms in map(_EVENT_TIME, outcomes)]
+    ahead = 0
+    if waits_s and min(waits_s) < 0:
+        # Clocks differ between machines: a record from the future counts as no wait.
+        ahead = sum(wait_s < -_AHEAD_S for wait_s in waits_s)
+        waits_s = [max(wait_s, 0.0) for wait_s in waits_s]
+    metrics.increment("future_records", ahead)
+    if any(map(_TRACE, outcomes)):  # few records are traced
+        for outcome, wait_s in zip(outcomes, waits_s, strict=True):
+            metrics.observe("end_to_end_seconds", wait_s, trace_id=outcome.trace_id)
+    else:
+        metrics.observe_all("end_to_end_seconds", waits_s)
 
 
 def _log_dead_letter(outcome: Outcome) -> None:

@@ -23,26 +23,40 @@ class DriftWatch:
 
     Args:
         monitor: evaluates windows.
+        names: of the labels, in order.
         metrics: gets effect and p-value of every feature.
         on_drift: called at the first window that has drifted, and only then: tightened thresholds
             remain until an operator restarts the service.
     """
 
     def __init__(
-        self, monitor: DriftMonitor, *, metrics: Metrics, on_drift: Callable[[], None] | None
+        self,
+        monitor: DriftMonitor,
+        *,
+        names: Sequence[str],
+        metrics: Metrics,
+        on_drift: Callable[[], None] | None,
     ) -> None:
         self._monitor = monitor
+        self._names = names
         self._metrics = metrics
         self._on_drift = on_drift
 
     def saw(self, decisions: Iterable[tuple[Decision, int]]) -> None:
         """Add decisions, each with the length of its text in characters."""
         for decision, length in decisions:
-            if decision.label is None or decision.confidence is None:
+            label = decision.label or self._likeliest(decision)
+            if label is None or decision.confidence is None:
                 continue
-            shifts = self._monitor.add(decision.label, decision.confidence, length)
+            shifts = self._monitor.add(label, decision.confidence, length)
             if shifts is not None:
                 self._report(shifts)
+
+    def _likeliest(self, decision: Decision) -> str | None:
+        """Return the most probable label, which the reference counts where none is predicted."""
+        if decision.probabilities is None:
+            return None
+        return self._names[decision.probabilities.index(max(decision.probabilities))]
 
     def _report(self, shifts: tuple[Shift, ...]) -> None:
         for shift in shifts:
@@ -79,6 +93,7 @@ def watch_drift(
     step = settings.tighten
     return DriftWatch(
         DriftMonitor(calibration.reference, settings),
+        names=calibration.model.labels,
         metrics=metrics,
         on_drift=(lambda: tighten(step)) if step else None,
     )

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from streamlabel.config.settings import HttpSettings
+
 __all__ = ["Health", "HealthCheck", "ProbeResult"]
 
 # /livez fails above this. A loop that is repeatedly delayed by half a minute is about to lose its
@@ -60,6 +62,11 @@ class Health:
         self._guard: str | None = None
         self._stalled_since_s: float | None = None
         self._loop_lag_s = 0.0
+
+    @classmethod
+    def of(cls, http: HttpSettings) -> "Health":
+        """Return the state of a service that begins to start."""
+        return cls(live_after_s=http.live_after_s, broker_grace_s=http.broker_grace_s)
 
     def model_loaded(self) -> None:
         """Note that the model is loaded and the worker answers; true until the process ends."""

@@ -1,6 +1,7 @@
 """Health and metrics on one HTTP port, inside the running event loop.
 
-/startupz, /readyz and /livez answer 200 or 503 (with ``?verbose``: JSON); /metrics is Prometheus.
+/startupz, /readyz and /livez answer 200 or 503 (with ``?verbose``: JSON); /metrics is Prometheus; /
+is the live page.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from starlette.routing import Route
 from streamlabel.config.settings import HttpSettings
 from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.observability.health import Health, ProbeResult
+from streamlabel.consumer.observability.live_page import LivePage
 from streamlabel.errors import ConfigError
 
 __all__ = ["HealthServer", "health_app"]
@@ -42,12 +44,19 @@ class HealthServer:
     """
 
     def __init__(
-        self, health: Health, registry: CollectorRegistry, clock: Clock, *, settings: HttpSettings
+        self,
+        health: Health,
+        registry: CollectorRegistry,
+        clock: Clock,
+        *,
+        settings: HttpSettings,
+        page: LivePage | None = None,
     ) -> None:
         self._settings = settings
+        self._page = page
         self._server = uvicorn.Server(
             uvicorn.Config(
-                health_app(health, registry, clock),
+                health_app(health, registry, clock, page),
                 http="h11",
                 ws="none",
                 lifespan="off",
@@ -86,6 +95,8 @@ class HealthServer:
         """Stop listening, and wait for running answers. Takes up to 2 s; safe to call twice."""
         if self._socket is None:
             return
+        if self._page is not None:
+            self._page.close()
         listening, self._socket = self._socket, None
         await self._server.shutdown(sockets=[listening])
 
@@ -102,8 +113,10 @@ class HealthServer:
         await self.stop()
 
 
-def health_app(health: Health, registry: CollectorRegistry, clock: Clock) -> Starlette:
-    """Return the ASGI application: three probes and the metrics."""
+def health_app(
+    health: Health, registry: CollectorRegistry, clock: Clock, page: LivePage | None = None
+) -> Starlette:
+    """Return the ASGI application: three probes, the metrics, and the page unless it is off."""
 
     async def metrics(request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
@@ -116,6 +129,7 @@ def health_app(health: Health, registry: CollectorRegistry, clock: Clock) -> Sta
             Route("/readyz", _probe(health.ready)),
             Route("/livez", _probe(lambda: health.live(clock.now_s()))),
             Route("/metrics", metrics),
+            *([] if page is None else page.routes()),
         ]
     )
 

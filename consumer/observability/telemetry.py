@@ -10,7 +10,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     Info,
     ProcessCollector,
     disable_created_metrics,
@@ -24,6 +23,7 @@ from streamlabel.consumer.core.metric_names import (
     Metric,
 )
 from streamlabel.consumer.core.ports import Clock, Metrics
+from streamlabel.consumer.observability.bulk_histogram import BulkHistogram
 
 __all__ = [
     "MAX_SERIES",
@@ -49,7 +49,7 @@ _WORKER: Final = "streamlabel_worker"
 # Labels that only a service with several models or tasks has.
 _SEVERAL: Final = frozenset({"deployment", "task", "stage"})
 
-_Child = TypeVar("_Child", Counter, Gauge, Histogram)
+_Child = TypeVar("_Child", Counter, Gauge, BulkHistogram)
 
 
 class PrometheusMetrics:
@@ -77,7 +77,7 @@ class PrometheusMetrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # takes nothing, returns None
         self._counters: dict[str, _Family[Counter]] = {}
         self._gauges: dict[str, _Family[Gauge]] = {}
-        self._histograms: dict[str, _Family[Histogram]] = {}
+        self._histograms: dict[str, _Family[BulkHistogram]] = {}
         for name, metric in METRICS.items():
             self._register(name, metric, registry, several)
         self._build = Info(
@@ -101,7 +101,7 @@ class PrometheusMetrics:
             gauge = Gauge(full_name, metric.help, labels, registry=registry)
             self._gauges[name] = _Family(name, gauge, labels, several)
         else:
-            histogram = Histogram(
+            histogram = BulkHistogram(
                 full_name, metric.help, labels, buckets=metric.buckets, registry=registry
             )
             self._histograms[name] = _Family(name, histogram, labels, several)
@@ -123,9 +123,7 @@ class PrometheusMetrics:
 
     def observe_all(self, name: HistogramName, values: Sequence[float], **labels: str) -> None:
         """Put several values into a histogram."""
-        observe = self._histograms[name].child(labels).observe
-        for value in values:
-            observe(value)
+        self._histograms[name].child(labels).observe_all(values)
 
     def set(self, name: GaugeName, value: float, **labels: str) -> None:
         """Set a gauge."""

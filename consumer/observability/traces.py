@@ -5,7 +5,9 @@ to its outcome; the outputs name that span, so that their readers continue the t
 has a span with links to the records in it, because a batch has no single parent. No span contains a
 text or a label.
 
-OpenTelemetry is imported when tracing is enabled, and nothing is done per record otherwise.
+OpenTelemetry is imported when tracing is enabled, and nothing is done per record otherwise: a job
+of a traced record hands its outcomes to the span's ``_Traced`` instead of its partition's delivery,
+so the pipeline has no branch for it.
 """
 
 import random
@@ -16,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 from streamlabel.consumer.core.ports import Outbound
 from streamlabel.consumer.core.records import TextRecord
 from streamlabel.consumer.core.trace_context import TraceContext, trace_context, with_context
+from streamlabel.consumer.delivery.offset_tracker import Slot
 from streamlabel.consumer.output.outcome import Outcomes
-from streamlabel.consumer.plans.job import Classified, Job, Result
+from streamlabel.consumer.plans.job import Classified, Delivery, Job, Result
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -33,10 +36,21 @@ _LANGUAGE_MODELS: Final = frozenset({"vllm", "remote", "generative"})
 
 @dataclass(slots=True)
 class _Traced:
-    """The span of a record, and the context of its producer."""
+    """The span of a record, the context of its producer, and where its outcomes go then."""
 
+    traces: "Traces"
     span: "Span"
     parent: "SpanContext | None"
+    delivery: Delivery
+
+    @property
+    def closed(self) -> bool:
+        """Whether the outcome is no longer needed."""
+        return self.delivery.closed
+
+    def finished(self, slot: Slot[Outcomes], outcomes: Outcomes) -> None:
+        """End the span, and hand on the outcomes with outputs that name it."""
+        self.delivery.finished(slot, self.traces.end(self.span, outcomes))
 
 
 class Traces:
@@ -69,14 +83,17 @@ class Traces:
         self._limit_bytes = limit_bytes
         self._draw = draw
 
-    def begin(self, record: TextRecord) -> _Traced | None:
-        """Begin the span of a record that was read; None if it is not traced."""
+    def open_job(self, record: TextRecord, delivery: Delivery, slot: Slot[Outcomes]) -> Job:
+        """Return the job of a record that was read; begin its span if it is traced."""
         context = trace_context(record.source.headers)
-        if context is None:
-            if self._draw() >= self._sample:
-                return None
-        elif not context.is_sampled:
-            return None
+        is_traced = self._draw() < self._sample if context is None else context.is_sampled
+        if is_traced:
+            delivery = self._begin(record, context, delivery)
+        return Job(record, delivery, slot)
+
+    def _begin(
+        self, record: TextRecord, context: TraceContext | None, delivery: Delivery
+    ) -> _Traced:
         topic, partition, offset = record.source.position
         parent = None if context is None else self._remote(context)
         span = self._tracer.start_span(
@@ -92,7 +109,7 @@ class Traces:
                 "messaging.kafka.offset": offset,
             },
         )
-        return _Traced(span, parent)
+        return _Traced(self, span, parent, delivery)
 
     def batch(self, results: Sequence[tuple[Job, Result]], *, now_ns: int) -> None:
         """Record the batch behind these results, if one of its records is traced.
@@ -101,7 +118,7 @@ class Traces:
             results: of a deployment.
             now_ns: epoch nanoseconds.
         """
-        traced = [job.trace for job, _ in results if isinstance(job.trace, _Traced)]
+        traced = [job.delivery for job, _ in results if isinstance(job.delivery, _Traced)]
         if not traced:
             return
         deployment = results[0][1].deployment
@@ -131,15 +148,11 @@ class Traces:
             each.span.add_link(span.get_span_context())
         span.end(now_ns)
 
-    def end(self, job: Job, outcomes: Outcomes) -> Outcomes:
+    def end(self, span: "Span", outcomes: Outcomes) -> Outcomes:
         """End the span of a record; return its outcomes with outputs that name the span.
 
         Dead letters keep the headers of their record as they are.
         """
-        traced = job.trace
-        if not isinstance(traced, _Traced):
-            return outcomes
-        span = traced.span
         own = span.get_span_context()
         context = TraceContext(own.trace_id, own.span_id, is_sampled=True)
         topics = {each.topic for outcome in outcomes for each in outcome.outbounds}

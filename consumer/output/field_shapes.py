@@ -49,7 +49,7 @@ class Field:
 def fields_of(model: type[BaseModel]) -> Iterator[Field]:
     """Yield the fields of an output or of a part of one, in their order."""
     for name, info in model.model_fields.items():
-        default = None if info.is_required() else info.default
+        default = None if info.is_required() else info.get_default(call_default_factory=True)
         kind = _kind(info.annotation)
         yield Field(info.alias or name, kind, default, info.description or "")
 

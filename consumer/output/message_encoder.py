@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from streamlabel.consumer.core.ports import Outbound
+from streamlabel.consumer.core.ports import Outbound, bytes_of
 from streamlabel.consumer.core.records import Headers, TextRecord
 from streamlabel.consumer.output.dead_letters import dead_letter
 from streamlabel.consumer.output.headers import TASK, forwarded
@@ -37,7 +37,6 @@ _DOUBTS = (
 )
 _doubts_of = attrgetter(*_DOUBTS)
 _NO_DOUBTS = (None,) * len(_DOUBTS)
-_NO_HEADERS = forwarded(())
 
 
 class MessageEncoder:
@@ -68,6 +67,8 @@ class MessageEncoder:
         self._has_several = labels.problem_type == "multi_label"
         self._task = {} if task is None else {"task": task}
         self._headers: Headers = () if task is None else ((TASK, task.encode()),)
+        self._usual_headers = forwarded(()) + self._headers  # of a record without headers
+        self._usual_bytes = bytes_of(self._usual_headers)
         self._about = {
             "name": model.name,
             "backend": model.backend,
@@ -143,7 +144,11 @@ class MessageEncoder:
             **self._task,
             "label": decision.label,
             "confidence": decision.confidence,
-            "probabilities": self._by_label(probabilities, kept),
+            "probabilities": (
+                dict(zip(self._names, probabilities, strict=True))
+                if kept is None and probabilities is not None
+                else self._by_label(probabilities, kept)
+            ),
             "margin": decision.margin,
             "route": decision.route,
             "reasons": decision.reasons,
@@ -186,10 +191,12 @@ class MessageEncoder:
 
     def _outbound(self, record: TextRecord, topic: str, message: dict[str, Any]) -> Outbound:
         source = record.source
-        headers = forwarded(source.headers) if source.headers else _NO_HEADERS
-        if self._headers:
-            headers += self._headers
-        return Outbound(topic, source.key, orjson.dumps(message), headers, source.position)
+        value = orjson.dumps(message)
+        if not source.headers:
+            usual, size_bytes = self._usual_headers, self._usual_bytes
+            return Outbound(topic, source.key, value, usual, source.position, size_bytes)
+        headers = forwarded(source.headers) + self._headers
+        return Outbound(topic, source.key, value, headers, source.position)
 
     def _model(self, set_id: str | None, change: str | None) -> orjson.Fragment:
         about = {**self._about, "threshold_set_id": set_id}

@@ -12,10 +12,13 @@ from pydantic import BaseModel
 
 from streamlabel.consumer.output.field_shapes import Field, Kind, fields_of
 from streamlabel.consumer.output.schemas import LabelMessage, ReviewMessage, schemas
+from streamlabel.consumer.output.verdict import VerdictMessage
 
 __all__ = [
     "OUTPUTS",
+    "PUBLISHED",
     "OutputName",
+    "PublishedName",
     "avro_schema",
     "json_schema",
     "proto_base64",
@@ -24,7 +27,13 @@ __all__ = [
 ]
 
 OutputName = Literal["label", "review"]
+PublishedName = Literal["label", "review", "verdict"]
 OUTPUTS: Final[dict[OutputName, type[BaseModel]]] = {"label": LabelMessage, "review": ReviewMessage}
+PUBLISHED: Final[dict[PublishedName, type[BaseModel]]] = {
+    "label": LabelMessage,
+    "review": ReviewMessage,
+    "verdict": VerdictMessage,
+}
 
 _NAMESPACE: Final = "streamlabel.v1"
 
@@ -40,7 +49,16 @@ _OF_LABEL: Final = (
 )  # fmt: skip
 _OF_REVIEW: Final = ("threshold", "text", "text_truncated", "near_duplicate_keys")
 _FIRST_OF_REVIEW: Final = 201
+_OF_VERDICT: Final = (
+    "schema", "review_id", "id", "task", "action", "labels", "model_labels", "model_confidence",
+    "model_probabilities", "raw_probabilities", "saw_model_answer", "reviewer", "decided_at",
+    "duration_ms", "has_note", "look", "purpose", "reasons", "review_probability", "deployment_id",
+    "model_digest", "calibration_id", "threshold_set_id", "source", "appeal",
+)  # fmt: skip
 _OF_PARTS: Final = {
+    "Verdict": _OF_VERDICT,
+    "VerdictSource": ("topic", "partition", "offset"),
+    "VerdictAppeal": ("appeal_id", "review_id", "outcome"),
     "Model": (
         "name", "backend", "device", "digest", "prompt_version", "calibration_id",
         "threshold_set_id", "deployment_id", "threshold_change",
@@ -54,14 +72,14 @@ _NAMES: Final = {9: "string", 1: "double", 3: "int64", 8: "bool"}
 _MESSAGE: Final = 11
 
 
-def json_schema(name: OutputName) -> str:
+def json_schema(name: PublishedName) -> str:
     """Return the JSON Schema of an output."""
     return orjson.dumps(schemas()[name]).decode()
 
 
-def avro_schema(name: OutputName) -> dict[str, Any]:
+def avro_schema(name: PublishedName) -> dict[str, Any]:
     """Return the Avro schema of an output. Metadata is JSON in a string."""
-    return _avro_record(OUTPUTS[name], name.capitalize(), top=True)
+    return _avro_record(PUBLISHED[name], name.capitalize(), top=True)
 
 
 def _avro_record(model: type[BaseModel], name: str, *, top: bool = False) -> dict[str, Any]:
@@ -92,7 +110,7 @@ def _avro_type(kind: Kind) -> Any:  # noqa: ANN401 a schema
     return {"type": "map", "values": one} if kind.form == "map" else one
 
 
-def proto_file(name: OutputName) -> bytes:
+def proto_file(name: PublishedName) -> bytes:
     """Return the compiled Protobuf schema (FileDescriptorProto) of an output."""
     from google.protobuf import descriptor_pb2  # noqa: PLC0415 with an extra
 
@@ -100,7 +118,7 @@ def proto_file(name: OutputName) -> bytes:
         name=f"streamlabel/v1/{name}.proto", package=_NAMESPACE, syntax="proto3"
     )
     title = name.capitalize()
-    _fill(file.message_type.add(name=title), OUTPUTS[name], f".{_NAMESPACE}.{title}")
+    _fill(file.message_type.add(name=title), PUBLISHED[name], f".{_NAMESPACE}.{title}")
     compiled: bytes = file.SerializeToString(deterministic=True)
     return compiled
 
@@ -145,7 +163,7 @@ def _entry_name(field: str) -> str:
     return "".join(part.capitalize() for part in field.split("_")) + "Entry"
 
 
-def proto_text(name: OutputName) -> str:
+def proto_text(name: PublishedName) -> str:
     """Return the Protobuf schema of an output as source text."""
     from google.protobuf import descriptor_pb2  # noqa: PLC0415 with an extra
 
@@ -172,6 +190,6 @@ def _lines(message: Any, indent: str) -> list[str]:  # noqa: ANN401 a descriptor
     return [*lines, f"{indent}}}"]
 
 
-def proto_base64(name: OutputName) -> str:
+def proto_base64(name: PublishedName) -> str:
     """Return the compiled Protobuf schema of an output as registries take it."""
     return b64encode(proto_file(name)).decode()

@@ -1,7 +1,6 @@
 """Encodes results in another format than JSON, with other keys, or as CloudEvents."""
 
-import asyncio
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -11,16 +10,14 @@ from streamlabel.consumer.core.records import Headers, TextRecord
 from streamlabel.consumer.output.headers import forwarded
 from streamlabel.consumer.output.message_encoder import MessageEncoder
 from streamlabel.consumer.output.published_schemas import OUTPUTS, OutputName
-from streamlabel.consumer.output.value_writers import OutputFormat, ValueWriter, value_writer
-from streamlabel.consumer.registry.answers import Unknown
-from streamlabel.consumer.registry.client import RegistryClient
-from streamlabel.errors import ConfigError
-from streamlabel.extras import require
+from streamlabel.consumer.output.schema_frames import SchemaFrames, opened_writer
 from streamlabel.models.core.system_clock import SystemClock
+
+if TYPE_CHECKING:
+    from streamlabel.consumer.output.value_writers import ValueWriter
 
 __all__ = ["SchemaEncoder", "is_plain"]
 
-_LIBRARIES: Final = {"avro": "fastavro", "protobuf": "google.protobuf"}
 # A frame has this size, also before the id is known: for the check of sizes at the start.
 _FRAME_BYTES: Final = 5
 
@@ -55,10 +52,7 @@ class SchemaEncoder(MessageEncoder):
         self._writers: dict[OutputName, ValueWriter] = {}
         self._ids: dict[str, bytes] = {}
         if output.format != "json":
-            wanted: OutputFormat = output.format
-            if library := _LIBRARIES.get(wanted):
-                require(f"output.format {wanted}", library, extra="formats")
-            self._writers = {name: value_writer(wanted, name) for name in OUTPUTS}
+            self._writers = {name: opened_writer(output.format, name) for name in OUTPUTS}
 
     async def prefetch(self) -> None:
         """Fetch the ids of the schemas, once.
@@ -68,35 +62,15 @@ class SchemaEncoder(MessageEncoder):
         """
         if not self._writers or self._ids:
             return
-        client = await asyncio.to_thread(
-            RegistryClient,
-            self._output.registry,
-            is_compiled=False,
-            clock=self._clock,
-            what="output.registry",
-        )
         topics: dict[str, OutputName] = {
             self._output.labels_topic: "label",
             self._output.review_topic: "review",
         }
-        ids = {topic: await self._id(client, topic, name) for topic, name in topics.items()}
-        self._ids = {topic: b"\x00" + found.to_bytes(4) for topic, found in ids.items()}
-
-    async def _id(self, client: RegistryClient, topic: str, name: OutputName) -> int:
-        writer = self._writers[name]
-        found = await client.schema_id(
-            f"{topic}-value",
-            schema=writer.schema,
-            kind=writer.kind,
-            register=self._output.auto_register,
-        )
-        if isinstance(found, Unknown):
-            files = {"AVRO": "avsc", "PROTOBUF": "proto", "JSON": "json"}
-            raise ConfigError(
-                f"output.format: the schema of {topic}-value: {found.why}; register"
-                f" docs/schemas/{name}.{files[writer.kind]}, or set output.auto_register: true"
-            )
-        return found
+        frames = SchemaFrames(self._output, self._clock)
+        self._ids = {
+            topic: await frames.of(topic, name, self._writers[name])
+            for topic, name in topics.items()
+        }
 
     def _text_bytes(self, text: str) -> int:
         if self._output.format in {"avro", "protobuf"}:

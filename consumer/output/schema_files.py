@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from streamlabel.consumer.output.published_schemas import OUTPUTS, avro_schema, proto_text
+from streamlabel.consumer.output.published_schemas import PUBLISHED, avro_schema, proto_text
 
 __all__ = ["files"]
 
@@ -15,7 +15,7 @@ __all__ = ["files"]
 def files() -> dict[str, str]:
     """Return every generated file, by its path in the tree."""
     found: dict[str, str] = {}
-    for name in OUTPUTS:
+    for name in PUBLISHED:
         found[f"docs/schemas/{name}.avsc"] = json.dumps(avro_schema(name), indent=2) + "\n"
         found[f"docs/schemas/{name}.proto"] = proto_text(name)
     return found

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from streamlabel.consumer.decode.json_fields import METADATA_LIMIT_BYTES
+from streamlabel.consumer.output.appeal import AppealMessage
 from streamlabel.consumer.output.verdict import VerdictMessage
 from streamlabel.consumer.routing.decision import ReviewReason, Route, ThresholdChange
 
@@ -76,7 +77,9 @@ class StagePart(_Part):
 
     stage: str = Field(description="Name of the stage.")
     model: str = Field(description="Name of its model.")
-    label: str | None = Field(description="Its most probable label; null without an answer.")
+    label: str | None = Field(
+        description="Its most probable label; null without an answer, or if it predicts none."
+    )
     confidence: Probability | None = Field(description="Of the label; null without an answer.")
     reasons: list[str] = Field(
         description="Why it was not sure: reasons for review, or of an error; empty if it was sure."
@@ -88,7 +91,10 @@ class LabelMessage(_Part):
 
     schema_: Literal["streamlabel.label/v1"] = Field(alias="schema")
     id: str = Field(description="The record's own id, else topic-partition-offset.", min_length=1)
-    label: str | None = Field(description="The most probable label; null without an answer.")
+    label: str | None = Field(
+        description="The most probable predicted label; null without an answer, and in a"
+        " multi-label task if no label is predicted (confidence is a number then)."
+    )
     confidence: Probability | None = Field(
         description="Probability of the label; of the least certain yes or no in a multi-label"
         " task. Null without an answer."
@@ -198,6 +204,7 @@ def schemas() -> dict[str, dict[str, Any]]:
         "label": dialect | LabelMessage.model_json_schema(),
         "review": dialect | ReviewMessage.model_json_schema(),
         "verdict": dialect | VerdictMessage.model_json_schema(),
+        "appeal": dialect | AppealMessage.model_json_schema(),
     }
 
 

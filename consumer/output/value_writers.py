@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, NamedTuple
 import orjson
 
 from streamlabel.consumer.output.published_schemas import (
-    OutputName,
+    PublishedName,
     avro_schema,
     json_schema,
     proto_base64,
@@ -38,7 +38,7 @@ class ValueWriter(NamedTuple):
     write: Callable[[bytes, bytes | None], bytes]
 
 
-def value_writer(output_format: OutputFormat, name: OutputName) -> ValueWriter:
+def value_writer(output_format: OutputFormat, name: PublishedName) -> ValueWriter:
     """Return how an output is written in a format; imports the library that the format needs."""
     if output_format == "avro":
         return _avro(name)
@@ -54,11 +54,12 @@ def _json(message: bytes, _metadata: bytes | None) -> bytes:
 def _plain(message: bytes, metadata: bytes | None) -> dict[str, Any]:
     """Return the message with its metadata as a text, which no schema language could describe."""
     plain: dict[str, Any] = orjson.loads(message)
-    plain["metadata"] = None if metadata is None else metadata.decode()
+    if "metadata" in plain:  # a verdict has none
+        plain["metadata"] = None if metadata is None else metadata.decode()
     return plain
 
 
-def _avro(name: OutputName) -> ValueWriter:
+def _avro(name: PublishedName) -> ValueWriter:
     import fastavro  # noqa: PLC0415 with an extra
 
     schema = avro_schema(name)
@@ -72,7 +73,7 @@ def _avro(name: OutputName) -> ValueWriter:
     return ValueWriter("AVRO", orjson.dumps(schema).decode(), b"avro/binary", write)
 
 
-def _protobuf(name: OutputName) -> ValueWriter:
+def _protobuf(name: PublishedName) -> ValueWriter:
     from google.protobuf import descriptor_pool, message_factory  # noqa: PLC0415 with an extra
 
     pool = descriptor_pool.DescriptorPool()

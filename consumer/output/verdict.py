@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from streamlabel.consumer.routing.decision import ReviewReason
 from streamlabel.errors import VerdictError
 
-__all__ = ["SCHEMA", "VerdictMessage", "VerdictSource", "read_verdict"]
+__all__ = ["SCHEMA", "VerdictAppeal", "VerdictMessage", "VerdictSource", "read_verdict"]
 
 SCHEMA: Final = "streamlabel.verdict/v1"
 
@@ -31,6 +31,17 @@ class VerdictSource(_Part):
     topic: str
     partition: int = Field(ge=0)
     offset: int = Field(ge=0)
+
+
+class VerdictAppeal(_Part):
+    """The appeal that a verdict answers."""
+
+    appeal_id: str = Field(min_length=1)
+    review_id: str = Field(description="Of the decision that was appealed against.", min_length=1)
+    outcome: Literal["upheld", "overturned"] | None = Field(
+        description="upheld: the labels stay as they were; overturned: they are those of this"
+        " verdict. Null: not decided yet."
+    )
 
 
 class VerdictMessage(_Part):
@@ -98,6 +109,9 @@ class VerdictMessage(_Part):
     threshold_set_id: str | None = Field(None, description="As in the review record.")
     source: VerdictSource | None = Field(
         None, description="Position of the input record; null if another tool does not know it."
+    )
+    appeal: VerdictAppeal | None = Field(
+        None, description="With purpose appeal: which one it answers, and how."
     )
 
     @model_validator(mode="after")

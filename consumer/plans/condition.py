@@ -1,10 +1,11 @@
-"""When a task applies to a record: by its metadata and headers. Pure."""
+"""When a task applies to a record: by its metadata, headers and topic. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 
+from streamlabel.config.input_topics import InputTopics
 from streamlabel.config.several import ConditionSettings
 from streamlabel.consumer.core.records import TextRecord
 
@@ -12,13 +13,23 @@ __all__ = ["Condition"]
 
 
 class Condition:
-    """The part of ``when`` that a record itself decides.
+    """The part of ``when`` that a record itself decides, and whether its topic has the task.
 
     Metadata that was dropped, because it is too large or too deeply nested, counts as fulfilled:
     otherwise a record could evade a task by its size.
+
+    Args:
+        settings: of the task.
+        task: its name.
+        topics: of the input; None: the task applies to all.
     """
 
-    def __init__(self, settings: ConditionSettings) -> None:
+    def __init__(
+        self, settings: ConditionSettings, *, task: str = "", topics: InputTopics | None = None
+    ) -> None:
+        self._task = task
+        self._topics = topics
+        self._is_of_topic: dict[str, bool] = {}
         self._metadata = {
             tuple(path.split(".")): _listed(wanted) for path, wanted in settings.metadata.items()
         }
@@ -29,7 +40,22 @@ class Condition:
 
     def holds(self, record: TextRecord) -> bool:
         """Return whether the record has one of the wanted values in each place."""
-        return self._headers_hold(record) and self._metadata_holds(record)
+        return (
+            self._topic_holds(record)
+            and self._headers_hold(record)
+            and self._metadata_holds(record)
+        )
+
+    def _topic_holds(self, record: TextRecord) -> bool:
+        if self._topics is None:
+            return True
+        topic = record.source.position.topic
+        found = self._is_of_topic.get(topic)
+        if found is None:
+            entry = self._topics.entry_of(topic)
+            found = entry is None or not entry.tasks or self._task in entry.tasks
+            self._is_of_topic[topic] = found
+        return found
 
     def _headers_hold(self, record: TextRecord) -> bool:
         if not self._headers:

@@ -1,5 +1,6 @@
 """The unit of work between pipeline and models: a record, its place, and its results."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,8 +22,10 @@ __all__ = [
     "Delivery",
     "Escalated",
     "Job",
+    "JobWatch",
     "KeptAnswer",
     "NotClassified",
+    "OpenJob",
     "Reading",
     "Result",
 ]
@@ -102,7 +105,6 @@ class Job:
         slot: its place in the order of the partition.
         results: the results so far, by the id of the deployment.
         is_concluded: whether its outcome is complete; later results are dropped.
-        trace: what ``observability.traces`` keeps of it; None if it is not traced.
         kept: answers of models that are computed together, by their runner; None: there are none.
         prepared: the text as models get it, by how they read; only where several read alike.
     """
@@ -112,7 +114,6 @@ class Job:
     slot: Slot[Outcomes]
     results: dict[str, Result] = field(default_factory=dict)
     is_concluded: bool = False
-    trace: object | None = None
     kept: dict[object, KeptAnswer] | None = None
     prepared: "dict[str, Future[PreparedText | RecordError]] | None" = None
 
@@ -123,6 +124,22 @@ class Job:
         is complete without them.
         """
         return not (self.delivery.closed or self.is_concluded)
+
+
+# Makes the job of a record that was read.
+OpenJob = Callable[[TextRecord, Delivery, Slot[Outcomes]], Job]
+
+
+class JobWatch(Protocol):
+    """Follows records from reading to their outcomes, as traces do."""
+
+    def open_job(self, record: TextRecord, delivery: Delivery, slot: Slot[Outcomes]) -> Job:
+        """Return the job of a record that was read; another delivery in it sees the outcomes."""
+        ...
+
+    def batch(self, results: Sequence[tuple[Job, Result]], *, now_ns: int) -> None:
+        """Look at the results of a batch, before they become outcomes. Time in epoch ns."""
+        ...
 
 
 class Reading(list[Job]):

@@ -86,6 +86,7 @@ def plan_for(settings: Settings, deployments: Sequence[Deployment]) -> Plan:
     if settings.reads_escalations or not settings.tasks:
         [(task, own)] = by_task.items()
         return _task_plan(settings, task, own)  # its condition held in the service before
+    topics = settings.input if any(each.tasks for each in settings.input.topics) else None
     tasks: dict[str, TaskOfPlan] = {}
     for name in _ordered(settings):
         when = settings.tasks[name].when
@@ -96,8 +97,10 @@ def plan_for(settings: Settings, deployments: Sequence[Deployment]) -> Plan:
         for other, labels in needs.items():
             _refuse_unknown(labels, by_task[other][-1], f"tasks.{name}.when", other)
         plan = _task_plan(settings, name, by_task[name])
-        has_condition = when.metadata or when.headers
-        tasks[name] = TaskOfPlan(plan, Condition(when) if has_condition else None, needs)
+        condition = None
+        if when.metadata or when.headers or topics is not None:
+            condition = Condition(when, task=name, topics=topics)
+        tasks[name] = TaskOfPlan(plan, condition, needs)
     return SeveralTasks(tasks, {each.id: each.task or "" for each in deployments})
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from streamlabel.config.input_format import FORMATS
 from streamlabel.config.kafka import InputSettings
@@ -22,6 +23,7 @@ from streamlabel.consumer.decode.schema_decoder import (
 )
 from streamlabel.consumer.decode.staged_decoder import StagedDecoder, needs_stages
 from streamlabel.consumer.registry.answers import Fetched, Unknown
+from streamlabel.consumer.registry.by_topic import TopicDecoder
 from streamlabel.consumer.registry.client import RegistryClient
 from streamlabel.consumer.registry.compiling import compiled, from_file
 from streamlabel.consumer.registry.schema_cache import SchemaCache
@@ -38,10 +40,19 @@ _LIBRARIES = {"avro": "fastavro", "debezium": "fastavro", "protobuf": "google.pr
 
 
 class RegistryDecoder:
-    """Fetches schemas once each, and decodes with them. Implements ``ValueDecoder``."""
+    """Fetches schemas once each, and decodes with them. Implements ``ValueDecoder``.
 
-    def __init__(self, settings: InputSettings, clock: Clock) -> None:
+    Args:
+        settings: of the input.
+        clock: for the waits of a registry.
+        what: name of the section of the registry, for messages.
+    """
+
+    def __init__(
+        self, settings: InputSettings, clock: Clock, *, what: str = "input.registry"
+    ) -> None:
         registry = settings.registry
+        self._what = what
         self._settings = settings
         self._clock = clock
         self._cache = SchemaCache(
@@ -89,6 +100,14 @@ class RegistryDecoder:
         """
         return self._decoder.decode(record)
 
+    def document(self, record: SourceRecord) -> Any:  # noqa: ANN401 any document
+        """Return the whole value: an object of Avro, a message of Protobuf, or the bytes of JSON.
+
+        Raises:
+            DecodeError: with a reason of ``DeadLetterReason``.
+        """
+        return self._decoder.document(record)
+
     def _prepare(self) -> None:
         settings = self._settings
         if library := _LIBRARIES.get(settings.format):
@@ -98,6 +117,7 @@ class RegistryDecoder:
                 settings.registry,
                 is_compiled=settings.format == "protobuf",
                 clock=self._clock,
+                what=self._what,
             )
         for name, path in settings.schema_files.items():
             self._files[name.lower()] = _read(path, f"schema_files.{name}", settings)
@@ -151,8 +171,8 @@ class RegistryDecoder:
 
 def open_decoder(
     settings: InputSettings, clock: Clock | None = None
-) -> Decoder | InstalledDecoder | StagedDecoder | RegistryDecoder:
-    """Return the decoder for ``input.format``.
+) -> Decoder | InstalledDecoder | StagedDecoder | RegistryDecoder | TopicDecoder:
+    """Return the decoder of the input.
 
     Args:
         settings: of the input.
@@ -161,6 +181,14 @@ def open_decoder(
     Raises:
         ConfigError: the decoder of another distribution cannot be created.
     """
+    if settings.has_own_values:
+        return TopicDecoder(settings, lambda each: _open_one(each, clock))
+    return _open_one(settings, clock)
+
+
+def _open_one(
+    settings: InputSettings, clock: Clock | None
+) -> Decoder | InstalledDecoder | StagedDecoder | RegistryDecoder:
     if settings.format in SCHEMA_FORMATS:
         return RegistryDecoder(settings, clock or SystemClock())
     if settings.format in FORMATS and needs_stages(settings):

@@ -48,7 +48,8 @@ class Decision:
 
     Attributes:
         route: ``label``: the labels topic; ``review``: the review topic; ``copy``: both.
-        label: the most probable label; None if the model gave no usable answer.
+        label: the most probable of ``labels``; None without any, and if the model gave no usable
+            answer, which ``confidence`` tells apart.
         labels: the predicted labels, in LabelSet order: one for a single_label task, any number
             for multi_label, none without an answer.
         confidence: in [0, 1], of the prediction; None without an answer.

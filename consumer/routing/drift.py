@@ -4,6 +4,7 @@ A window has drifted if the difference is statistically significant *and* large 
 would report every large window.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -73,24 +74,34 @@ class DriftMonitor:
         self._lengths.append(length)
         if len(self._labels) < self._settings.window_items:
             return None
-        reference, least = self._reference, self._settings.min_distance
-        shifts = (
-            self._label_shift(),
-            self._distance("confidence", reference.confidence_quantiles, self._confidences, least),
-            self._distance("length", reference.length_quantiles, self._lengths, least),
-        )
+        labels = np.bincount(self._labels, minlength=len(self._places)).tolist()
+        shifts = self.judged(labels, self._confidences, self._lengths)
         self._labels, self._confidences, self._lengths = [], [], []
         return shifts
 
-    def _label_shift(self) -> Shift:
+    def judged(
+        self, labels: Sequence[int], confidences: Sequence[float], lengths: Sequence[int]
+    ) -> tuple[Shift, ...]:
+        """Return the evaluation of results that are not a window.
+
+        Args:
+            labels: how many results have each label, (K,), in the order of the reference.
+            confidences: of the results, at least one.
+            lengths: of their texts, in characters; empty: not known, and not compared.
+        """
+        reference, least = self._reference, self._settings.min_distance
+        shifts = (
+            self._label_shift(labels),
+            self._distance("confidence", reference.confidence_quantiles, confidences, least),
+        )
+        if not lengths:
+            return shifts
+        return (*shifts, self._distance("length", reference.length_quantiles, lengths, least))
+
+    def _label_shift(self, labels: Sequence[int]) -> Shift:
         from scipy.stats import chi2_contingency  # noqa: PLC0415  see __init__
 
-        counts = np.array(
-            [
-                list(self._reference.labels.values()),
-                np.bincount(self._labels, minlength=len(self._places)),
-            ]
-        )
+        counts = np.array([list(self._reference.labels.values()), list(labels)])
         seen = counts[:, counts.sum(axis=0) > 0]
         p_value = float(chi2_contingency(seen).pvalue) if seen.shape[1] > 1 else 1.0
         then, now = (counts + _HALF) / (counts + _HALF).sum(axis=1, keepdims=True)
@@ -100,8 +111,8 @@ class DriftMonitor:
     def _distance(
         self,
         feature: Feature,
-        quantiles: list[float],
-        values: list[float] | list[int],
+        quantiles: Sequence[float],
+        values: Sequence[float] | Sequence[int],
         least: float,
     ) -> Shift:
         from scipy.special import kolmogorov  # noqa: PLC0415  see __init__

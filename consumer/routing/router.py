@@ -1,7 +1,8 @@
 """Decides the route of a prediction: labels, review, or both. Pure.
 
 The confidence is the probability of the predicted label. In a multi-label task every label is a
-separate decision (yes from 0.5 on), and the confidence is that of the least certain one.
+separate decision (yes from 0.5 on), and the confidence is that of the least certain one; a text
+of which every label is a no has no label.
 With a calibration the probabilities are the calibrated ones, and so are the thresholds.
 """
 
@@ -76,7 +77,12 @@ class RoutingPolicy:
                 "review", None, (), None, None, None, tuple(reasons),
                 threshold_set_id=self.threshold_set_id, threshold_change=self.change,
             )  # fmt: skip
-        self._add_model_doubts(prediction, reasons)
+        if (
+            prediction.truncated
+            or prediction.off_label_mass is not None
+            or prediction.argmax_is_label is False
+        ):
+            self._add_model_doubts(prediction, reasons)
         if self.labels.problem_type == "multi_label":
             return self._choose_several(probabilities, reasons)
         return self._choose_one(probabilities, reasons)
@@ -114,7 +120,7 @@ class RoutingPolicy:
             reasons.append("low_margin")
         name = self.labels.names[chosen]
         return Decision(
-            self._route(reasons),
+            self._route(reasons) if reasons else "label",
             name,
             (name,),
             confidence,
@@ -142,11 +148,11 @@ class RoutingPolicy:
         chosen = tuple(
             name for name, p in zip(self.labels.names, probabilities, strict=True) if p >= 0.5
         )
-        best = self.labels.names[probabilities.index(max(probabilities))]
+        likeliest = self.labels.names[probabilities.index(max(probabilities))]
         threshold = self.thresholds[worst]
         return Decision(
             self._route(reasons),
-            best,
+            likeliest if chosen else None,
             chosen,
             sureness[worst],
             None,

@@ -61,6 +61,8 @@ class PromptReader:
     def _prepare(self, text: str) -> PreparedText | InferenceError:
         try:
             encoded = self._prompt.encode(text)
+        except InferenceError as error:  # of a conversation
+            return error
         except Exception as error:  # noqa: BLE001 tokenizers raises bare Exception
             return InferenceError(f"the tokenizer refuses this text: {type(error).__name__}")
         is_shared = self.shares_prefix and encoded.is_shared

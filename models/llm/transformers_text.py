@@ -74,6 +74,8 @@ def encode(prompt: Prompt, text: str) -> PreparedText | InferenceError:
     """Return the row of one text."""
     try:
         encoded = prompt.encode(text)
+    except InferenceError as error:  # of a conversation
+        return error
     except Exception as error:  # noqa: BLE001 tokenizers raises bare Exception
         return InferenceError(f"the tokenizer refuses this text: {type(error).__name__}")
     row = np.array(encoded.ids, dtype=np.int32)

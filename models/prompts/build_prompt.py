@@ -9,6 +9,8 @@ from streamlabel.errors import ConfigError, ModelLoadError
 from streamlabel.models.prompts.phrases import AnswerKind, render_phrases
 from streamlabel.models.prompts.prompt_shape import MARK, EncodedText, Keep, Prompt
 from streamlabel.models.prompts.prompt_tokens import PromptTokenizer
+from streamlabel.models.prompts.turn_prompts import render_turns, verbatim_turns
+from streamlabel.models.prompts.turns import ConversationPrompt
 from streamlabel.models.prompts.verbatim import render_verbatim
 
 __all__ = [
@@ -89,7 +91,8 @@ def build_prompt(
             "model.task.prompt_file: only prompt: verbatim has one; set that, or remove it"
         )
     wording = render_phrases(task, answers, policy)
-    last = wording.before + MARK + wording.after + (f"\n\n{note}" if note else "")
+    noted = f"\n\n{note}" if note else ""
+    last = wording.before + MARK + wording.after + noted
     for words in (wording.system, last, *(part for pair in wording.examples for part in pair)):
         _refuse_controls(words, tokenizer)
     # The prefix may contain control tokens: it is put into the model's mouth, after examples too.
@@ -98,10 +101,20 @@ def build_prompt(
         for question, answer in wording.examples
         for turn in _turns(question, task.answer_prefix + answer)
     ]
-    messages = [*turns, {"role": "user", "content": last}]
-    rendered = _render(wording.system, messages, render) + task.answer_prefix
+
+    def rendered(content: str, marks: Sequence[str]) -> str:
+        messages = [*turns, {"role": "user", "content": content}]
+        return _render(wording.system, messages, render, marks) + task.answer_prefix
+
+    if task.conversations:
+        return ConversationPrompt(
+            render_turns(task, wording, noted, rendered),
+            tokenizer=tokenizer,
+            max_tokens=max_tokens,
+            keep=keep,
+        )
     return Prompt(
-        rendered,
+        rendered(last, [MARK]),
         tokenizer=tokenizer,
         delimiters=task.delimiters,
         max_tokens=max_tokens,
@@ -124,18 +137,29 @@ def _verbatim(
             "model.task.prompt: verbatim is for one-token answers; prompted scores ask again after"
             " a faulty answer, in words of their own: set prompt: chat, or another back end"
         )
+    if task.conversations:
+        return ConversationPrompt(
+            verbatim_turns(task, render, lambda whole: _begun(whole, task.answer_prefix)),
+            tokenizer=tokenizer,
+            max_tokens=max_tokens,
+            keep=keep,
+        )
     found = render_verbatim(task, render, policy)
-    rendered, prefix = _refuse_thinking(found.rendered), task.answer_prefix
-    # White space that some templates of a model end with and others leave to the model.
-    is_there = prefix.isspace() and rendered.endswith(prefix)
     return Prompt(
-        rendered if is_there else rendered + prefix,
+        _begun(found.rendered, task.answer_prefix),
         tokenizer=tokenizer,
         delimiters=None,
         max_tokens=max_tokens,
         keep=keep,
         strips=found.strips,
     )
+
+
+def _begun(rendered: str, prefix: str) -> str:
+    """Return a prompt with the beginning of the answer."""
+    # White space that some templates of a model end with and others leave to the model.
+    is_there = prefix.isspace() and rendered.endswith(prefix)
+    return _refuse_thinking(rendered) + ("" if is_there else prefix)
 
 
 def _turns(question: str, answer: str) -> list[Message]:
@@ -151,7 +175,9 @@ def _refuse_controls(text: str, tokenizer: PromptTokenizer) -> None:
         )
 
 
-def _render(system: str, messages: list[Message], render: RenderTemplate) -> str:
+def _render(
+    system: str, messages: list[Message], render: RenderTemplate, marks: Sequence[str]
+) -> str:
     """Put the instruction into a system turn, or into the first user turn if there is none."""
     first, *rest = messages
     merged = {"role": "user", "content": f"{system}\n\n{first['content']}"}
@@ -162,7 +188,8 @@ def _render(system: str, messages: list[Message], render: RenderTemplate) -> str
         except ValueError as error:
             refusal = f" ({error})"
             continue
-        if rendered.count(MARK) == 1 and all(m["content"].strip() in rendered for m in attempt):
+        is_whole = all(m["content"].strip() in rendered for m in attempt)
+        if is_whole and all(rendered.count(each) == 1 for each in marks):
             return _refuse_thinking(rendered)
     raise ModelLoadError(
         f"model.chat_template: the chat template does not render the instruction, the examples"

@@ -14,10 +14,10 @@ from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ConfigError
 from streamlabel.models.prompts.prompt_shape import MARK
 
-__all__ = ["Verbatim", "render_verbatim"]
+__all__ = ["CONTENTS", "TRIED", "Verbatim", "read_prompt_file", "render_verbatim"]
 
 # What templates are likely to treat differently: length, case, spaces, markup, other scripts.
-_TRIED: Final = (
+TRIED: Final = (
     *("a", "Hello, World.", "12", "line\n\nline", "  b  ", "你好。", "é", "long " * 400),
     *("<b>&amp;</b>", "{{ x }} {% y %}", "- item", "User: x", "'one' \"two\"", "back\\slash"),
 )
@@ -62,10 +62,10 @@ def render_verbatim(
             changes or drops some texts, or does not contain the policy.
     """
     setting = "model.task.prompt_file" if task.prompt_file else "model.chat_template"
-    source = _read(task.prompt_file) if task.prompt_file else None
+    source = read_prompt_file(task.prompt_file) if task.prompt_file else None
     more = {} if policy is None else _nested(task.policy_variable, policy.text)
     refusals: list[str] = []
-    for content in (_as_text, _as_parts):
+    for content in CONTENTS:
 
         def rendered(text: str, content: Callable[[str], object] = content) -> str:
             turn = {"role": "user", "content": content(text)}
@@ -94,7 +94,7 @@ def render_verbatim(
 def _strips(rendered: Callable[[str], str], whole: str, setting: str) -> bool:
     """Return whether white space around a text is removed; refuse any other change."""
     stripped = set()
-    for text in _TRIED:
+    for text in TRIED:
         try:
             found = rendered(text)
         except ValueError as error:
@@ -128,7 +128,12 @@ def _as_parts(text: str) -> object:
     return [{"type": "text", "text": text}]
 
 
-def _read(path: str) -> str:
+# The forms in which templates take the content of a turn.
+CONTENTS: Final[tuple[Callable[[str], object], ...]] = (_as_text, _as_parts)
+
+
+def read_prompt_file(path: str) -> str:
+    """Return a Jinja file as it renders to its last byte; ConfigError if it cannot be read."""
     try:
         source = Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -23,6 +23,7 @@ from streamlabel.models.label_scoring.top_k import predict_bounded
 from streamlabel.models.llm.prompted import PromptedClassifier
 from streamlabel.models.remote.client import RemoteClient
 from streamlabel.models.remote.cutting import Cutter, prepared
+from streamlabel.models.remote.forced import ForcedAnswers
 from streamlabel.models.remote.probing import probe
 from streamlabel.models.remote.prompt import RemotePrompt, answer_forms
 from streamlabel.models.remote.reading import ask_candidates
@@ -36,7 +37,7 @@ PROBE_PATIENCE_S = 30.0  # an operator waits for the probe at start, so it ends 
 
 
 class RemoteClassifier:
-    """Reads the answers from ``top_logprobs``; implements ``Classifier``."""
+    """Reads the answers from ``top_logprobs``, or token by token; implements ``Classifier``."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class RemoteClassifier:
         prompt: RemotePrompt,
         forms: Sequence[Sequence[str]],
         client: RemoteClient,
+        forced: ForcedAnswers | None = None,
     ) -> None:
         self._settings = settings
         self._labels = labels
@@ -56,6 +58,7 @@ class RemoteClassifier:
         self._prompt = prompt
         self._forms = forms
         self._client = client
+        self._forced = forced
         self._is_closed = False
 
     @property
@@ -76,7 +79,7 @@ class RemoteClassifier:
     async def prepare(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
         """Truncate long texts; see ``Classifier``. Payloads are the texts."""
         _refuse_if(self._is_closed)
-        return [prepared(cut, cut.text) for cut in await self._prompt.cut_all(texts)]
+        return [prepared(cut, str) for cut in await self._prompt.cut_all(texts)]
 
     async def classify(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
         """Send one request per text; see ``Classifier``."""
@@ -85,13 +88,20 @@ class RemoteClassifier:
         return with_seen(prepared, outcomes)
 
     async def _classify(self, text: PreparedText) -> Prediction | InferenceError:
+        to_review = text.truncated and self._settings.long_text == "review"
+        reasons = ("truncated",) if to_review else ()
+        if self._forced is not None:
+            return await self._forced.ask(
+                self._client,
+                self._prompt.messages(text.payload),
+                truncated=text.truncated,
+                review_reasons=reasons,
+            )
         candidates = await ask_candidates(
             self._client, self._prompt, text.payload, top_logprobs=self._settings.top_logprobs
         )
         if isinstance(candidates, InferenceError):
             return candidates
-        to_review = text.truncated and self._settings.long_text == "review"
-        reasons = ("truncated",) if to_review else ()
         try:
             return predict_bounded(
                 candidates.log_probabilities,
@@ -123,12 +133,12 @@ def load(settings: RemoteSettings) -> Classifier:
     labels = LabelSet(settings.task.names)
     one_token = settings.method == "one_token"
     cutter = Cutter(settings)
-    prompt = RemotePrompt(settings.task, "one_token" if one_token else "scores", cutter=cutter)
+    prompt = RemotePrompt(settings, "one_token" if one_token else "scores", cutter=cutter)
     forms = answer_forms(settings) if one_token else ()
     patience_s = min(PROBE_PATIENCE_S, settings.outage_timeout_s)
     hurried = settings.model_copy(update={"outage_timeout_s": patience_s})
     asked = RemoteClient(hurried, fixed=prompt.messages(PROBE))
-    guided, details = asyncio.run(probe(asked, settings, prompt, labels, forms))
+    probed = asyncio.run(probe(asked, settings, prompt, labels, forms))
     identity = ModelIdentity(
         name=settings.model,
         backend="remote",
@@ -137,7 +147,7 @@ def load(settings: RemoteSettings) -> Classifier:
         digest=_digest(settings, labels),
         prompt_version=prompt.digest(settings.method, labels.names, forms),
         versions=library_versions("openai"),
-        details=details | {"method": settings.method},
+        details=probed.details | {"method": settings.method},
     )
     hints = BatchHints(max_in_flight=settings.max_in_flight, pads=False)
     client = RemoteClient(settings, fixed=prompt.messages(PROBE))
@@ -150,6 +160,7 @@ def load(settings: RemoteSettings) -> Classifier:
             prompt=prompt,
             forms=forms,
             client=client,
+            forced=probed.forced,
         )
     engine = RemoteText(
         settings=settings,
@@ -157,7 +168,7 @@ def load(settings: RemoteSettings) -> Classifier:
         hints=hints,
         prompt=prompt,
         client=client,
-        guided=guided,
+        guided=probed.guided,
     )
     return PromptedClassifier(
         labels=labels,

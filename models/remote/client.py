@@ -1,11 +1,10 @@
 """Requests to an OpenAI-compatible endpoint, with retries.
 
-- Refusals, rate limits, server errors, timeouts and unreadable replies are retried with exponential
-back-off and jitter for up to ``outage_timeout_s``; a Retry-After delays all requests.
+- Failures of any kind are retried with exponential back-off and jitter for up to
+``outage_timeout_s``; a Retry-After delays all requests.
 - Before anything is blamed, a fixed text is sent. If that is answered, the failure is the error of
 that text alone; if not, the endpoint is down, and retries continue.
-- A refusal of the fixed text, too (key, model, form of the request), stops the service; no record
-is lost.
+- A refusal of the fixed text, too (key, model, form), stops the service; no record is lost.
 """
 
 import asyncio
@@ -22,7 +21,13 @@ import structlog
 from streamlabel.config.engines import RemoteSettings
 from streamlabel.errors import InferenceError, WorkerGaveUpError
 from streamlabel.models.prompts.build_prompt import Message
-from streamlabel.models.remote.failures import Failure, UnreadableError, of_connection, of_status
+from streamlabel.models.remote.failures import (
+    Failure,
+    UnreadableError,
+    first_choice,
+    of_connection,
+    of_status,
+)
 from streamlabel.models.worker.running_time import Deadline
 
 __all__ = ["CONTINUED", "RemoteClient"]
@@ -32,8 +37,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 MAX_WAIT_S: Final = 30.0
-# Fields with which vLLM's server, and some others, continue the last message instead of beginning
-# another one.
+# With these fields, vLLM's server and some others continue the last message.
 CONTINUED: Final[Mapping[str, bool]] = MappingProxyType(
     {"continue_final_message": True, "add_generation_prompt": False}
 )
@@ -84,20 +88,33 @@ class RemoteClient:
         max_tokens: int,
         **options: Any,  # noqa: ANN401 fields of the protocol
     ) -> T | InferenceError:
-        """Return the result of ``read`` for the reply, or an InferenceError for this text alone.
+        """Return what ``read`` makes of the first choice of a completion; see ``attempt``.
 
         Args:
             messages: the chat.
-            read: receives the first choice; raises UnreadableError if that is malformed.
+            read: raises UnreadableError if the choice is malformed.
             max_tokens: of the answer.
             options: further fields of the request.
+        """
+        work = partial(self._chat, read=read, max_tokens=max_tokens, options=options)
+        return await self.attempt(messages, work)
+
+    async def attempt(
+        self, messages: Sequence[Message], work: Callable[[Sequence[Message]], Awaitable[T]]
+    ) -> T | InferenceError:
+        """Return the result of ``work`` for a chat, or an InferenceError for this text alone.
+
+        Args:
+            messages: the chat.
+            work: its requests, by ``post``; raises UnreadableError if a reply is malformed. It is
+                done again after a failure, and for the fixed text.
 
         Raises:
             WorkerGaveUpError: the endpoint fails on every text, or refuses the requests.
         """
         overdue = asyncio.Event()
         limit_s = self._settings.outage_timeout_s
-        send = partial(self._try, read=read, max_tokens=max_tokens, options=options)
+        send = partial(self._try, work=work)
         async with self._slots:
             outage = Deadline(limit_s, lambda _: overdue.set())
             try:
@@ -174,13 +191,24 @@ class RemoteClient:
                 return outcome
         raise AssertionError("the turns have no end. This is a bug.")
 
-    async def _try(
+    async def post(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 whatever comes
+        """Return the JSON of a reply to a request of another kind; for ``work`` of ``attempt``.
+
+        Args:
+            path: from the root of the server on, ``/v1/completions`` for example.
+            body: without the model; of a chat with the fields of the settings.
+        """
+        url = self._settings.base_url.rstrip("/").removesuffix("/v1") + path
+        whole = {"model": self._settings.model, **body}
+        return await self._client.post(url, cast_to=object, body=whole)
+
+    async def _chat(
         self,
         messages: Sequence[Message],
         read: Callable[[Any], T],
         max_tokens: int,
         options: dict[str, Any],
-    ) -> T | Failure:
+    ) -> T:
         body = self._settings.body
         if messages[-1]["role"] == "assistant":
             body |= CONTINUED
@@ -192,11 +220,15 @@ class RemoteClient:
             "extra_body": body or None,
             **options,
         }
+        return read(first_choice(await self._create(**request)))
+
+    async def _try(
+        self, messages: Sequence[Message], work: Callable[[Sequence[Message]], Awaitable[T]]
+    ) -> T | Failure:
         try:
             # The client's own timeout applies between two bytes; a slow reply could last for ever.
             async with asyncio.timeout(self._settings.request_timeout_s):
-                reply = await self._create(**request)
-            return read(_first_choice(reply))
+                return await work(messages)
         except (TimeoutError, self._openai.APITimeoutError):
             failure = Failure("no reply in time")
         except self._openai.APIStatusError as error:
@@ -216,10 +248,3 @@ class RemoteClient:
 
     def _give_up(self, why: str) -> NoReturn:
         raise WorkerGaveUpError(f"the endpoint {self._settings.base_url} {why}")
-
-
-def _first_choice(reply: Any) -> Any:  # noqa: ANN401 the client's, or whatever came
-    choices = getattr(reply, "choices", None)
-    if not isinstance(choices, list) or not choices:
-        raise UnreadableError("the reply has no choices")
-    return choices[0]

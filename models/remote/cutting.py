@@ -1,11 +1,12 @@
 """Cuts texts for an endpoint: by characters, or by the tokens of its model if they are known."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from streamlabel.config.engines import RemoteSettings
-from streamlabel.errors import ConfigError, ModelLoadError
+from streamlabel.errors import ConfigError, InferenceError, ModelLoadError
 from streamlabel.extras import require
 from streamlabel.models.core.classifier import PreparedText
 from streamlabel.models.core.surrogates import without_surrogates
@@ -34,12 +35,16 @@ class CutText:
     seen: Seen | None = None
 
 
-def prepared(cut: CutText, payload: object) -> PreparedText:
-    """Return what the batcher needs to know about a text."""
+def prepared(
+    cut: CutText | InferenceError, payload: Callable[[str], object]
+) -> PreparedText | InferenceError:
+    """Return what the batcher needs to know about a text, with a payload made of the text."""
+    if isinstance(cut, InferenceError):
+        return cut
     seen = cut.seen or Seen()
     return PreparedText(
         cut.tokens,
-        payload,
+        payload(cut.text),
         truncated=cut.truncated,
         unknown_share=seen.unknown_share,
         is_unreadable=seen.is_unreadable,

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from streamlabel.errors import InferenceError
 
-__all__ = ["Failure", "UnreadableError", "of_connection", "of_status"]
+__all__ = ["Failure", "UnreadableError", "first_choice", "of_connection", "of_status"]
 
 _ABOUT_THE_TEXT: Final = {400, 413, 422}
 # Of 400 to 499, those that a later request may not get.
@@ -87,3 +87,11 @@ def _seconds(header: str | None) -> float:
         return max(0.0, float(header or 0))
     except ValueError:
         return 0.0
+
+
+def first_choice(reply: Any) -> Any:  # noqa: ANN401 the client's, or whatever came
+    """Return the first choice of a reply; raise UnreadableError if there is none."""
+    choices = getattr(reply, "choices", None)
+    if not isinstance(choices, list) or not choices:
+        raise UnreadableError("the reply has no choices")
+    return choices[0]

@@ -1,6 +1,7 @@
 """Classifies a fixed text at start: what does the endpoint support, are its answers usable?"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -10,13 +11,29 @@ from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.probes import PROBE
 from streamlabel.models.prompts.score_json import answer_limit_tokens, schema
 from streamlabel.models.remote.client import CONTINUED, RemoteClient
-from streamlabel.models.remote.prompt import RemotePrompt
+from streamlabel.models.remote.forced import ForcedAnswers, open_forced
+from streamlabel.models.remote.prompt import RemotePrompt, is_forced
 from streamlabel.models.remote.reading import ask_candidates, guide, read_text
 from streamlabel.models.remote.spelling import refuse_several_tokens
 
-__all__ = ["probe"]
+__all__ = ["Probed", "probe"]
 
 logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What the endpoint supports.
+
+    Attributes:
+        guided: it accepts a schema.
+        details: for ``ModelIdentity.details``.
+        forced: how answers are read token by token, if they have to be.
+    """
+
+    guided: bool = False
+    details: dict[str, str] = field(default_factory=dict)
+    forced: ForcedAnswers | None = None
 
 
 async def probe(
@@ -25,13 +42,17 @@ async def probe(
     prompt: RemotePrompt,
     labels: LabelSet,
     forms: Sequence[Sequence[str]],
-) -> tuple[bool, dict[str, str]]:
-    """Classify a fixed text; return whether the endpoint accepts a schema, and the results."""
+) -> Probed:
+    """Classify a fixed text at the endpoint, and close the client."""
     try:
+        if is_forced(settings):
+            forced = await open_forced(client, settings, prompt)
+            return Probed(details={"answers_read": "token by token"}, forced=forced)
         await _refuse_another_turn(client, prompt, settings)
         if settings.method == "one_token":
-            return False, await _probe_candidates(client, prompt, settings, forms)
-        return await _probe_text(client, prompt, settings, labels)
+            return Probed(details=await _probe_candidates(client, prompt, settings, forms))
+        guided, details = await _probe_text(client, prompt, settings, labels)
+        return Probed(guided, details)
     except ModelLoadError:
         raise
     except ModelError as error:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from streamlabel.config.engines import RemoteSettings
-from streamlabel.config.task import TaskSettings
-from streamlabel.errors import ConfigError
+from streamlabel.errors import ConfigError, InferenceError
+from streamlabel.models.core.turns import Turn, read_turns
 from streamlabel.models.prompts.build_prompt import Message
 from streamlabel.models.prompts.phrases import (
     AnswerKind,
@@ -22,9 +22,11 @@ from streamlabel.models.prompts.phrases import (
     second_try,
 )
 from streamlabel.models.prompts.score_json import Fault
+from streamlabel.models.prompts.turn_prompts import transcript
 from streamlabel.models.remote.cutting import Cutter, CutText
+from streamlabel.models.remote.turns import cut_turns
 
-__all__ = ["RemotePrompt", "answer_forms", "without_controls"]
+__all__ = ["RemotePrompt", "answer_forms", "is_forced", "without_controls"]
 
 # <|im_end|>, <|eot_id|>, <think>, </tool_call>, <start_of_turn>, <s>, [INST], <<SYS>>
 CONTROLS = re.compile(
@@ -46,8 +48,10 @@ class RemotePrompt:
         ConfigError: the task needs a feature that endpoints do not offer.
     """
 
-    def __init__(self, task: TaskSettings, answers: AnswerKind, *, cutter: Cutter) -> None:
-        if task.answer_prefix != task.answer_prefix.strip():
+    def __init__(self, settings: RemoteSettings, answers: AnswerKind, *, cutter: Cutter) -> None:
+        task = settings.task
+        self._settings = settings
+        if answers == "scores" and task.answer_prefix != task.answer_prefix.strip():
             raise ConfigError(
                 "model.task.answer_prefix: a chat template may drop white space at either end of"
                 " it; remove that, and begin the answers with it, if the model does so"
@@ -63,7 +67,8 @@ class RemotePrompt:
         self._wording = render_phrases(task, answers)
         self.cutter = cutter
         self._begun: list[Message] = []
-        if task.answer_prefix:
+        if task.answer_prefix and answers == "scores":
+            # of one-token answers the tokens are appended, see ``forced``
             self._begun.append({"role": "assistant", "content": task.answer_prefix})
         self._before: list[Message] = []
         if self._wording.system:
@@ -75,12 +80,17 @@ class RemotePrompt:
             ]
         self._prompt_tokens = sum(cutter.cut(turn["content"]).tokens for turn in self._before)
 
-    def cut(self, text: str) -> CutText:
+    def cut(self, text: str) -> CutText | InferenceError:
         """Return the text as it is sent; of a text that is too long, both ends."""
-        found = self.cutter.cut(text)
+        if self._task.conversations:
+            found = cut_turns(text, self.cutter, self._settings)
+            if isinstance(found, InferenceError):
+                return found
+        else:
+            found = self.cutter.cut(text)
         return replace(found, tokens=1 + self._prompt_tokens + found.tokens)
 
-    async def cut_all(self, texts: Sequence[str]) -> list[CutText]:
+    async def cut_all(self, texts: Sequence[str]) -> list[CutText | InferenceError]:
         """Return all texts as they are sent; tokenising takes time, so it is done in a thread."""
         if self.cutter.tokenizer is None:
             return [self.cut(text) for text in texts]
@@ -93,14 +103,28 @@ class RemotePrompt:
             text: from ``cut``.
             fault: the fault of the first answer, for a second try.
         """
-        safe = without_controls(escape_delimiters(text, self._delimiters))
         note = f"\n\n{second_try(self._task, fault)}" if fault else ""
-        content = self._wording.before + safe + self._wording.after + note
-        return [*self._before, {"role": "user", "content": content}, *self._begun]
+        turns = read_turns(text) if self._task.conversations else (Turn("user", text),)
+        if self._task.conversations and self._task.prompt == "verbatim":
+            asked = [{"role": turn.role, "content": self._safe(turn.content)} for turn in turns]
+        elif self._task.conversations:
+            safe = [(turn.role, self._safe(turn.content)) for turn in turns]
+            content = transcript(self._task, self._wording, safe)
+            asked = [{"role": "user", "content": content + note}]
+        else:
+            content = self._wording.before + self._safe(text) + self._wording.after
+            asked = [{"role": "user", "content": content + note}]
+        return [*self._before, *asked, *self._begun]
+
+    def _safe(self, text: str) -> str:
+        return without_controls(escape_delimiters(text, self._delimiters))
 
     def digest(self, *parts: object) -> str:
         """Return the prompt's version: 12 hex digits of everything around a text, and ``parts``."""
-        content = [self.messages(""), self._answers, *parts]
+        appended = (
+            [self._task.answer_prefix] if self._task.answer_prefix and not self._begun else []
+        )
+        content = [self.messages(""), self._answers, *appended, *parts]
         return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:12]
 
 
@@ -109,6 +133,12 @@ def without_controls(text: str) -> str:
     while CONTROLS.search(text):
         text = CONTROLS.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
     return text
+
+
+def is_forced(settings: RemoteSettings) -> bool:
+    """Return whether the answers are read token by token, see ``forced``."""
+    several = bool(settings.task.answer_prefix) or settings.task.scoring == "trie"
+    return settings.method == "one_token" and several
 
 
 def answer_forms(settings: RemoteSettings) -> tuple[tuple[str, ...], ...]:
@@ -122,12 +152,9 @@ def answer_forms(settings: RemoteSettings) -> tuple[tuple[str, ...], ...]:
         ConfigError: an answer is a prefix of another label's answer, so its token could mean both.
     """
     task = settings.task
-    if task.scoring == "trie":
-        raise ConfigError(
-            "model.task.scoring: trie needs reads that no endpoint offers; set one_token, with"
-            " answer_with: letters, or model.method: prompted"
-        )
     forms = task.forms
+    if is_forced(settings):  # compared as tokens
+        return forms
     flat = [
         (form, label)
         for label, of_label in zip(task.names, forms, strict=True)

@@ -1,6 +1,7 @@
 """Prompted scores through an endpoint: the TextEngine without a local model."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from streamlabel.config.engines import RemoteSettings
@@ -42,7 +43,7 @@ class RemoteText:
         """Truncate long texts; see TextEngine. Payloads are (text, fault)."""
         self._refuse_if_closed()
         return [
-            prepared(cut, (cut.text, fault))
+            prepared(cut, partial(_with_fault, fault))
             for cut, fault in zip(await self._prompt.cut_all(texts), faults, strict=True)
         ]
 
@@ -72,3 +73,7 @@ class RemoteText:
     def _refuse_if_closed(self) -> None:
         if self._is_closed:
             raise ModelError("the classifier is closed")
+
+
+def _with_fault(fault: Fault | None, text: str) -> tuple[str, Fault | None]:
+    return text, fault

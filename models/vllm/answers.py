@@ -59,6 +59,8 @@ class _PromptRows:
     def _prepare(self, text: str) -> PreparedText | InferenceError:
         try:
             encoded = self._prompt.encode(text)
+        except InferenceError as error:  # of a conversation
+            return error
         except Exception as error:  # noqa: BLE001 tokenizers raises bare Exception
             return InferenceError(f"the tokenizer refuses this text: {type(error).__name__}")
         cached = self._cached_tokens if encoded.is_shared else 0

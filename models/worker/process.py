@@ -12,7 +12,7 @@ from typing import Final, Literal, Self, cast
 
 from streamlabel.errors import ModelLoadError, StreamlabelError
 from streamlabel.models.devices.device_memory import DeviceMemory
-from streamlabel.models.worker import protocol
+from streamlabel.models.worker import packing, protocol
 from streamlabel.models.worker.running_time import Deadline, Lateness, running_timeout
 from streamlabel.models.worker.worker_loss import Loss, ended, is_stopped, left, overdue
 
@@ -131,7 +131,7 @@ class WorkerProcess:
 
     async def request(
         self, kind: Literal["prepare", "classify"], body: protocol.Body, *, timeout_s: float
-    ) -> protocol.PackedPrepared | protocol.PackedPredictions:
+    ) -> packing.PackedPrepared | packing.PackedPredictions:
         """Send one request and return its answer.
 
         Raises:
@@ -139,29 +139,21 @@ class WorkerProcess:
                 killed if it does not answer within ``timeout_s``, counting only time in which both
                 processes were running.
         """
-        request_id = next(self._ids)
-        call: asyncio.Future[protocol.Answer] = asyncio.get_running_loop().create_future()
         deadline = Deadline(
             timeout_s,
             lambda lateness: self._give_up_on(kind, timeout_s, lateness),
             is_stopped=lambda: is_stopped(self.pid),
         )
-        self._calls[request_id] = call
         try:
-            # No drain(): the service bounds the batches in flight, and so the size of this buffer.
-            self._writer.write(protocol.encode((request_id, kind, body)))
-            answer = await call
+            answer = await self._ask(kind, body)
         finally:
             deadline.cancel()
-            self._calls.pop(request_id, None)
         if isinstance(answer, StreamlabelError):
             raise answer
-        return cast("protocol.PackedPrepared | protocol.PackedPredictions", answer)
+        return cast("packing.PackedPrepared | packing.PackedPredictions", answer)
 
     async def ping(self) -> None:
-        """Return when the process has answered a ping.
-
-        Its event loop answers even while the device is busy.
+        """Return when its event loop has answered, which it does even while the device is busy.
 
         Raises:
             StreamlabelError: the process was lost; given to ``fail_calls``.
@@ -177,12 +169,13 @@ class WorkerProcess:
         answer = await self._ask("memory")
         return answer if isinstance(answer, DeviceMemory) else None
 
-    async def _ask(self, kind: Literal["ping", "memory"]) -> protocol.Answer:
+    async def _ask(self, kind: protocol.Kind, body: protocol.Body = None) -> protocol.Answer:
         request_id = next(self._ids)
         call: asyncio.Future[protocol.Answer] = asyncio.get_running_loop().create_future()
         self._calls[request_id] = call
         try:
-            self._writer.write(protocol.encode((request_id, kind, None)))
+            # No drain(): the service bounds the batches in flight, and so the size of this buffer.
+            self._writer.write(protocol.encode((request_id, kind, body)))
             return await call
         finally:
             self._calls.pop(request_id, None)

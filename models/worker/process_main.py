@@ -32,7 +32,7 @@ from streamlabel.models.core.joint import Joint
 from streamlabel.models.devices.device_faults import cause, fault
 from streamlabel.models.devices.device_memory import device_memory
 from streamlabel.models.devices.torch_import import no_autoload
-from streamlabel.models.worker import protocol
+from streamlabel.models.worker import packing, protocol
 
 __all__ = ["main"]
 
@@ -165,9 +165,9 @@ async def _asked(classifier: Classifier, kind: str, body: protocol.Body) -> prot
         return None
     if kind == "memory":
         return await asyncio.to_thread(device_memory, classifier.identity.device)
-    if isinstance(body, protocol.PackedPrepared):
-        return protocol.pack_predictions(await classifier.classify(protocol.open_prepared(body)))
-    return protocol.seal_prepared(await classifier.prepare(body or []))
+    if isinstance(body, packing.PackedPrepared):
+        return packing.pack_predictions(await classifier.classify(packing.open_prepared(body)))
+    return packing.seal_prepared(await classifier.prepare(body or []))
 
 
 def _unexpected(error: Exception, kind: str) -> ModelError:

@@ -3,26 +3,23 @@
 A frame is eight bytes of length and a pickle. Pickle is safe here, and only here, because both ends
 are the same program, connected by a socket pair that no other process can open.
 
-Batches are sent as columns: this costs the parent's event loop about a microsecond per record,
-because it does not build or read objects that it does not use. The payload of a prepared text stays
-pickled in the parent; probabilities are one block of doubles.
+Batches are sent as columns (``packing``).
 """
 
 import pickle
 import socket
 import struct
-from array import array
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
-from itertools import chain, repeat
-from typing import Any, Final, Literal, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from streamlabel.config.model import ModelSettings
-from streamlabel.errors import InferenceError, StreamlabelError
-from streamlabel.models.core.classifier import BatchHints, ModelIdentity, Prediction, PreparedText
+from streamlabel.errors import StreamlabelError
+from streamlabel.models.core.classifier import BatchHints, ModelIdentity
 from streamlabel.models.core.joint import Head
 from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.devices.device_memory import DeviceMemory
+from streamlabel.models.worker.packing import PackedPredictions, PackedPrepared
 
 __all__ = [
     "HEADER",
@@ -30,23 +27,14 @@ __all__ = [
     "Body",
     "Farewell",
     "Hello",
+    "Kind",
     "Loaded",
-    "PackedPredictions",
-    "PackedPrepared",
     "Reply",
     "Request",
     "decode",
     "encode",
-    "open_prepared",
-    "pack_predictions",
-    "pack_prepared",
     "receive",
-    "seal_prepared",
-    "unpack_predictions",
-    "unpack_prepared",
 ]
-
-T = TypeVar("T")
 
 HEADER: Final = struct.Struct("!Q")
 _PROTOCOL: Final = 5
@@ -88,36 +76,9 @@ class Farewell:
     device_lost: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PackedPrepared:
-    """Prepared texts by column; ``errors`` are keyed by index and have no column entries."""
-
-    tokens: list[int]
-    payloads: list[Any]
-    rows: list[int]
-    truncated: list[bool]
-    unknown_shares: list[float | None]
-    unreadable: list[bool]
-    errors: dict[int, InferenceError]
-
-
-@dataclass(frozen=True, slots=True)
-class PackedPredictions:
-    """Predictions by column; ``errors`` as in PackedPrepared.
-
-    Attributes:
-        blocks: field name -> (K, doubles of all rows), for fields in which every row has K numbers.
-        columns: field name -> values; a field that is the default everywhere has no column.
-    """
-
-    items: int
-    blocks: dict[str, tuple[int, bytes]]
-    columns: dict[str, list[Any]]
-    errors: dict[int, InferenceError]
-
-
 Body = list[str] | PackedPrepared | None
-Request = tuple[int, Literal["prepare", "classify", "ping", "memory", "close"], Body]
+Kind = Literal["prepare", "classify", "ping", "memory", "close"]
+Request = tuple[int, Kind, Body]
 Answer = PackedPrepared | PackedPredictions | DeviceMemory | None | StreamlabelError
 Reply = tuple[int, Answer]
 
@@ -153,99 +114,3 @@ def _receive_exactly(connection: socket.socket, length: int) -> bytearray:
             raise EOFError
         view = view[received:]
     return frame
-
-
-def pack_prepared(outcomes: Sequence[PreparedText | InferenceError]) -> PackedPrepared:
-    """Turn prepared texts into columns; payloads are passed on unchanged."""
-    prepared, errors = _split(outcomes)
-    return PackedPrepared(
-        [text.tokens for text in prepared],
-        [text.payload for text in prepared],
-        [text.rows for text in prepared],
-        [text.truncated for text in prepared],
-        [text.unknown_share for text in prepared],
-        [text.is_unreadable for text in prepared],
-        errors,
-    )
-
-
-def unpack_prepared(packed: PackedPrepared) -> list[PreparedText | InferenceError]:
-    """The inverse of pack_prepared."""
-    return _merge(map(PreparedText, *_columns(packed, packed.payloads)), packed.errors)
-
-
-def seal_prepared(outcomes: Sequence[PreparedText | InferenceError]) -> PackedPrepared:
-    """In the worker: pack prepared texts, with each payload pickled separately."""
-    packed = pack_prepared(outcomes)
-    packed.payloads[:] = [pickle.dumps(payload, _PROTOCOL) for payload in packed.payloads]
-    return packed
-
-
-def open_prepared(packed: PackedPrepared) -> list[PreparedText]:
-    """In the worker: the inverse of seal_prepared, for texts without an error."""
-    payloads = map(pickle.loads, packed.payloads)
-    return list(map(PreparedText, *_columns(packed, payloads)))
-
-
-def _columns(packed: PackedPrepared, payloads: Iterable[Any]) -> tuple[Iterable[Any], ...]:
-    """Return a column for each field of PreparedText, in their order."""
-    return (
-        packed.tokens,
-        payloads,
-        packed.rows,
-        packed.truncated,
-        packed.unknown_shares,
-        packed.unreadable,
-    )
-
-
-_BLOCKS: Final = ("probabilities", "log_scores")
-_DEFAULTS: Final[dict[str, Any]] = {
-    field.name: None if field.name in _BLOCKS else field.default for field in fields(Prediction)
-}
-
-
-def pack_predictions(outcomes: Sequence[Prediction | InferenceError]) -> PackedPredictions:
-    """Turn predictions into columns."""
-    predictions, errors = _split(outcomes)
-    blocks: dict[str, tuple[int, bytes]] = {}
-    columns: dict[str, list[Any]] = {}
-    for name, default in _DEFAULTS.items():
-        values = [getattr(prediction, name) for prediction in predictions]
-        if all(value is default or value == default for value in values):
-            continue
-        width = len(values[0]) if name in _BLOCKS and values[0] is not None else 0
-        if width and all(value is not None and len(value) == width for value in values):
-            blocks[name] = (width, array("d", chain.from_iterable(values)).tobytes())
-        else:
-            columns[name] = values
-    return PackedPredictions(len(predictions), blocks, columns, errors)
-
-
-def unpack_predictions(packed: PackedPredictions) -> list[Prediction | InferenceError]:
-    """The inverse of pack_predictions."""
-    columns: list[Iterable[Any]] = []
-    for name, default in _DEFAULTS.items():
-        if name in packed.blocks:
-            width, doubles = packed.blocks[name]
-            numbers = iter(memoryview(doubles).cast("d").tolist())
-            columns.append(zip(*[numbers] * width, strict=True))  # tuples of width numbers each
-        else:
-            columns.append(packed.columns.get(name) or repeat(default, packed.items))
-    return _merge(map(Prediction, *columns), packed.errors)
-
-
-def _split(outcomes: Sequence[T | InferenceError]) -> tuple[list[T], dict[int, InferenceError]]:
-    errors = {
-        index: outcome
-        for index, outcome in enumerate(outcomes)
-        if isinstance(outcome, InferenceError)
-    }
-    return [outcome for outcome in outcomes if not isinstance(outcome, InferenceError)], errors
-
-
-def _merge(values: Iterable[T], errors: dict[int, InferenceError]) -> list[T | InferenceError]:
-    outcomes: list[T | InferenceError] = list(values)
-    for index in sorted(errors):
-        outcomes.insert(index, errors[index])
-    return outcomes

@@ -27,7 +27,7 @@ from streamlabel.models.core.joint import Head
 from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.system_clock import SystemClock
 from streamlabel.models.devices.device_memory import DeviceMemory
-from streamlabel.models.worker import protocol
+from streamlabel.models.worker import packing, protocol
 from streamlabel.models.worker.load_wait import log_wait, told
 from streamlabel.models.worker.process import WorkerProcess
 from streamlabel.models.worker.restart_policy import RestartPolicy
@@ -184,12 +184,12 @@ class WorkerClassifier:
             WorkerGaveUpError: it was lost too often; drain and exit.
         """
         packed = await self._call("prepare", list(texts))
-        return protocol.unpack_prepared(cast("protocol.PackedPrepared", packed))
+        return packing.unpack_prepared(cast("packing.PackedPrepared", packed))
 
     async def classify(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
         """See Classifier."""
-        packed = await self._call("classify", protocol.pack_prepared(prepared))
-        return protocol.unpack_predictions(cast("protocol.PackedPredictions", packed))
+        packed = await self._call("classify", packing.pack_prepared(prepared))
+        return packing.unpack_predictions(cast("packing.PackedPredictions", packed))
 
     async def until_up(self) -> None:
         """Wait until a worker has restarted, or restarting has been given up."""
@@ -229,7 +229,7 @@ class WorkerClassifier:
 
     async def _call(
         self, kind: Literal["prepare", "classify"], body: protocol.Body
-    ) -> protocol.PackedPrepared | protocol.PackedPredictions:
+    ) -> packing.PackedPrepared | packing.PackedPredictions:
         while (process := self._available()) is None:
             await self._changed.wait()
         return await process.request(kind, body, timeout_s=self._settings.batch_timeout_s)

@@ -34,6 +34,9 @@ def check(
 ) -> None:
     """Check the configuration, brokers, topics and model, and classify one test text.
 
+    Of one record of each input topic it shows which fields it has and what is taken as the text:
+    types and lengths, never content.
+
     Creates no topics and joins no consumer group. The exit code is 0 if every check passes,
     otherwise that of the first check that fails. A line that begins with `warn` passes, and says
     what may go wrong.
@@ -81,6 +84,7 @@ async def _try(
     from streamlabel.tools.broker_checks import check_broker
     from streamlabel.tools.plan_check import check_models
     from streamlabel.tools.preflight import check_files, check_format
+    from streamlabel.tools.sample_check import check_samples
 
     settings = loaded.settings
     configure = quiet_logs(settings)
@@ -95,6 +99,9 @@ async def _try(
         done.append(each)
         show(each)
     topics = {name: topic for each in done for name, topic in each.topics.items()}
+    async for each in check_samples(settings, topics=topics, clock=SystemClock()):
+        done.append(each)
+        show(each)
     async for each in check_models(
         settings, clock=SystemClock(), configure_worker=configure, topics=topics
     ):

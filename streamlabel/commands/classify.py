@@ -24,8 +24,8 @@ def classify(
             "-f",
             metavar="IN",
             help="File of texts: .jsonl, .csv or .tsv (with a header row; other columns become"
-            " metadata), or .txt (one text per line). - reads JSON lines from standard"
-            " input.",
+            " metadata), .parquet (the same), or .txt (one text per line). - reads JSON lines from"
+            " standard input.",
             show_default=False,
         ),
     ],
@@ -35,8 +35,8 @@ def classify(
             "--out",
             "-o",
             metavar="OUT",
-            help="Output file: JSON lines, one object per text, in input order. - is standard"
-            " output.",
+            help="Output file: JSON lines, one object per text, in input order, or .parquet. - is"
+            " standard output.",
         ),
     ] = "-",
     config: ConfigFile = None,
@@ -62,8 +62,8 @@ def classify(
     from streamlabel.errors import ConfigError
 
     settings = load_settings(config, overrides).settings
-    if out != "-" and not out.lower().endswith((".jsonl", ".ndjson")):
-        raise ConfigError(f"{out}: the output is JSON lines; name it .jsonl")
+    if out != "-" and not out.lower().endswith((".jsonl", ".ndjson", ".parquet")):
+        raise ConfigError(f"{out}: the output is JSON lines or Parquet; name it .jsonl or .parquet")
     began_s = time.monotonic()
     done, why = asyncio.run(_classify(settings, file, out))
     elapsed_s = time.monotonic() - began_s
@@ -96,11 +96,11 @@ def _first_texts(file: str, settings: "Settings") -> list[str]:
     from itertools import islice
     from pathlib import Path
 
-    from streamlabel.commands.files import open_input
     from streamlabel.consumer.core.records import Position, SourceRecord
     from streamlabel.consumer.decode.decoder import Decoder
     from streamlabel.consumer.files.text_files import format_of
     from streamlabel.errors import DecodeError
+    from streamlabel.tools.files import open_input
     from streamlabel.tools.offline import open_records
 
     if not Path(file).is_file():
@@ -122,7 +122,6 @@ async def _classify(settings: "Settings", file: str, out: str) -> "tuple[Progres
     import asyncio
     from pathlib import Path
 
-    from streamlabel.commands.files import count_lines, open_input, open_output
     from streamlabel.commands.terminal import progress, quiet_logs, say
     from streamlabel.config.deployments import all_deployments, in_one_process, paths_of_models
     from streamlabel.config.places import refuse_missing
@@ -130,13 +129,14 @@ async def _classify(settings: "Settings", file: str, out: str) -> "tuple[Progres
     from streamlabel.consumer.files.text_files import format_of
     from streamlabel.consumer.plans.opening import read_calibrations
     from streamlabel.consumer.workers import Workers
+    from streamlabel.tools.files import count_lines, open_input, open_rows
     from streamlabel.tools.offline import classify_records, open_records
 
     settings = in_one_process(settings)
     refuse_missing(paths_of_models(settings))
     file_format = format_of(file)
     configure = quiet_logs(settings)
-    with open_input(file) as stream, open_output(out) as target:
+    with open_input(file) as stream, open_rows(out) as target:
         records, decoding = open_records(stream, file_format, settings)
         calibrations = await asyncio.to_thread(read_calibrations, settings)
         wants_texts = any(

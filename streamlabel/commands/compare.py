@@ -149,7 +149,7 @@ def _sources(names: Sequence[str], config: Path | None, overrides: list[str] | N
             continue
         settings = load_settings(config, overrides).settings
         quiet_logs(settings)
-        sources.append(records_of_topic(settings.kafka, name, SystemClock()))
+        sources.append(records_of_topic(settings.kafka, name, SystemClock(), settings.output))
     return sources
 
 

@@ -11,7 +11,7 @@ from streamlabel.commands.terminal import NoHeader
 if TYPE_CHECKING:
     from streamlabel.config.loading import Loaded
 
-__all__ = ["setting_rows", "show_schema", "show_settings"]
+__all__ = ["setting_rows", "show_asyncapi", "show_schema", "show_settings"]
 
 
 def show_settings(
@@ -77,6 +77,20 @@ def show_schema() -> None:
             except ConfigError as error:
                 say(f"left out: the {kind} {name}: {error}")
     typer.echo(json.dumps(json_schema(others), indent=2, ensure_ascii=False))
+
+
+def show_asyncapi(config: ConfigFile = None, overrides: Overrides = None) -> None:
+    """Print the contract of the configured service as AsyncAPI 3, in YAML.
+
+    Channels, messages with their schemas, and Kafka's bindings; without secrets.
+
+    \b
+    Examples:
+      streamlabel config asyncapi -c streamlabel.yaml > asyncapi.yaml
+    """  # noqa: D301 \b keeps the lines as they are
+    from streamlabel.tools.async_api import as_yaml
+
+    typer.echo(as_yaml(load_settings(config, overrides).settings), nl=False)
 
 
 def setting_rows(loaded: "Loaded", *, changed: bool) -> list[tuple[str, Any, str]]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from streamlabel.config.settings import Settings
     from streamlabel.console.store.opening import SqlStore
 
-__all__ = ["add_user", "purge", "verify_log"]
+__all__ = ["add_user", "purge", "verify_log", "with_store"]
 
 _ADMIN = "command line"
 
@@ -56,7 +56,7 @@ def purge(
             return await purge_old(settings, store, now=now)
         return (await store.erase_record(record, by=_ADMIN, now=now)).items
 
-    typer.echo(f"{_with_store(settings, erase)} texts erased")
+    typer.echo(f"{with_store(settings, erase)} texts erased")
 
 
 def verify_log(
@@ -85,7 +85,7 @@ def verify_log(
     from streamlabel.console.store.audit_log import verify
 
     settings = console_settings(config, overrides)
-    found = _with_store(settings, lambda store: verify(store.database, expected=expect))
+    found = with_store(settings, lambda store: verify(store.database, expected=expect))
     typer.echo(f"{found.entries} entries intact, last hash {found.last_hash}")
     if found.problem is not None:
         typer.echo(f"streamlabel: {found.problem}", err=True)
@@ -134,7 +134,7 @@ def add_user(
         user = User(name=name, role=role, password_hash=hashed, tasks=tasks)
         await store.add_user(user, by=_ADMIN, now=now_of(SystemClock()))
 
-    _with_store(settings, add)
+    with_store(settings, add)
     typer.echo(f"{name} is a {role} now")
 
 
@@ -165,7 +165,7 @@ def _hashed(password: str, name: str) -> str:
     return asyncio.run(Passwords().hashed(password))
 
 
-def _with_store(settings: "Settings", do: "Callable[[SqlStore], Awaitable[T]]") -> T:
+def with_store(settings: "Settings", do: "Callable[[SqlStore], Awaitable[T]]") -> T:
     """Open the store of the settings, and do something with it."""
     import asyncio
 

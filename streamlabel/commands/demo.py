@@ -1,6 +1,6 @@
 """``streamlabel demo``: the service on an embedded broker, with sample texts."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,6 +24,14 @@ def demo(
             " The first time, it is downloaded (93 MB) and tuned.",
         ),
     ] = False,
+    example: Annotated[
+        Literal["moderation", "tagging", "review-queue"] | None,
+        typer.Option(
+            "--example",
+            help="Run one of the worked examples instead; each has a page in docs/examples.md.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Run the service on an embedded broker with a real encoder and sample texts.
 
@@ -35,12 +43,18 @@ def demo(
       streamlabel demo
       streamlabel demo --console
       streamlabel demo --llm
+      streamlabel demo --example tagging
     """  # noqa: D301 \b keeps the lines as they are
     from streamlabel.extras import require
 
     require("the demo", extra="demo")
     if console:
         require("the console of the demo", extra="console")
+
+    if example is not None:
+        from streamlabel.demo import example_run
+
+        raise typer.Exit(example_run.main(example))
 
     from streamlabel.demo import run
 

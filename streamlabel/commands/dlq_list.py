@@ -66,7 +66,7 @@ def list_dead_letters(
     quiet_logs(settings)
     selection = selection_of(reasons, partitions, since, until)
     counts: Counter[tuple[str, bool]] = Counter()
-    topics = (settings.output.dead_letter_topic, max(settings.input.weights, key=len))
+    topics = (settings.output.dead_letter_topic, max(settings.input.weights, key=len, default=""))
     table = Columns(dead_letter_columns(*topics), width=stdout_width())
 
     def show(dead: "DeadLetter", was_replayed: bool) -> None:

@@ -143,7 +143,7 @@ def _show_report(report: "Report", settings: "Settings", *, executed: bool, as_j
     for (reason, verdict), count in rows:
         meaning = "replayed" if executed and verdict == "replay" else _WHY_NOT[verdict]
         typer.echo(table.row([str(count), printable(reason), meaning]))
-    topic = ", ".join(settings.input.weights)
+    topic = settings.input.listed
     if executed:
         say(f"{report.written} record(s) written to {topic}")
     else:

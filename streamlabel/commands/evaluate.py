@@ -38,10 +38,11 @@ def evaluate(
     slices: Annotated[
         list[str] | None,
         typer.Option(
+            "--by",
             "--slice",
             metavar="FIELD",
-            help="Field of the file, for example lang: coverage and error for each of its values."
-            " May be repeated; slices by length are always made.",
+            help="Field of the file, for example lang or source: accuracy, confidence, coverage and"
+            " error for each of its values. May be repeated; slices by length are always made.",
             show_default=False,
         ),
     ] = None,
@@ -92,12 +93,20 @@ def _show(found: "Evaluation") -> None:
     shares = ", ".join(f"{c:.1%} at {float(r):.1%}" for r, c in found.coverage_at.items())
     typer.echo(f"best thresholds on these texts, no guarantee: coverage {shares} error")
     width = max(len(label.name) for label in found.by_label)
-    typer.echo(f"{'label':<{width}}  {'texts':>6} {'precision':>9} {'recall':>7} {'F1':>6}")
+    typer.echo(
+        f"{'label':<{width}}  {'texts':>6} {'precision':>9} {'recall':>7} {'F1':>6}"
+        f" {'AP':>6} {'AUROC':>6}"
+    )
     for label in found.by_label:
         typer.echo(
             f"{label.name:<{width}}  {label.texts:>6} {label.precision.value:>9.3f}"
             f" {label.recall.value:>7.3f} {label.f1.value:>6.3f}"
+            f" {_or_dash(label.average_precision):>6} {_or_dash(label.auroc):>6}"
         )
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _show_accepted(found: "Accepted") -> None:

@@ -155,9 +155,9 @@ def learn(
 
 
 def _suggest(reviews: Path, count: int) -> None:
-    from streamlabel.commands.files import open_input
     from streamlabel.commands.terminal import say
     from streamlabel.learning.suggesting import candidates_in, suggest
+    from streamlabel.tools.files import open_input
 
     with open_input(str(reviews)) as stream:
         candidates = list(candidates_in(stream))
@@ -197,7 +197,7 @@ async def _ledger(settings: "Settings", path: Path | None, topic: str | None) ->
     from streamlabel.models.core.system_clock import SystemClock
 
     if topic is not None:
-        found = await verdicts_of_topic(settings.kafka, topic, SystemClock())
+        found = await verdicts_of_topic(settings.kafka, topic, SystemClock(), settings.output)
     else:
         found = verdicts_of_file(path or Path("-"))
     if found.unread:

@@ -166,7 +166,7 @@ async def _read(
     if topic is not None and follow:
         await follow_topic(state, settings, topic, SystemClock())
     if topic is not None:
-        ledger = await verdicts_of_topic(settings.kafka, topic, SystemClock())
+        ledger = await verdicts_of_topic(settings.kafka, topic, SystemClock(), settings.output)
     else:
         ledger = verdicts_of_file(path or Path("-"))
     if ledger.unread:

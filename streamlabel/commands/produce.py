@@ -7,8 +7,7 @@ import typer
 from streamlabel.commands.options import ConfigFile, Overrides, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from streamlabel.config.kafka import InputSettings
     from streamlabel.config.settings import Settings
     from streamlabel.consumer.kafka.feed import Fed
 
@@ -72,7 +71,7 @@ def produce(
 
     settings = load_settings(config, overrides).settings
     quiet_logs(settings)
-    target = _target(topic, list(settings.input.weights))
+    target = _target(topic, settings.input)
     fed = Fed()
     try:
         asyncio.run(_produce(settings, file, topic=target, rate=rate, key_field=key_field, fed=fed))
@@ -82,12 +81,13 @@ def produce(
             say(f"{target}: {fed.acknowledged} acknowledged, of {fed.line} lines")
 
 
-def _target(topic: str | None, inputs: "Sequence[str]") -> str:
-    if topic is None and len(inputs) == 1:
+def _target(topic: str | None, settings: "InputSettings") -> str:
+    inputs = list(settings.weights)
+    if topic is None and len(inputs) == 1 and not settings.has_patterns:
         return inputs[0]
-    if topic in inputs:
+    if topic in inputs or (topic is not None and settings.entry_of(topic) is not None):
         return str(topic)
-    names = ", ".join(inputs)
+    names = settings.listed
     if topic is None:
         raise typer.BadParameter(f"--topic: name one of the input topics: {names}")
     raise typer.BadParameter(f"--topic: {topic} is no input topic; one of {names}")
@@ -113,20 +113,21 @@ async def _produce(
 ) -> None:
     from pathlib import Path
 
-    from streamlabel.commands.files import count_lines, open_input
     from streamlabel.commands.terminal import progress
     from streamlabel.consumer.files.feeding import Feeder
     from streamlabel.consumer.files.source import FileSource
     from streamlabel.consumer.files.text_files import format_of, read_records, settings_of
     from streamlabel.consumer.kafka.feed import feed
     from streamlabel.models.core.system_clock import SystemClock
+    from streamlabel.tools.files import count_lines, open_input
 
     file_format = format_of(file)
-    feeder = Feeder(file_format, settings.input, key_field)
+    given = settings.input.of_topic(topic)
+    feeder = Feeder(file_format, given, key_field)
     clock = SystemClock()
     name = "stdin" if file == "-" else Path(file).name
     with open_input(file) as stream, progress(name, total=count_lines(file)) as update:
-        records = read_records(stream, file_format, settings_of(file_format, settings.input))
+        records = read_records(stream, file_format, settings_of(file_format, given))
         await feed(
             FileSource(records, name=name, clock=clock),
             feeder,

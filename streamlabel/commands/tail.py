@@ -67,7 +67,9 @@ def tail(
 
     settings = _of_task(load_settings(config, overrides).settings, task)
     quiet_logs(settings)
-    table = Columns(columns(which, max(settings.input.weights, key=len)), width=stdout_width())
+    table = Columns(
+        columns(which, max(settings.input.weights, key=len, default="")), width=stdout_width()
+    )
     if not (as_json or no_header):
         typer.echo(table.header())
 
@@ -102,6 +104,7 @@ async def _tail(
     from contextlib import aclosing
 
     from streamlabel.consumer.kafka.topic_reader import watch
+    from streamlabel.consumer.output.output_reader import OutputReader
     from streamlabel.models.core.system_clock import SystemClock
 
     topic = {
@@ -111,8 +114,10 @@ async def _tail(
     }[which]
     shown = 0
     records = watch(settings.kafka, topic, from_start=from_start, clock=SystemClock())
+    outputs = OutputReader(settings.output, SystemClock())
     async with aclosing(records):
-        async for record in records:
+        async for each in records:
+            [record] = [each] if which == "dead-letter" else await outputs.plain([each])
             typer.echo(show(record))
             shown += 1
             if shown == count:

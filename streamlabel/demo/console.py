@@ -24,7 +24,9 @@ from streamlabel.models.core.system_clock import SystemClock
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-__all__ = ["run_console"]
+    from streamlabel.console.store.opening import SqlStore
+
+__all__ = ["run_console", "running_store"]
 
 _CLOCK: Final = SystemClock()
 # Shorter than a team would set it, so that verdicts arrive while one looks.
@@ -70,10 +72,20 @@ async def _run(screen: Console, settings: Settings, *, database: Path, partition
 
 @asynccontextmanager
 async def _opened(settings: Settings, screen: Console) -> AsyncIterator["Starlette"]:
+    from streamlabel.console.web.opening import create_app  # noqa: PLC0415 the console extra
+
+    async with running_store(settings) as store:
+        yield create_app(
+            settings, store, clock=_CLOCK, say=lambda line: screen.print(Text(line, "bold"))
+        )
+
+
+@asynccontextmanager
+async def running_store(settings: Settings) -> AsyncIterator["SqlStore"]:
+    """Yield the console's database while reviews are read into it and verdicts are sent."""
     from streamlabel.console.store.opening import open_store  # noqa: PLC0415 the console extra
     from streamlabel.console.topics.reading import ReviewReader  # noqa: PLC0415 the console extra
     from streamlabel.console.topics.sending import VerdictSender  # noqa: PLC0415 the console extra
-    from streamlabel.console.web.opening import create_app  # noqa: PLC0415 the console extra
 
     store = await open_store(settings.console)
     holder = uuid.uuid4().hex
@@ -81,9 +93,7 @@ async def _opened(settings: Settings, screen: Console) -> AsyncIterator["Starlet
     sender = VerdictSender(settings, store, instance=store.instance, holder=holder, clock=_CLOCK)
     loops = [asyncio.create_task(each.run()) for each in (reader, sender)]
     try:
-        yield create_app(
-            settings, store, clock=_CLOCK, say=lambda line: screen.print(Text(line, "bold"))
-        )
+        yield store
     finally:
         for loop in loops:
             loop.cancel()

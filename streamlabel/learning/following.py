@@ -11,6 +11,7 @@ from streamlabel.config.settings import HttpSettings, Settings
 from streamlabel.consumer.core.metric_names import METRICS, GaugeName
 from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.kafka.topic_reader import watch
+from streamlabel.consumer.output.output_reader import OutputReader
 from streamlabel.consumer.output.verdict import read_verdict
 from streamlabel.errors import ConfigError, VerdictError
 from streamlabel.learning.monitor import Standing, TargetMonitor
@@ -65,8 +66,10 @@ async def follow(state: Watch, settings: Settings, topic: str, clock: Clock) -> 
     async with _served(metrics, settings.http), asyncio.TaskGroup() as group:
         group.create_task(_show(metrics, state.monitor, clock))
         records = watch(settings.kafka, topic, from_start=True, clock=clock)
+        outputs = OutputReader(settings.output, clock)
         async with aclosing(records):
-            async for record in records:
+            async for each in records:
+                [record] = await outputs.plain([each])
                 name = (record.key or b"").decode("utf-8", "replace")
                 try:
                     verdict = None if record.value is None else read_verdict(record.value)

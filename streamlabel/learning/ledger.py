@@ -7,11 +7,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from streamlabel.config.kafka import KafkaSettings
+from streamlabel.config.kafka import KafkaSettings, OutputSettings
 from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.core.records import SourceRecord
 from streamlabel.consumer.kafka.partition_scan import Scanner
 from streamlabel.consumer.kafka.topics import find_topics
+from streamlabel.consumer.output.output_reader import OutputReader
 from streamlabel.consumer.output.verdict import VerdictMessage, read_verdict
 from streamlabel.errors import ConfigError, VerdictError
 
@@ -67,10 +68,18 @@ def verdicts_of_file(path: Path) -> Ledger:
     return _not_empty(ledger, str(path))
 
 
-async def verdicts_of_topic(kafka: KafkaSettings, topic: str, clock: Clock) -> Ledger:
+async def verdicts_of_topic(
+    kafka: KafkaSettings, topic: str, clock: Clock, output: OutputSettings | None = None
+) -> Ledger:
     """Return the verdicts on a topic up to its present end; joins no group, commits nothing.
 
     Partitions are merged by the time of their records, so that verdicts come in order of arrival.
+
+    Args:
+        kafka: which cluster.
+        topic: of verdicts.
+        clock: for the waits of the readers.
+        output: whose format the verdicts have; None: JSON.
 
     Raises:
         ConfigError: the topic does not exist, or no message on it is a verdict.
@@ -82,7 +91,8 @@ async def verdicts_of_topic(kafka: KafkaSettings, topic: str, clock: Clock) -> L
     scanner = Scanner(kafka, topic, clock)
     parts = await asyncio.gather(*(_read(scanner, n) for n in range(found[topic].partitions)))
     ledger = Ledger()
-    for record in _merged(parts):
+    outputs = OutputReader(output or OutputSettings(), clock)
+    for record in await outputs.plain(list(_merged(parts))):
         if record.value is not None:
             ledger.add(record.value)
         elif record.key is not None:

@@ -112,10 +112,13 @@ def votes_of(
     """Return the verdicts about records that were looked at at least twice, or are gold.
 
     Returns:
-        The votes, and record -> id. Verdicts with several labels, or none, are left out.
+        The votes, and record -> id. Verdicts with several labels, or none, are left out, and those
+        about appeals, which are made where a decision was wrong.
     """
     by_record: dict[tuple[str | None, str], list[VerdictMessage]] = {}
     for verdict in verdicts:
+        if verdict.purpose == "appeal":
+            continue
         if verdict.labels is not None and len(verdict.labels) == 1 and verdict.labels[0] in names:
             by_record.setdefault((verdict.task, verdict.id), []).append(verdict)
     reviewers: dict[str, int] = {}

@@ -90,12 +90,13 @@ def propose(
     """
     labels = LabelSet(tuple(now.model.labels), now.model.problem_type)
     fit = refit(data, now.calibration, max_weight=max_weight)
-    choices = sample_of(data, fit.calibration, labels)
+    limits = [now.limits.get(name, 0.0) for name in labels.names]
+    accepts_nothing = min(limits) > 1
+    choices = sample_of(data, fit.calibration, labels, everything_reviewed=accepts_nothing)
     promise = control_risk(choices, target=tested_at, confidence=confidence)
     if not promise.is_kept:
         raise ConfigError(what_is_missing(choices, target=tested_at, confidence=confidence))
-    before = sample_of(data, now.calibration, labels)
-    limits = [now.limits.get(name, 0.0) for name in labels.names]
+    before = sample_of(data, now.calibration, labels, everything_reviewed=accepts_nothing)
     wish = Wish(target_error=target, confidence=confidence)
     section = thresholds_section(promise, wish, labels).model_copy(
         update={"target_error": target, "bound": target, "summary": _summary(promise, target)}

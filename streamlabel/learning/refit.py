@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,10 @@ Floats = NDArray[np.float64]
 
 # Fewer labels of equal weight determine a fit worse than the calibration in force.
 LEAST_EFFECTIVE = 200
-# Part of the verdicts, in order of time, that a fit is made on; the rest judges it.
-_EARLIER = 0.7
+# Ends of the slices of time that judge a fit, as parts of the verdicts: each slice judges the fit
+# to all verdicts before it. One slice alone has so few audits, with large weights, that its error
+# hid improvements that were there: simulated, 38 % of good fits were dropped, and 5 % with four.
+_SLICES = (0.3, 0.475, 0.65, 0.825, 1.0)
 # With fewer labels of a class (effective) its bias is noise.
 _LEAST_PER_CLASS = 50
 
@@ -39,7 +42,7 @@ class Refit:
         calibration: new, or the one in force if no fit is better.
         method: of the new fit; None: the one in force stays.
         before: weighted loss of the later verdicts with the calibration in force.
-        after: the same with the fit on the earlier ones.
+        after: the same with fits on the verdicts before them.
         effective: labels of equal weight that the verdicts amount to.
         clipped: number of verdicts whose weight was cut.
         notes: sentences about what was tried.
@@ -57,7 +60,8 @@ class Refit:
 def refit(data: Reviewed, now: Calibration, *, max_weight: float) -> Refit:
     """Return the fit that describes later verdicts best, or the calibration in force.
 
-    A more complex one is taken only if it lowers the loss by more than one standard error.
+    A more complex one is taken only if it lowers the loss of later verdicts by more than one
+    standard error. Each of four slices of time is judged with a fit to the verdicts before it.
 
     Each verdict has the inverse of its probability of review as its weight: reviewed records are
     the uncertain ones, and a fit without weights would describe those, not the traffic.
@@ -77,30 +81,41 @@ def refit(data: Reviewed, now: Calibration, *, max_weight: float) -> Refit:
             f" a fit takes {LEAST_EFFECTIVE}: raise routing.audit_share, so that accepted records"
             " are reviewed more often, or wait for more verdicts"
         )
-    split = round(_EARLIER * len(data))
-    earlier, later = np.s_[:split], np.s_[split:]
-    problem = now.problem_type
+    slices = _slices(len(data))
+    later = np.s_[slices[0].start :]
+    judged = weights.values[later]
     best_losses = _losses(now, data, later)
     chosen: Method | None = None
-    before = float(np.average(best_losses, weights=weights.values[later]))
+    before = float(np.average(best_losses, weights=judged))
     notes: list[str] = []
-    for method in _methods(data, problem == "multi_label", weights.values[earlier], notes):
-        made = fit_weighted(
-            method, data.log_scores[earlier], data.truth[earlier], weights.values[earlier]
-        )
-        losses = _losses(made, data, later)
-        gain, error = _mean(best_losses - losses, weights.values[later])
-        loss = float(np.average(losses, weights=weights.values[later]))
+    is_multi = now.problem_type == "multi_label"
+    for method in _methods(data, is_multi, weights.values[: slices[0].start], notes):
+        losses = np.concatenate([_losses_after(method, data, weights.values, s) for s in slices])
+        gain, error = _mean(best_losses - losses, judged)
+        loss = float(np.average(losses, weights=judged))
         notes.append(f"{method}: {loss:.4f} on later verdicts; in force: {before:.4f}")
         if gain > error:
             best_losses, chosen = losses, method
-    loss = float(np.average(best_losses, weights=weights.values[later]))
+    loss = float(np.average(best_losses, weights=judged))
     calibration = now
     if chosen is not None:
         calibration = fit_weighted(chosen, data.log_scores, data.truth, weights.values)
     return Refit(
         calibration, chosen, before, loss, weights.effective, weights.clipped, tuple(notes)
     )
+
+
+def _slices(verdicts: int) -> list[slice]:
+    """Return the slices of time that judge fits to what is before them."""
+    ends = [round(part * verdicts) for part in _SLICES]
+    return [np.s_[begin:end] for begin, end in pairwise(ends)]
+
+
+def _losses_after(method: Method, data: Reviewed, weights: Floats, part: slice) -> Floats:
+    """Return the losses of a slice with a fit to the verdicts before it."""
+    earlier = np.s_[: part.start]
+    made = fit_weighted(method, data.log_scores[earlier], data.truth[earlier], weights[earlier])
+    return _losses(made, data, part)
 
 
 def _methods(data: Reviewed, is_multi: bool, weights: Floats, notes: list[str]) -> list[Method]:
@@ -131,13 +146,26 @@ def _mean(values: Floats, weights: Floats) -> tuple[float, float]:
     return mean, float(np.sqrt(((weights * (values - mean)) ** 2).sum()) / weights.sum())
 
 
-def sample_of(data: Reviewed, calibration: Calibration, labels: LabelSet) -> Choices:
+def sample_of(
+    data: Reviewed,
+    calibration: Calibration,
+    labels: LabelSet,
+    *,
+    everything_reviewed: bool = False,
+) -> Choices:
     """Return a random sample of the traffic for exact tests: every record had the same probability.
+
+    Args:
+        data: decided reviews.
+        calibration: for the confidences of the sample.
+        labels: of the model.
+        everything_reviewed: the thresholds in force accept nothing, so that no record could have
+            been audited, and those in review are the traffic.
 
     Raises:
         ConfigError: no accepted record was audited, so that nothing is known about those.
     """
-    if not data.is_audit.any():
+    if not data.is_audit.any() and not everything_reviewed:
         raise ConfigError(
             "no verdict is about an audited record: verdicts about records in review alone say"
             " nothing about accepted ones, so no threshold can be proven; set routing.audit_share"

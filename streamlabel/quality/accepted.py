@@ -38,6 +38,8 @@ class Slice:
         value: its value.
         accepted: of ``texts``, without review.
         wrong: of those accepted.
+        right: of all its texts.
+        confidence: mean of its texts; a calibrated model is right as often.
     """
 
     field: str
@@ -45,6 +47,8 @@ class Slice:
     texts: int
     accepted: int
     wrong: int
+    right: int
+    confidence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ def judge_accepted(
         accepted=int(accepted.sum()),
         wrong=int((accepted & wrong).sum()),
         by_label=by_label(scored, accepted),
-        slices=tuple(_slices(texts, accepted, wrong, truncated)),
+        slices=tuple(_slices(scored, texts, accepted, truncated)),
         guarantees=()
         if calibration is None
         else tuple(_guarantees(scored, texts, accepted, calibration)),
@@ -179,8 +183,9 @@ def _judged(what: str, target: float, part: int, whole: int, confidence: float) 
 
 
 def _slices(
-    texts: Sequence[LabelledText], accepted: Bools, wrong: Bools, truncated: Bools
+    scored: Scored, texts: Sequence[LabelledText], accepted: Bools, truncated: Bools
 ) -> Iterable[Slice]:
+    is_right, confidence = scored.is_right, scored.confidence
     lengths = np.array([len(text.text) for text in texts])
     ranks = np.argsort(np.argsort(lengths, kind="stable"), kind="stable") * 3 // len(texts)
     groups = {("length", name): ranks == place for place, name in enumerate(_LENGTHS)}
@@ -197,5 +202,11 @@ def _slices(
         if members.any():
             kept = members & accepted
             yield Slice(
-                field, value, int(members.sum()), int(kept.sum()), int((kept & wrong).sum())
+                field,
+                value,
+                texts=int(members.sum()),
+                accepted=int(kept.sum()),
+                wrong=int((kept & ~is_right).sum()),
+                right=int((members & is_right).sum()),
+                confidence=float(confidence[members].mean()),
             )

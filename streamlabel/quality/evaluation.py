@@ -70,7 +70,14 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class LabelResult:
-    """Precision, recall and F1 of one label."""
+    """Precision, recall and F1 of one label, and how well its probability ranks the texts.
+
+    Attributes:
+        average_precision: in [0, 1]; a random order has the share of texts with the label. None if
+            no text has the label.
+        auroc: in [0, 1], area under the ROC curve; 0.5 at random. None if no text, or every text,
+            has the label.
+    """
 
     name: str
     texts: int
@@ -78,6 +85,8 @@ class LabelResult:
     precision: Estimate
     recall: Estimate
     f1: Estimate
+    average_precision: float | None
+    auroc: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +190,7 @@ def _label_results(scored: Scored, seed: int) -> tuple[tuple[LabelResult, ...], 
             Estimate(float(precision[k]), *wilson_interval(int(hits[k]), int(chosen[k]))),
             Estimate(float(recall[k]), *wilson_interval(int(hits[k]), int(texts[k]))),
             Estimate(float(f1[k]), *_f1_interval(int(hits[k]), int(texts[k] + chosen[k]))),
+            *_ranking(truth[:, k], scored.probabilities[:, k]),
         )
         for k, name in enumerate(scored.labels.names)
     )
@@ -188,6 +198,16 @@ def _label_results(scored: Scored, seed: int) -> tuple[tuple[LabelResult, ...], 
     draws = (_drawn_f1(truth, decided, seed), _possible_f1(hits, texts + chosen, seed))
     ends = np.array([np.quantile(drawn.mean(axis=1), [0.025, 0.975]) for drawn in draws])
     return results, Estimate(value, min(value, *ends[:, 0]), max(value, *ends[:, 1]))
+
+
+def _ranking(truth: Bools, shown: Floats) -> tuple[float | None, float | None]:
+    """Return average precision and AUROC."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    if not truth.any():
+        return None, None
+    area = None if truth.all() else float(roc_auc_score(truth, shown))
+    return float(average_precision_score(truth, shown)), area
 
 
 def _f1_interval(hits: int, both: int) -> tuple[float, float]:

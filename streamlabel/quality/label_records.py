@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from streamlabel.config.kafka import KafkaSettings
+from streamlabel.config.kafka import KafkaSettings, OutputSettings
 from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.kafka.partition_scan import Scanner
 from streamlabel.consumer.kafka.topics import find_topics
+from streamlabel.consumer.output.output_reader import OutputReader
 from streamlabel.errors import ConfigError
 from streamlabel.quality.comparing import Answer, Comparison, Key
 from streamlabel.quality.judging import Judged
@@ -70,8 +71,16 @@ async def records_of_file(path: Path) -> Records:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-async def records_of_topic(kafka: KafkaSettings, topic: str, clock: Clock) -> Records:
+async def records_of_topic(
+    kafka: KafkaSettings, topic: str, clock: Clock, output: OutputSettings
+) -> Records:
     """Yield what is on a topic, up to its present end; joins no group, commits nothing.
+
+    Args:
+        kafka: which cluster.
+        topic: of labels or reviews.
+        clock: for the waits of the readers.
+        output: whose format the records have.
 
     Raises:
         ConfigError: the topic does not exist.
@@ -81,10 +90,12 @@ async def records_of_topic(kafka: KafkaSettings, topic: str, clock: Clock) -> Re
     if topic not in found:
         raise ConfigError(f"topic {topic} does not exist, or this user may not see it")
     scanner = Scanner(kafka, topic, clock)
+    outputs = OutputReader(output, clock)
     for partition in range(found[topic].partitions):
         until = await scanner.end(partition)
         async with aclosing(scanner.records(partition, until=until)) as records:
-            async for record in records:
+            async for each in records:
+                [record] = await outputs.plain([each])
                 yield _parsed(record.value)
 
 
@@ -161,5 +172,7 @@ def _parsed(value: bytes | None) -> _Read | None:
         labels = [] if label is None else [label]
     reasons = message.get("reasons")
     doubts = {*map(str, reasons)} - {"audit"} if isinstance(reasons, list) else set()
-    said = _Said(frozenset(map(str, labels)), label is not None and not doubts)
+    # a text may have none of several labels
+    is_answered = label is not None or message.get("confidence") is not None
+    said = _Said(frozenset(map(str, labels)), is_answered and not doubts)
     return _Read(Key(name, str(message.get("task") or "")), said)

@@ -129,6 +129,8 @@ def _accepted(found: Accepted) -> str:
             f"{each.texts:,}",
             share_of(each.accepted, each.texts),
             share_of(each.wrong, each.accepted),
+            share_of(each.right, each.texts),
+            f"{each.confidence:.1%}",
         )
         for each in found.slices
     )
@@ -150,6 +152,7 @@ def _labels(e: Evaluation) -> Iterable[tuple[str, ...]]:
             _percent(label.precision),
             _percent(label.recall),
             _number(label.f1),
+            *("-" if v is None else f"{v:.3f}" for v in (label.average_precision, label.auroc)),
         )
 
 
@@ -209,7 +212,7 @@ _PAGE = """<!doctype html>
 {accepted}
 <h2>By label</h2>
 <table>
-<tr><th>label<th>texts<th>predicted<th>precision<th>recall<th>F1</tr>
+<tr><th>label<th>texts<th>predicted<th>precision<th>recall<th>F1<th>AP<th>AUROC</tr>
 {labels}
 </table>
 <h2>Plots</h2>
@@ -238,8 +241,8 @@ _ACCEPTED = """<h2>Accepted with the thresholds in force (95 % intervals)</h2>
 <tr>{heads}</tr>
 {labels}
 </table>
-<h2>Accepted by slice</h2>
+<h2>By slice</h2>
 <table>
-<tr><th>field<th>value<th>texts<th>accepted<th>wrong of accepted</tr>
+<tr><th>field<th>value<th>texts<th>accepted<th>wrong of accepted<th>right<th>confidence</tr>
 {slices}
 </table>"""

@@ -1,6 +1,6 @@
 """The effect of other thresholds on recorded outputs: a dry run without a model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,12 @@ import orjson
 from streamlabel.errors import ConfigError
 from streamlabel.models.calibration.binomial_bounds import upper_bound
 
-__all__ = ["Change", "LabelChange", "dry_run"]
+__all__ = ["Change", "LabelChange", "Recorded", "dry_run"]
 
 # Review reasons that depend on thresholds; with any other reason a text goes to review regardless.
 _OURS = {"low_confidence", "audit"}
+# Under this name texts are counted of which every label is a no.
+_NO_LABEL = "(no label)"
 
 
 @dataclass(slots=True)
@@ -71,6 +73,42 @@ class Change:
         )
 
 
+class Recorded:
+    """The outputs of a file of JSON lines, each id once: a copy is in both topics.
+
+    Attributes:
+        unread: lines without a decision that were passed so far.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.unread = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield the outputs.
+
+        Raises:
+            ConfigError: the file cannot be read, or has no outputs.
+        """
+        ids: set[str] = set()
+        try:
+            with self._path.open("rb") as lines:
+                for line in lines:
+                    output = _output(line)
+                    if output is None:
+                        self.unread += bool(line.strip())
+                    elif output["id"] not in ids:
+                        ids.add(output["id"])
+                        yield output
+        except OSError as error:
+            raise ConfigError(f"{self._path}: cannot be read ({error.strerror})") from error
+        if not ids:
+            raise ConfigError(
+                f"{self._path}: has no outputs; record the labels and review topics, or use the"
+                " output of streamlabel classify"
+            )
+
+
 def dry_run(
     path: Path, thresholds: Mapping[str, float], truth: Mapping[str, tuple[str, ...]]
 ) -> Change:
@@ -87,26 +125,13 @@ def dry_run(
     """
     change = Change()
     seen: set[str] = set()
-    ids: set[str] = set()
     is_partial = False
-    try:
-        with path.open("rb") as lines:
-            for line in lines:
-                output = _output(line)
-                if output is None:
-                    change.unread += bool(line.strip())
-                elif output["id"] not in ids:  # a copy is in both topics
-                    ids.add(output["id"])
-                    seen.update(output["probabilities"])
-                    is_partial |= "probabilities_left_out" in output
-                    _count(change, output, thresholds, truth.get(output["id"]))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    if not change.texts:
-        raise ConfigError(
-            f"{path}: has no outputs; record the labels and review topics, or use the output of"
-            " streamlabel classify"
-        )
+    recorded = Recorded(path)
+    for output in recorded:
+        seen.update(output["probabilities"])
+        is_partial |= "probabilities_left_out" in output
+        _count(change, output, thresholds, truth.get(output["id"]))
+    change.unread = recorded.unread
     unknown = sorted(set(thresholds) - seen - {"*"})
     if unknown and not is_partial:  # if labels were omitted, an unknown label may still exist
         raise ConfigError(
@@ -120,10 +145,11 @@ def _output(line: bytes) -> dict[str, Any] | None:
         output = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
-    needed = ("id", "label", "confidence", "probabilities", "route", "reasons")
+    needed = ("id", "confidence", "probabilities", "route", "reasons")
     if not isinstance(output, dict) or any(output.get(name) is None for name in needed):
         return None
-    return output
+    is_named = isinstance(output.get("label"), str) or output.get("labels") == []
+    return output if is_named else None
 
 
 def _count(
@@ -132,7 +158,7 @@ def _count(
     thresholds: Mapping[str, float],
     truth: tuple[str, ...] | None,
 ) -> None:
-    label = change.by_label.setdefault(output["label"], LabelChange())
+    label = change.by_label.setdefault(output["label"] or _NO_LABEL, LabelChange())
     # a copy was accepted although it was also reviewed; an audit does not mean low confidence
     doubts = set(output["reasons"]) - {"audit"}
     before = bool(doubts)

@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from streamlabel import __version__
+from streamlabel.config.input_topics import TopicSettings
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.kafka.access import refuse_missing_rights
 from streamlabel.consumer.kafka.limits import OVERHEAD_BYTES
+from streamlabel.consumer.kafka.matching_topics import with_topics_found
 from streamlabel.consumer.kafka.missing_rights import missing_rights
 from streamlabel.consumer.kafka.needed_rights import replay_rights, service_rights
 from streamlabel.consumer.kafka.rights import Right, spoken
@@ -26,13 +28,17 @@ async def check_broker(settings: Settings) -> AsyncIterator[PreflightCheck]:
 
     Nothing is created, registered or joined.
     """
-    names = [*settings.input.weights, *settings.output_topics]
+    patterns = [each for each in settings.input.topics if each.pattern is not None]
     try:
+        settings = await with_topics_found(settings)
+        names = [*settings.input.weights, *settings.output_topics]
         found = await find_topics(settings.kafka, names)
     except (BrokerError, ConfigError) as error:
         yield PreflightCheck("broker", failure=error)
         return
     yield PreflightCheck("broker", f"{settings.kafka.bootstrap_servers} answers")
+    for entry in patterns:
+        yield _matching(settings, entry)
     try:
         asked = await _ask_for_rights(settings, found)
     except BrokerError as error:
@@ -49,6 +55,17 @@ async def check_broker(settings: Settings) -> AsyncIterator[PreflightCheck]:
     yield _replay(asked)
     for each in _output_topics(settings, found):
         yield each
+
+
+def _matching(settings: Settings, entry: TopicSettings) -> PreflightCheck:
+    """Say which topics a pattern matches; that there is none fails only if there is no other."""
+    name, inputs = f"pattern {entry.pattern}", settings.input.weights
+    found = [each for each in inputs if entry.matches(each)]
+    own = f"{len(found)} topic(s): {', '.join(found)}" if found else "no topic"
+    if inputs and not settings.input.has_patterns:
+        return PreflightCheck(name, own)
+    problem = f"input.topics: no topic matches {entry.pattern}: create one, or correct the pattern"
+    return PreflightCheck(name, failure=ConfigError(problem))
 
 
 class _Asked(NamedTuple):
@@ -151,7 +168,7 @@ def _output_topics(settings: Settings, found: Mapping[str, Topic]) -> Iterator[P
         return
     inputs = settings.input.weights
     least_bytes = OVERHEAD_BYTES + smallest_dead_letter_bytes(
-        max(inputs, key=len), names.dead_letter_topic, __version__
+        max(inputs, key=len, default=settings.input.topic), names.dead_letter_topic, __version__
     )
     sizes = [found[name].max_batch_bytes for name in inputs if name in found]
     remarks = [

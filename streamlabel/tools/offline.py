@@ -21,6 +21,7 @@ from streamlabel.consumer.files.text_files import (
 )
 from streamlabel.consumer.observability.telemetry import PrometheusMetrics
 from streamlabel.consumer.pipeline import Pipeline
+from streamlabel.consumer.plans.job import JobWatch
 from streamlabel.consumer.plans.opening import deploy_all, plan_for, read_calibrations
 from streamlabel.models.core.classifier import Classifier
 from streamlabel.models.core.system_clock import SystemClock
@@ -63,6 +64,7 @@ async def classify_records(
     name: str,
     classifiers: Mapping[str, Classifier],
     settings: Settings,
+    watch: JobWatch | None = None,
 ) -> None:
     """Write an output for every record, in order.
 
@@ -72,6 +74,7 @@ async def classify_records(
         name: of the file, for ``source.topic`` of the outputs.
         classifiers: the models by the id of their deployment; the caller closes them.
         settings: the result of ``open_records``.
+        watch: follows the records; None: nothing does.
 
     Raises:
         ConfigError: the routing does not fit the labels, or the file has no text column.
@@ -92,6 +95,8 @@ async def classify_records(
         clock=clock,
         metrics=PrometheusMetrics(CollectorRegistry(), several=metric_labels(settings)),
     )
+    if watch is not None:
+        pipeline.watch_jobs(watch)
     try:
         async with asyncio.TaskGroup() as group:
             draining = group.create_task(_drain_at_end(source, pipeline))

@@ -72,16 +72,18 @@ async def check_files(settings: Settings) -> AsyncIterator[PreflightCheck]:
 
 async def check_format(settings: Settings) -> AsyncIterator[PreflightCheck]:
     """Check formats that need more than the value: of other distributions, or with schemas."""
-    if settings.input.format in FORMATS and settings.input.format not in SCHEMA_FORMATS:
-        return
-    try:
-        decoder = await asyncio.to_thread(open_decoder, settings.input)
-        if isinstance(decoder, RegistryDecoder):
-            await decoder.prefetch(())
-    except StreamlabelError as error:
-        yield PreflightCheck("format", failure=error)
-    else:
-        yield PreflightCheck("format", f"{settings.input.format} is loaded")
+    for title, each in settings.input.each:
+        if each.format in FORMATS and each.format not in SCHEMA_FORMATS:
+            continue
+        name = f"format of {title}" if title else "format"
+        try:
+            decoder = await asyncio.to_thread(open_decoder, each.model_copy(update={"topics": []}))
+            if isinstance(decoder, RegistryDecoder):
+                await decoder.prefetch(())
+        except StreamlabelError as error:
+            yield PreflightCheck(name, failure=error)
+        else:
+            yield PreflightCheck(name, f"{each.format} is loaded")
 
 
 async def check_model(
@@ -232,10 +234,10 @@ async def _probe(classifier: Classifier, policy: RoutingPolicy, clock: Clock) ->
     except StreamlabelError as error:
         return PreflightCheck("probe", failure=error)
     decision = policy.choose(prediction)
-    if decision.label is None or decision.confidence is None:
+    if decision.confidence is None:
         return PreflightCheck("probe", "no usable prediction; such texts go to review")
     elapsed_ms = (clock.now_s() - began_s) * 1000
-    label = printable(decision.label)
+    label = printable(decision.label or "no label")
     return PreflightCheck(
         "probe", f"{label}, confidence {decision.confidence:.3f}, {elapsed_ms:.0f} ms"
     )

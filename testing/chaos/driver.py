@@ -4,11 +4,12 @@ import json
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from testing.chaos.verifier import At, Expected, Sent
 
@@ -76,6 +77,9 @@ def _json(number: str, text: str) -> bytes:
 class Driver:
     """A producer in a thread: idempotent, so that the broker holds each record once.
 
+    If a broker goes away with an acknowledgement, a record may be written and not acknowledged. So
+    ``made`` says of every content what must become of it, also if it is only in the topic.
+
     Args:
         outcomes: how many outcomes were seen so far.
         seed: decides kinds, partitions and texts; not the timing.
@@ -84,7 +88,9 @@ class Driver:
     Attributes:
         acked: records the broker has acknowledged, with offsets.
         first_offset: of the topic as it is now: it may be another one of the same name.
-        failed: why a record could not be written; None as long as all can.
+        failed: why it cannot go on writing; None as long as it can.
+        unacknowledged: errors instead of acknowledgements; the records may be written all the same.
+        made: content -> what must become of a record with it, acknowledged or not.
     """
 
     def __init__(
@@ -101,6 +107,8 @@ class Driver:
         self.acked: list[Sent] = []
         self.first_offset = 0
         self.failed: str | None = None
+        self.unacknowledged: Counter[str] = Counter()
+        self.made: dict[bytes | None, Value] = {}
         self._bootstrap = bootstrap
         self._producer = self._new_producer()
         self._topic = topic
@@ -113,7 +121,7 @@ class Driver:
         self._run_left: dict[int, int] = {}
         self._turn = threading.Lock()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._write, name="driver", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="driver", daemon=True)
 
     def start(self) -> None:
         """Begin to write."""
@@ -196,6 +204,12 @@ class Driver:
         if left:
             self.failed = f"{left} records were not acknowledged"
 
+    def _run(self) -> None:
+        try:
+            self._write()
+        except (KafkaException, BufferError) as error:  # else the thread would end unseen
+            self.failed = repr(error)
+
     def _write(self) -> None:
         began_s = time.monotonic()
         written = 0
@@ -232,17 +246,34 @@ class Driver:
     ) -> None:
         first_offset = self.first_offset
         key = self._key(partition)
+        if counts:
+            self.made[value.content] = value
 
         def acknowledged(error: KafkaError | None, message: Message) -> None:
             if error is not None:
-                self.failed = str(error)
+                self.unacknowledged[str(error)] += 1
             elif counts:
                 at = At(message.partition(), first_offset + message.offset())
                 self.acked.append(Sent(at, value.expected, value.id, key))
 
-        producer.produce(
-            self._topic, value=value.content, key=key, partition=partition, on_delivery=acknowledged
-        )
+        def produce(producer: Producer) -> None:
+            producer.produce(
+                self._topic,
+                value=value.content,
+                key=key,
+                partition=partition,
+                on_delivery=acknowledged,
+            )
+
+        try:
+            produce(producer)
+        except KafkaException as error:
+            if producer is not self._producer or not error.args[0].fatal():
+                raise
+            # Its sequence has a gap, as after a broker has lost its last acknowledgements.
+            producer.poll(0)
+            self._producer = self._new_producer()
+            produce(self._producer)
 
     def _key(self, partition: int) -> str | None:
         if not self._load.keys:

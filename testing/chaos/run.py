@@ -5,7 +5,7 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -14,7 +14,16 @@ from testing.chaos.driver import POISON, Driver, Load, Value
 from testing.chaos.observer import Observer, read_outcomes
 from testing.chaos.place import COMPACTED, Place, Way
 from testing.chaos.processes import RUN, ServiceProcess
-from testing.chaos.verifier import At, Findings, Outcome, Window, judge_tasks, outdated
+from testing.chaos.verifier import (
+    At,
+    Findings,
+    Outcome,
+    Sent,
+    Window,
+    all_sent,
+    judge_tasks,
+    outdated,
+)
 from testing.kafka_broker import wait_until
 
 __all__ = ["AT_WORK_S", "PARTITIONS", "Delivery", "Run", "Setup"]
@@ -309,8 +318,11 @@ class Run:
     def finish(self) -> Findings:
         """Let everything come to an end, read all topics from the start, and judge."""
         self.driver.stop()
-        if self.observer.wait_for(self.waiting(), timeout_s=self.setup.patience_s) is None:
-            self.problems.append(f"{len(self.waiting())} records had no outcome in time")
+        sent = all_sent(self.driver.acked, self._there())
+        due = [record.at for record in sent if record.at not in self.excused]
+        if self.observer.wait_for(due, timeout_s=self.setup.patience_s) is None:
+            left = sum(at not in self.observer.seen for at in due)
+            self.problems.append(f"{left} records had no outcome in time")
         last = self.running()
         # A process that is still importing has no signal handlers yet and would die of SIGTERM.
         with contextlib.suppress(TimeoutError):
@@ -319,25 +331,34 @@ class Run:
             service.terminate()
         for service in last:
             self._expect_drained(service)
-        outcomes = self._read_outcomes()
+        outcomes = self._read_outcomes(sent)
         unread = self.observer.seen.keys() - {outcome.source for outcome in outcomes}
         if unread:
             self.problems.append(f"{len(unread)} outcomes were read and then were not there")
         return judge_tasks(
             self.tasks,
-            self.driver.acked,
+            sent,
             outcomes,
             committed=self.committed(),
             windows=self.windows,
             excused=self.excused,
         )
 
-    def _read_outcomes(self) -> Sequence[Outcome]:
+    def _there(self) -> Iterator[Sent]:
+        """Yield what the driver has made of what is in the input topic."""
+        for message in self.place.cluster.read(self.topics.texts):
+            value = self.driver.made.get(message.value())
+            if value is not None:
+                at = At(message.partition(), self.driver.first_offset + message.offset())
+                key = None if (found := message.key()) is None else found.decode()
+                yield Sent(at, value.expected, value.id, key)
+
+    def _read_outcomes(self, sent: Sequence[Sent]) -> Sequence[Outcome]:
         outcomes = read_outcomes(self.place.cluster, self.topics.outputs)
         if not self.setup.compacts:
             return outcomes
         kept = [outcome for outcome in outcomes if outcome.topic == self.topics.labels]
-        if wrong := outdated(self.driver.acked, kept):
+        if wrong := outdated(sent, kept):
             self.problems.append(f"outdated: {len(wrong)} keys, for example {wrong[:5]}")
         return self.observer.outcomes  # which it read before compaction took them
 

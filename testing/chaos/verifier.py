@@ -1,7 +1,7 @@
 """Says what a history of a run proves: what was lost, doubled, out of order. Pure.
 
-Two lists go in: what the driver sent, with the offsets that the broker acknowledged, and every
-outcome that a reader with ``read_committed`` found in the output topics.
+Two lists go in: what was sent, which is what the broker acknowledged and what is in the input topic
+without that, and every outcome that a reader with ``read_committed`` found in the output topics.
 """
 
 from collections import Counter, defaultdict
@@ -16,6 +16,7 @@ __all__ = [
     "Outcome",
     "Sent",
     "Window",
+    "all_sent",
     "judge",
     "judge_tasks",
     "outdated",
@@ -50,7 +51,7 @@ class At(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """An acknowledged input record; ``id`` None where its outcome cannot carry one."""
+    """A record of the input topic; ``id`` None where its outcome cannot carry one."""
 
     at: At
     expected: Expected = "result"
@@ -107,8 +108,8 @@ class Findings:
     """Counts of each kind of damage, with the first examples.
 
     Attributes:
-        lost: acknowledged, without outcome, and the group's offset has passed them.
-        stuck: acknowledged, without outcome, still to be read: no progress was made.
+        lost: sent, without outcome, and the group's offset has passed them.
+        stuck: sent, without outcome, still to be read: no progress was made.
         doubled: outcomes beyond the first of a record.
         unexplained: doubled outcomes that were in flight at no fault, or more often than that.
         out_of_order: first outcomes of one partition in one topic that stand before an older one.
@@ -137,6 +138,21 @@ class Findings:
         names = ["lost", "stuck", "out_of_order", "phantom", "misrouted", "mixed_up"]
         names.append("unexplained" if doubles_allowed else "doubled")
         return {name: count for name in names if (count := getattr(self, name))}
+
+
+def all_sent(acknowledged: Sequence[Sent], there: Iterable[Sent]) -> list[Sent]:
+    """Return every record that must have an outcome.
+
+    A record is sent if it was acknowledged, even if it is not in the topic any more, and also if it
+    is in the topic although the driver was never told: the acknowledgement of a write is lost if
+    the broker goes away with it.
+
+    Args:
+        acknowledged: what the driver was told.
+        there: what a reader finds in the input topic, of what the driver made; in its order.
+    """
+    known = {record.at for record in acknowledged}
+    return [*acknowledged, *(record for record in there if record.at not in known)]
 
 
 def judge_tasks(
@@ -181,7 +197,7 @@ def judge(
     """Compare what was sent with what came out.
 
     Args:
-        sent: every acknowledged input record.
+        sent: every input record, see ``all_sent``.
         outcomes: in the order of each output partition.
         committed: the group's next offset per input partition, after the run.
         windows: what was in flight, one per fault.
@@ -230,7 +246,7 @@ def outdated(sent: Sequence[Sent], outcomes: Sequence[Outcome]) -> list[At]:
     """Return, of each key, the newest record, if its outcome is not the last of the key.
 
     Args:
-        sent: every acknowledged input record; those without a key do not count.
+        sent: every input record; those without a key do not count.
         outcomes: of one compacted topic, where the last one of a key is what stays.
     """
     newest: dict[str, At] = {}

@@ -60,8 +60,8 @@ def sitting(
     options: PageOptions | None = None,
     **context: Any,  # noqa: ANN401 as the browser takes them
 ) -> Iterator[Desk]:
-    """Let a lead sit down; the page must have no faults when they stand up."""
-    store = MemoryStore(items, [User(name="lea", role="lead")])
+    """Let an admin sit down; the page must have no faults when they stand up."""
+    store = MemoryStore(items, [User(name="lea", role="admin"), User(name="ana")])
     sessions = Sessions("secret", secure=False)
     app = make_app(
         store,

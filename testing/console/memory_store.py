@@ -77,6 +77,7 @@ class MemoryStore:
         items: by id.
         decided: (reviewer, item id, decision), in order, undone ones removed.
         rows: what ``reviewed`` returns.
+        messages: what ``last_verdicts`` returns.
         broken: reason with which every call fails; None: it works.
     """
 
@@ -86,8 +87,10 @@ class MemoryStore:
         self.leases: dict[int, Lease] = {}
         self.decided: list[tuple[str, int, Decision]] = []
         self.rows: list[VerdictRow] = []
+        self.messages: list[VerdictMessage] = []
         self.events: list[Event] = []
         self.released: list[int] = []
+        self.gold: dict[int, Gold] = {}
         self.broken: str | None = None
         self._generation = 0
 
@@ -174,8 +177,8 @@ class MemoryStore:
             each.item_id
             for each in self.items.values()
             if each.state == "open" and each.text == item.text and not each.is_blind
-        )[:limit]
-        return AlikeItems(len(same), same, ())
+        )
+        return AlikeItems(same[:limit], len(same) > limit)
 
     async def decide_alike(
         self, lease: Lease, decision: Decision, item_ids: Collection[int], *, now: datetime
@@ -217,6 +220,10 @@ class MemoryStore:
         self.items[item_id] = replace(self.items[item_id], state="open", labels=None)
         self.events.append(Event(at=now, actor=by, action="reopened", item_id=item_id, note=note))
 
+    async def waiting(self) -> Mapping[str | None, int]:
+        self._check()
+        return Counter(each.task for each in self.items.values() if each.state == "open")
+
     async def counts(self, *, now: datetime) -> QueueCounts:
         self._check()
         states = Counter(
@@ -248,9 +255,16 @@ class MemoryStore:
             if who == reviewer
         )
 
+    async def decided_by(self, reviewer: str, *, since: datetime) -> int:
+        return sum(who == reviewer for who, _, _ in self.decided)
+
     async def reviewed(self, *, since: datetime, until: datetime) -> Sequence[VerdictRow]:
         self._check()
         return self.rows
+
+    async def last_verdicts(self, *, limit: int) -> Sequence[VerdictMessage]:
+        self._check()
+        return self.messages[:limit]
 
     async def append_event(self, event: Event) -> None:
         self.events.append(event)
@@ -258,13 +272,15 @@ class MemoryStore:
     async def add_gold(
         self, item_id: int, *, labels: Collection[str], by: str, now: datetime
     ) -> Gold:
-        return Gold(gold_id=1, item_id=item_id, task=None, labels=tuple(labels))
+        found = Gold(gold_id=len(self.gold) + 1, item_id=item_id, task=None, labels=tuple(labels))
+        self.gold[found.gold_id] = found
+        return found
 
     async def remove_gold(self, gold_id: int, *, by: str, now: datetime) -> None:
-        return
+        self.gold[gold_id] = replace(self.gold[gold_id], is_enabled=False)
 
     async def golds(self) -> Sequence[Gold]:
-        return []
+        return list(self.gold.values())
 
     async def users(self) -> Sequence[User]:
         return list(self.accounts.values())
@@ -278,6 +294,13 @@ class MemoryStore:
 
     async def set_role(self, name: str, role: Role, *, by: str, now: datetime) -> None:
         self.accounts[name] = replace(self.accounts[name], role=role)
+
+    async def set_tasks(
+        self, name: str, tasks: Sequence[str] | None, *, by: str, now: datetime
+    ) -> None:
+        self.accounts[name] = replace(
+            self.accounts[name], tasks=None if tasks is None else tuple(tasks)
+        )
 
     async def set_password(self, name: str, password_hash: str, *, by: str, now: datetime) -> None:
         self.accounts[name] = replace(self.accounts[name], password_hash=password_hash)

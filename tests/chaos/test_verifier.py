@@ -5,7 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from testing.chaos.verifier import At, Expected, Outcome, Sent, Window, judge, judge_tasks, outdated
+from testing.chaos.verifier import (
+    At,
+    Expected,
+    Outcome,
+    Sent,
+    Window,
+    all_sent,
+    judge,
+    judge_tasks,
+    outdated,
+)
 
 
 def history(count: int = 20, partitions: int = 2) -> tuple[list[Sent], list[Outcome]]:
@@ -85,6 +95,30 @@ def test_a_repetition_is_doubled_and_not_out_of_order_as_well() -> None:
     sent, outcomes = history()
     verdict = judge(sent, [*outcomes, again(outcomes[0]), again(outcomes[2])], committed=ALL)
     assert verdict.damage() == {"doubled": 2}
+
+
+def test_a_record_whose_acknowledgement_was_lost_must_have_its_outcome() -> None:
+    sent, outcomes = history()
+    acknowledged = [each for each in sent if each.at != At(0, 3)]
+    found = judge(all_sent(acknowledged, sent), outcomes, committed=ALL)
+    assert found.damage() == {}
+    assert found.records == 40
+    without = [each for each in outcomes if each.source != At(0, 3)]
+    assert judge(all_sent(acknowledged, sent), without, committed=ALL).damage() == {"lost": 1}
+
+
+def test_what_is_in_no_input_topic_is_a_phantom_also_if_acknowledgements_were_lost() -> None:
+    sent, outcomes = history()
+    extra = Outcome(At(0, 20), "labels", 0, 99)
+    found = judge(all_sent(sent[1:], sent), [*outcomes, extra], committed=ALL)
+    assert found.damage() == {"phantom": 1}
+    assert found.examples["phantom"] == [At(0, 20)]
+
+
+def test_what_was_acknowledged_and_is_not_in_the_topic_any_more_still_counts() -> None:
+    sent, outcomes = history()
+    kept = [each for each in outcomes if each.source != At(1, 0)]
+    assert judge(all_sent(sent, sent[-5:]), kept, committed=ALL).damage() == {"lost": 1}
 
 
 def test_an_outcome_of_nothing_that_was_sent_is_a_phantom() -> None:

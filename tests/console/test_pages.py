@@ -1,5 +1,6 @@
 """The pages over HTTP: who sees what, what is stored, and what every refusal keeps."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -8,11 +9,12 @@ import pytest
 
 from streamlabel.console.access.one_time_link import OneTimeLink
 from streamlabel.console.access.proxy import TrustedProxy
-from streamlabel.console.store.items import Purpose
+from streamlabel.console.store.items import Purpose, Role
 from streamlabel.console.web.guard import CONTENT_SECURITY_POLICY
 from streamlabel.console.web.options import PageOptions, TaskChoices
 from testing.console.memory_store import BEGIN, an_item
 from tests.console.pages import Console, inputs_of, opened
+from tests.unit.learning.test_learning import traffic, two_labels
 
 SPAM = TaskChoices(labels=("other", "spam", "threat"))
 OPTIONS = PageOptions(tasks={None: SPAM})
@@ -506,3 +508,102 @@ async def test_choices_of_the_view_are_kept_and_anything_else_is_ignored() -> No
         page = (await browser.get("/review")).text
         assert 'data-theme="auto"' in page
         assert 'data-keys="off"' in page
+
+
+# Accounts, for admins
+
+
+PEOPLE: dict[str, Role] = {"ana": "reviewer", "lea": "lead", "ada": "admin"}
+
+
+@pytest.mark.parametrize(("name", "status"), [("ana", 403), ("lea", 403), ("ada", 200)])
+async def test_accounts_are_for_admins(name: str, status: int) -> None:
+    async with opened(roles=PEOPLE) as console, console.client(name) as browser:
+        form = {"action": "add", "name": "new", "role": "admin"}
+        assert (await browser.get("/accounts")).status_code == status
+        assert (await browser.post("/accounts", data=form)).status_code == status
+        assert ("/accounts" in (await browser.get("/mine")).text) is (status == 200)
+        assert ("new" in console.store.accounts) is (status == 200)
+
+
+async def test_an_account_is_added_with_a_password_that_is_shown_once_and_works() -> None:
+    async with opened(roles=PEOPLE) as console, console.client("ada") as browser:
+        form = {"action": "add", "name": "new <b>", "role": "lead", "tasks": "tone, , tone,topic"}
+        page = (await browser.post("/accounts", data=form)).text
+        found = re.search("<code>([^<]+)</code>", page)
+        assert found is not None
+        assert "new <b>" not in page
+        assert "<code>" not in (await browser.get("/accounts")).text
+        user = console.store.accounts["new <b>"]
+        assert (user.role, user.tasks) == ("lead", ("tone", "topic"))
+        async with console.client() as other:
+            signed = {"name": "new <b>", "password": found[1]}
+            assert (await other.post("/sign-in", data=signed)).status_code == 303
+
+
+async def test_role_and_tasks_change_and_a_disabled_account_is_out_at_once() -> None:
+    async with (
+        opened(an_item(1), roles=PEOPLE) as console,
+        console.client("ada") as browser,
+        console.client("ana") as reviewer,
+    ):
+        change = {"action": "save", "name": "ana", "role": "lead", "tasks": "tone"}
+        assert (await browser.post("/accounts", data=change)).status_code == 200
+        assert console.store.accounts["ana"].tasks == ("tone",)
+        assert (await reviewer.get("/lead")).status_code == 200
+        assert "Nothing waits for you" in (await reviewer.get("/review")).text
+        gone = {"action": "disable", "name": "ana"}
+        assert (await browser.post("/accounts", data=gone)).status_code == 200
+        assert (await reviewer.get("/review")).status_code == 303
+        back = {"action": "add", "name": "ana", "role": "reviewer", "tasks": ""}
+        assert (await browser.post("/accounts", data=back)).status_code == 200
+        assert not console.store.accounts["ana"].is_disabled
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        ({"action": "disable", "name": "ada"}, 409),
+        ({"action": "save", "name": "ada", "role": "reviewer"}, 409),
+        ({"action": "disable", "name": "nobody"}, 409),
+        ({"action": "save", "name": "nobody", "role": "lead"}, 409),
+        ({"action": "add", "name": " ", "role": "lead"}, 409),
+        ({"action": "add", "name": "x", "role": "root"}, 400),
+        ({"action": "else", "name": "ana"}, 400),
+    ],
+)
+async def test_a_change_that_cannot_be_is_refused(form: dict[str, str], status: int) -> None:
+    async with opened(roles=PEOPLE) as console, console.client("ada") as browser:
+        before = dict(console.store.accounts)
+        assert (await browser.post("/accounts", data=form)).status_code == status
+        assert console.store.accounts == before
+
+
+async def test_a_lead_makes_a_decided_item_a_known_answer_and_takes_it_back() -> None:
+    async with opened(an_item(1), an_item(2), options=OPTIONS) as console:
+        await decided(console, "ana", label="spam")
+        async with console.client("lea") as browser:
+            for enabled in (True, False):
+                assert "Known answer" in (await browser.get("/lead/items/1")).text
+                answer = await browser.post("/lead/items/1/known")
+                assert answer.status_code == 303
+                assert console.store.gold[1].is_enabled is enabled
+            assert console.store.gold[1].labels == ("spam",)
+            assert (await browser.post("/lead/items/2/known")).status_code == 409
+        async with console.client("ana") as browser:
+            assert (await browser.post("/lead/items/1/known")).status_code == 403
+
+
+async def test_the_quality_page_says_what_a_refit_would_bring_or_why_that_is_not_known() -> None:
+    async with opened(options=OPTIONS) as console, console.client("lea") as browser:
+        page = (await browser.get("/lead/quality")).text
+        assert "It cannot be said yet" in page
+        assert "names no file that this console can read" in page
+    options = replace(OPTIONS, calibration=two_labels())
+    async with opened(options=options) as console, console.client("lea") as browser:
+        console.store.messages = traffic(20_000)
+        page = (await browser.get("/lead/quality")).text
+        said = re.search(r"([0-9,]+) verdicts: review falls from ([0-9.]+) % to ([0-9.]+) %", page)
+        assert said is not None
+        assert said[1] == f"{len(console.store.messages):,}"
+        assert float(said[3]) < float(said[2])

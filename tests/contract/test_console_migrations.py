@@ -6,6 +6,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect
+from sqlalchemy.engine.interfaces import ReflectedIndex
 
 from streamlabel.config.console import ConsoleSettings
 from streamlabel.console.store.database import Database, connected
@@ -13,6 +14,8 @@ from streamlabel.console.store.migrating import BASE, HEAD, LATEST, migrate, ver
 from streamlabel.console.store.opening import open_store
 from streamlabel.console.store.tables import METADATA
 from streamlabel.errors import ConfigError
+
+VERSIONS = [f"{number:04}" for number in range(1, int(LATEST) + 1)]
 
 
 async def names(database: Database) -> set[str]:
@@ -41,6 +44,40 @@ async def test_migrations_lead_to_the_tables_that_the_code_uses_and_back(
         )
         await migrate(database, to=HEAD)
         assert await names(database) >= set(METADATA.tables)
+    finally:
+        await database.close()
+
+
+def _index(index: ReflectedIndex) -> str:
+    where = [str(v) for k, v in index.get("dialect_options", {}).items() if k.endswith("where")]
+    columns = index.get("expressions", index["column_names"])
+    return f"{index['name']}: {columns} {index['unique']} {where}"
+
+
+def _schema(connection: Connection) -> dict[str, object]:
+    found = inspect(connection)
+    return {
+        name: (
+            sorted((each["name"], str(each["type"])) for each in found.get_columns(name)),
+            sorted(_index(each) for each in found.get_indexes(name)),
+        )
+        for name in found.get_table_names()
+    }
+
+
+async def test_each_migration_is_undone_by_its_way_back(bare_database: str) -> None:
+    database = connected(bare_database, None)
+    try:
+        schemas = []
+        for version in VERSIONS:
+            await migrate(database, to=version)
+            async with database.reading() as connection:
+                schemas.append(await connection.run_sync(_schema))
+        assert len({str(each) for each in schemas}) == len(VERSIONS)
+        for version, expected in reversed(list(zip(VERSIONS, schemas, strict=True))):
+            await migrate(database, to=version)
+            async with database.reading() as connection:
+                assert await connection.run_sync(_schema) == expected
     finally:
         await database.close()
 

@@ -5,16 +5,27 @@ import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 
 from streamlabel.config.console import ConsoleSettings
 from streamlabel.console.store import audit_log
 from streamlabel.console.store.api import Intake, Outbox, Refused, Store
-from streamlabel.console.store.items import Decision, Event, Lease, Search, User
+from streamlabel.console.store.items import (
+    AlikeItems,
+    Arrival,
+    Decision,
+    Event,
+    Lease,
+    Search,
+    User,
+)
 from streamlabel.console.store.opening import SqlStore, open_store
 from streamlabel.consumer.core.records import Position, TopicPartition
+from streamlabel.consumer.output.appeal import AppealMessage
 from streamlabel.consumer.output.verdict import read_verdict
 from streamlabel.errors import (
     ItemGoneError,
@@ -377,13 +388,127 @@ async def test_identical_and_near_texts_are_decided_together(store: SqlStore) ->
     assert found is not None
     item, lease = found
     alike = await store.alike(item, limit=10)
-    assert (alike.total, alike.identical, alike.near) == (2, (2,), (3,))
+    assert alike == AlikeItems((2, 3))
+    assert await store.alike(item, limit=1) == AlikeItems((2,), has_more=True)
     taken = await leased(store, "bob")
     assert taken.item_id == 2  # leased meanwhile: it stays theirs
     number = await store.decide_alike(lease, HAM, [2, 3, 4, 5, 6], now=NOW)
     assert number == 2
     rows = await store.reviewed(since=NOW, until=later(1))
     assert [(row.review_id, row.duration_ms) for row in rows] == [("r1", 900), ("r3", None)]
+    assert await store.decided_by("ann", since=NOW) == 2
+    assert await store.exposure(reviewer="ann", since=NOW) == {"spam": 1}  # read one only
+    assert await store.waiting() == {None: 2, "tone": 1}
+
+
+async def test_what_was_decided_together_is_taken_back_together(store: SqlStore) -> None:
+    await filled(store, [arrival(number, near_key="n") for number in range(1, 5)])
+    lease = await leased(store, "ann")
+    taken = await leased(store, "bob")
+    assert await store.decide_alike(lease, HAM, [2, 3, 4], now=NOW) == 3
+    await store.decide(taken, HAM, now=NOW)  # another person, in the same millisecond
+    again = await store.undo(reviewer="ann", item_id=lease.item_id, now=later(5))
+    assert again.item_id == lease.item_id
+    assert await store.waiting() == {None: 2}
+    assert [key for key, _ in await sent(store)] == ["r2"]
+    assert await store.decide_alike(again, HAM, [3, 4], now=later(6)) == 3
+    assert [key for key, _ in await sent(store)] == ["r1", "r3", "r4"]
+
+
+async def test_what_was_decided_together_stays_together_if_a_part_has_left(
+    store: SqlStore,
+) -> None:
+    await filled(store, [arrival(number, near_key="n") for number in range(1, 4)])
+    lease = await leased(store, "ann")
+    await store.decide_alike(lease, HAM, [2, 3], now=NOW)
+    await store.take(limit=2, now=later(20))  # two of three are on their way
+    with pytest.raises(UndoExpiredError, match="left already"):
+        await store.undo(reviewer="ann", item_id=lease.item_id, now=later(5))
+    assert await store.waiting() == {}
+    assert len(await store.last_verdicts(limit=9)) == 3
+
+
+# Appeals
+
+
+def appeal(number: int = 1, **changes: Any) -> AppealMessage:  # noqa: ANN401 any field
+    fields: dict[str, Any] = {"appeal_id": f"a{number}", "id": "r1", "reason": "it was a joke"}
+    return AppealMessage.model_validate(fields | changes)
+
+
+async def appealed(
+    store: SqlStore, *appeals: tuple[AppealMessage, Arrival | None], first: int = 0
+) -> None:
+    """Store appeals as if they were at offsets from ``first`` on of the topic appeals."""
+    partition = TopicPartition("appeals", 0)
+    placed = [
+        (Position("appeals", 0, offset), *each) for offset, each in enumerate(appeals, start=first)
+    ]
+    await store.arrive(
+        [],
+        [],
+        appeals=placed,
+        begin={partition: first} if first else {},
+        end={partition: first + len(appeals)},
+        now=NOW,
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "outcome"), [(("ham",), "upheld"), (("spam",), "overturned"), (None, None)]
+)
+async def test_an_appeal_is_decided_by_somebody_else_and_says_what_came_of_it(
+    store: SqlStore, labels: tuple[str, ...] | None, outcome: str | None
+) -> None:
+    await filled(store, [arrival(1), arrival(2)])
+    await store.decide(await leased(store, "ann"), HAM, now=NOW)
+    await sent(store)
+    await appealed(store, (appeal(), None), (appeal(), None))
+    assert (await leased(store, "ann")).item_id == 2  # hers comes before it no more
+    found = await store.next_item(reviewer="bob", tasks=None, now=NOW)
+    assert found is not None
+    item, lease = found
+    assert (item.purpose, item.review_id, item.text) == ("appeal", "r1#appeal/a1", "text number 1")
+    assert item.metadata == {"appeal": "it was a joke", "thread": "a"}
+    decision = Decision("unsure") if labels is None else Decision("correct", labels)
+    await store.decide(lease, decision, now=NOW)
+    [(key, value)] = await sent(store)
+    verdict = read_verdict(value or b"")
+    assert (key, verdict.id, verdict.purpose, verdict.look) == ("r1#appeal/a1", "r1", "appeal", 2)
+    assert verdict.appeal is not None
+    assert verdict.appeal.model_dump() == {
+        "appeal_id": "a1",
+        "review_id": "r1",
+        "outcome": outcome,
+    }
+    assert verdict.review_probability is None  # nobody drew it at random
+    again = await store.next_item(reviewer="cem", tasks=None, now=later(60))
+    waits = again is not None and again[0].purpose == "appeal"
+    assert waits is (labels is None)  # an appeal that nobody could decide waits for the next one
+
+
+async def test_an_appeal_about_a_record_that_was_never_in_review_brings_its_text(
+    store: SqlStore,
+) -> None:
+    text = {"id": "x", "text": "hello", "labels": ["spam"]}
+    unknown, alone = appeal(1, id="x"), appeal(2, **text)
+    await appealed(store, (unknown, None), (alone, arrival(9, review_id="x", record_id="x")))
+    assert (await store.counts(now=NOW)).refused == {"appeal_without_text": 1}
+    found = await store.next_item(reviewer="ann", tasks=None, now=NOW)
+    assert found is not None
+    await store.decide(found[1], HAM, now=NOW)
+    [(key, value)] = await sent(store)
+    verdict = read_verdict(value or b"")
+    assert key == "x#appeal/a2"
+    assert verdict.appeal is not None
+    assert verdict.appeal.outcome == "overturned"
+
+
+async def test_an_appeal_whose_text_was_erased_is_refused(store: SqlStore) -> None:
+    await filled(store, [arrival(1)])
+    await store.erase_record("r1", by="lead", now=NOW)
+    await appealed(store, (appeal(), None))
+    assert (await store.counts(now=NOW)).refused == {"appeal_without_text": 1}
 
 
 # Taking back
@@ -512,6 +637,68 @@ async def test_neighbours_share_the_thread_or_else_the_key(store: SqlStore) -> N
         assert [each.review_id for each in found] == expected
 
 
+@pytest.mark.parametrize("limit", [1, 2, 4, 9])
+async def test_neighbours_are_the_nearest_in_time_on_both_sides(
+    store: SqlStore, limit: int
+) -> None:
+    times = [0, 700, 900, 1_000, 1_000, 1_250, 1_400, 5_000]
+    await filled(
+        store,
+        [
+            arrival(number, key=b"k", event_time_ms=time, metadata=None)
+            for number, time in enumerate(times)
+        ],
+    )
+    wanted = await store.item(4)  # the first of those at 1,000
+    assert wanted.event_time_ms == 1_000
+    others = [(abs(time - 1_000), f"r{n}") for n, time in enumerate(times) if n != 3]
+    found = await store.neighbours(wanted, limit=limit)
+    assert [each.review_id for each in found] == [name for _, name in sorted(others)][:limit]
+
+
+async def test_what_a_page_asks_never_sorts_or_scans_the_items(tmp_path: Path) -> None:
+    """With any number of open items, all of them alike: the plans are what the cost hangs on.
+
+    Of SQLite: those of PostgreSQL depend on the statistics of its tables.
+    """
+    store = await open_store(ConsoleSettings(database=str(tmp_path / "console.db")))
+    await filled(store, [arrival(n, near_key="same", key=b"same") for n in range(20)])
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: Any, cursor: Any, statement: str, parameters: Any, *__: Any) -> None:  # noqa: ANN401
+        asked.append((statement, parameters))
+
+    engine = store.database._engine.sync_engine
+    sqlalchemy.event.listen(engine, "before_cursor_execute", note)
+    await store.next_item(reviewer="bob", tasks=[None, "tone"], now=NOW)
+    found = await store.next_item(reviewer="ann", tasks=None, now=NOW)
+    assert found is not None
+    item, lease = found
+    await store.alike(item, limit=5)
+    await store.neighbours(item, limit=5)
+    await store.waiting()
+    await store.decided_by("ann", since=NOW)
+    await store.exposure(reviewer="ann", since=NOW)
+    await store.decide(lease, HAM, now=NOW)
+    sqlalchemy.event.remove(engine, "before_cursor_execute", note)
+    plans = []
+    async with store.database.reading() as connection:
+        for statement, parameters in asked:
+            if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+                plan = await connection.exec_driver_sql(
+                    f"EXPLAIN QUERY PLAN {statement}", parameters
+                )
+                plans += [(row.detail, statement) for row in plan]
+    await store.close()
+    assert len(plans) > 10
+    slow = [
+        (detail, statement)
+        for detail, statement in plans
+        if "TEMP B-TREE" in detail or ("SCAN item" in detail and "INDEX" not in detail)
+    ]
+    assert slow == []
+
+
 async def test_items_are_found_by_what_is_asked(store: SqlStore) -> None:
     await filled(
         store,
@@ -558,6 +745,18 @@ async def test_exposure_counts_what_a_person_decided(store: SqlStore) -> None:
     assert await store.exposure(reviewer="ann", since=later(1)) == {}
 
 
+async def test_the_last_verdicts_are_those_that_went_to_the_topic(store: SqlStore) -> None:
+    await filled(store, [arrival(n) for n in range(1, 5)])
+    for number in range(4):
+        note = "why" if number == 2 else None
+        decision = HAM if number else Decision("confirm", note=note)
+        await store.decide(await leased(store, "ann"), decision, now=later(number))
+    await store.reopen(4, by="lead", note="x", now=later(9))
+    messages = [read_verdict(value or b"") for _, value in await sent(store)]
+    assert list(await store.last_verdicts(limit=10)) == list(reversed(messages))
+    assert [each.review_id for each in await store.last_verdicts(limit=1)] == ["r3"]
+
+
 # Accounts, the log, erasing
 
 
@@ -566,6 +765,11 @@ async def test_accounts_are_added_changed_and_removed(store: SqlStore) -> None:
     with pytest.raises(UserExistsError, match="an account ann already"):
         await store.add_user(User(name="ann"), by="root", now=NOW)
     await store.set_role("ann", "lead", by="root", now=NOW)
+    for tasks in (None, ("topic",), ("tone",)):
+        await store.set_tasks("ann", tasks, by="root", now=NOW)
+        found = await store.user("ann")
+        assert found is not None
+        assert found.tasks == tasks
     await store.set_password("ann", "h2", by="root", now=NOW)
     assert await store.user("ann") == User(
         name="ann", role="lead", password_hash="h2", tasks=("tone",)

@@ -65,10 +65,17 @@ COMMANDS: list[tuple[list[str], tuple[str, ...], str]] = [
         ("datasketch",),
         "near-duplicates",
     ),
+    (
+        ["classify", "-f", "in.parquet", "-o", "out.parquet", "--set", "model.backend=fake"],
+        ("pyarrow",),
+        "parquet",
+    ),
 ]
 OPTIONAL = sorted({package for _, packages, _ in COMMANDS for package in packages})
 # Needed by the service only, not by commands that read files.
 OF_THE_SERVICE = {"fastavro", "google", "httpx", "opentelemetry", "psycopg", *brings("console")}
+# Needed by no command: ``streamlabel.ray`` is called by programs.
+OF_PROGRAMS = {"ray"}
 # Runs all commands of its input in one process and prints how each of them ended.
 _RUN_ALL = """
 import json, sys
@@ -99,7 +106,7 @@ def optional_imports() -> dict[str, str]:
 
 
 def test_every_optional_import_has_an_extra_and_a_command_here() -> None:
-    of_the_core, known = {"pydantic_core"}, {*OPTIONAL, *OF_THE_SERVICE}
+    of_the_core, known = {"pydantic_core"}, {*OPTIONAL, *OF_THE_SERVICE, *OF_PROGRAMS}
     imported = {name: at for name, at in optional_imports().items() if name not in of_the_core}
     assert {name: where for name, where in imported.items() if name not in known} == {}
     assert {name for extra in EXTRAS for name in brings(extra)} == known
@@ -130,6 +137,7 @@ def test_a_missing_package_is_one_sentence_with_the_right_extra(
     package: str, tmp_path: Path
 ) -> None:
     (tmp_path / "in.txt").write_text("a text\n")
+    (tmp_path / "in.parquet").write_text("")
     (tmp_path / "adapter").mkdir()  # else it is missed before its package is
     (tmp_path / "out.jsonl").write_text("")
     (tmp_path / "train.jsonl").write_text('{"id": "1", "text": "a", "label": "ham"}\n')

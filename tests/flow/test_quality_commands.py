@@ -65,6 +65,10 @@ def test_a_calibration_goes_from_data_to_routes(folder: Path) -> None:
     outputs = [json.loads(line) for line in (folder / "out.jsonl").read_text().splitlines()]
     assert sum(output["route"] == "review" for output in outputs) == 100
     assert {output["model"]["calibration_id"] for output in outputs} == {file.id}
+    done = run("drift", *calibrated, "--from", "out.jsonl")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("400 outputs, 400 texts of the calibration\nlabel: no drift")
+    assert run("drift", *MODEL, "--from", "out.jsonl").exit_code == 2  # without a calibration
     done = run("thresholds", "--from", "out.jsonl", "--set", "0.4", "--truth", "dev.jsonl")
     assert "review 25.0% -> 0.0% of 400 texts" in done.stdout
     assert "400 of them" in done.stdout
@@ -246,7 +250,7 @@ def test_item_8_evaluate_says_what_a_calibration_accepts_and_whether_it_held(fol
     made = run("calibrate", *MODEL, "--data", "dev.jsonl", "--missed", "spam=0.3")
     assert made.exit_code == 0, made.output
     using = (*MODEL, "--set", "routing.calibration=calibration.yaml")
-    done = run("evaluate", *using, "--data", "dev.jsonl", "--slice", "lang")
+    done = run("evaluate", *using, "--data", "dev.jsonl", "--by", "lang")
     assert done.exit_code == 0, done.output
     assert "of 400 texts; wrong " in done.stdout
     assert "spam accepted under another label <= 30.0 %: " in done.stdout
@@ -262,7 +266,7 @@ def test_item_8_evaluate_says_what_a_calibration_accepts_and_whether_it_held(fol
     quality, optima = page.split("<h2>Best thresholds on these texts</h2>")
     assert "Coverage at" not in quality  # no optimum stands under "95 % intervals"
     assert "Coverage at 1.0% error" in optima
-    assert "<h2>Accepted by slice</h2>" in quality
+    assert "<h2>By slice</h2>" in quality
     assert "spam accepted under another label" in quality
     looser = run("evaluate", *using, "--set", "routing.thresholds.ham=0.01", "--data", "dev.jsonl")
     assert "accepted under another label <=" not in looser.stdout  # nothing is guaranteed then

@@ -10,7 +10,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.core.trace_context import TraceContext, trace_context
 from streamlabel.consumer.observability.trace_export import open_traces
+from streamlabel.consumer.pipeline import Pipeline
 from tests.flow.rig import Rig, rig
+from tests.flow.trace import calls_per_record
 
 PARENT = TraceContext(0xABC, 0xDEF, is_sampled=True)
 UNSAMPLED = PARENT._replace(is_sampled=False)
@@ -30,7 +32,8 @@ async def traced(
         rig(limits=limits) as found,
         open_traces(settings, found.sink.limit_bytes, exporter=exporter) as traces,
     ):
-        found.pipeline.traces = traces
+        assert traces is not None
+        found.pipeline.watch_jobs(traces)
         yield found, exporter
         await found.drain()
 
@@ -143,6 +146,18 @@ async def test_an_output_that_would_become_too_large_keeps_its_context() -> None
 
 async def test_off_means_that_headers_stay_as_they_are() -> None:
     async with rig() as found:
-        assert found.pipeline.traces is None
         await post(found, PARENT)
         assert named(found, "labels") == PARENT
+
+
+async def test_off_means_that_no_step_of_a_record_knows_of_tracing() -> None:
+    """Neither a call nor a branch: the names in the byte code of what a record passes."""
+    seen = await calls_per_record()
+    assert not [file for file, _ in seen if "trace" in file]
+    called = {name for file, name in seen if file == "pipeline.py" and "<" not in name}
+    own = {name.removeprefix("Pipeline.") for name in called}
+    assert own >= {"_conclude"}
+    own.add("_start")  # one call for many records, with a loop over them
+    codes = [getattr(Pipeline, name).__code__ for name in own]
+    names = [name for code in codes for name in code.co_names]
+    assert not [name for name in names if "trace" in name or "watch" in name]

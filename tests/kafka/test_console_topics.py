@@ -14,7 +14,7 @@ from streamlabel.console.store.opening import SqlStore, open_store
 from streamlabel.console.topics.loops import now_of
 from streamlabel.console.topics.reading import ReviewReader
 from streamlabel.console.topics.sending import VerdictSender
-from streamlabel.consumer.kafka.keyed_writer import KeyedWriter
+from streamlabel.consumer.kafka.keyed_writer import Keyed, KeyedWriter
 from streamlabel.consumer.kafka.topics import find_topics
 from streamlabel.consumer.output.verdict import read_verdict
 from streamlabel.errors import BrokerError, ConfigError
@@ -174,7 +174,7 @@ async def test_a_verdict_that_was_sent_but_not_crossed_off_is_sent_again_alike(
     rows = await store.take(limit=9, now=now_of(CLOCK))
     writer = KeyedWriter(chosen.kafka, chosen.output.verdicts_topic, name="another")
     await writer.start()
-    await writer.write([(row.key.encode(), row.value) for row in rows])
+    await writer.write([Keyed(row.key.encode(), row.value) for row in rows])
     await writer.close(at_once=True)
     await store.close()
     async with console(chosen, holder="b") as store:
@@ -192,11 +192,11 @@ async def test_an_earlier_writer_cannot_write_after_a_later_one(kafka: Cluster) 
     chosen = settings(kafka, topic, Path("unused.db"))
     paused, later = (KeyedWriter(chosen.kafka, topic, name=f"w-{topic}") for _ in range(2))
     await paused.start()
-    await paused.write([(b"k", b"1")])
+    await paused.write([Keyed(b"k", b"1")])
     await later.start()
-    await later.write([(b"k", b"2")])
+    await later.write([Keyed(b"k", b"2")])
     with pytest.raises(BrokerError, match="writing to"):
-        await paused.write([(b"k", b"1")])
+        await paused.write([Keyed(b"k", b"1")])
     await paused.close(at_once=True)
     await later.close()
     found = await asyncio.to_thread(kafka.read, topic)
@@ -224,3 +224,31 @@ async def test_a_missing_topic_is_named_if_it_may_not_be_created(kafka: Cluster)
     writer = KeyedWriter(chosen.kafka, "verdicts-missing", name="w")
     with pytest.raises(ConfigError, match="verdicts-missing does not exist: create it with"):
         await writer.start()
+
+
+async def test_an_appeal_comes_in_and_its_outcome_goes_out(kafka: Cluster, tmp_path: Path) -> None:
+    topic, appeals = kafka.topic("review"), kafka.topic("appeals")
+    given = settings(kafka, topic, tmp_path / "console.db")
+    console_ = given.console.model_copy(update={"appeals_topic": appeals})
+    chosen = given.model_copy(update={"console": console_})
+    await asyncio.to_thread(post, kafka, topic, range(1))
+    async with console(chosen) as store:
+        await has_items(store, 1)
+        assert await decide_all(store) == 1
+        await sent_all(store)
+        appeal = {"schema": "streamlabel.appeal/v1", "appeal_id": "a1", "id": "r0"}
+        values = [json.dumps(appeal).encode(), b"no appeal"]
+        await asyncio.to_thread(kafka.produce, appeals, values)
+        await has_items(store, 2)
+        assert await decide_all(store) == 0  # it is not for who decided
+        found = await store.next_item(reviewer="bob", tasks=None, now=now_of(CLOCK))
+        assert found is not None
+        await store.decide(found[1], Decision("correct", ("spam",)), now=now_of(CLOCK))
+        await sent_all(store)
+        assert (await store.counts(now=now_of(CLOCK))).refused == {"not_json": 1}
+    messages = await asyncio.to_thread(kafka.read, chosen.output.verdicts_topic)
+    verdicts = {each.key(): read_verdict(each.value()) for each in messages}
+    assert verdicts[b"r0"].labels == ["ham"]
+    answer = verdicts[b"r0#appeal/a1"].appeal
+    assert answer is not None
+    assert (answer.review_id, answer.outcome) == ("r0", "overturned")

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from aiokafka.errors import UnsupportedSaslMechanismError
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError, UnsupportedSaslMechanismError
 
 from streamlabel.config.kafka import KafkaSettings
+from streamlabel.consumer.kafka.connection import connection_options
 from streamlabel.consumer.kafka.diagnosis import diagnose
 from streamlabel.consumer.kafka.listener import Listener
+from streamlabel.consumer.kafka.tls import renew_certificates
 from streamlabel.consumer.kafka.topics import ensure_topics
 from streamlabel.errors import BrokerError, ConfigError
 from testing.kafka_broker import LocalCluster
@@ -342,3 +345,72 @@ async def test_a_refused_login_ends_at_once_with_the_code_of_the_broker(
     assert done.returncode == 4, said
     assert b"refuses the login of user alice (PLAIN)" in said
     assert b"planted" not in said
+
+
+# asyncio of Python 3.11 leaves the transport of a failed handshake to the garbage collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_renewed_certificate_is_used_without_a_restart(
+    secure_kafka: LocalCluster, tmp_path: Path
+) -> None:
+    secured = secure_kafka.secured
+    assert secured is not None
+    cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    for path in (cert, key):
+        path.write_bytes(secured.expired_file.read_bytes())
+    kafka = settings(
+        secure_kafka.address("SSL"),
+        protocol="SSL",
+        ca_file=secured.ca_file,
+        cert_file=cert,
+        key_file=key,
+    )
+    client = AIOKafkaClient(**await connection_options(kafka))
+    try:
+        with pytest.raises(KafkaConnectionError):
+            await client.bootstrap()
+        cert.write_bytes(secured.cert_file.read_bytes())
+        key.write_text("half of a key")
+        assert await asyncio.to_thread(renew_certificates) == 0, "only one of two is written"
+        key.write_bytes(secured.key_file.read_bytes())
+        assert await asyncio.to_thread(renew_certificates) >= 1
+        await client.bootstrap()
+        assert client.cluster.brokers()
+        assert await asyncio.to_thread(renew_certificates) == 0, "nothing has changed since"
+    finally:
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    ("listener", "says"),
+    [("EXPIRED", "shows a certificate that has expired"), ("ELSEWHERE", "for another host")],
+)
+async def test_a_certificate_that_nobody_should_take_ends_the_start_with_the_code_of_the_broker(
+    secure_kafka: LocalCluster, tmp_path: Path, listener: str, says: str
+) -> None:
+    secured = secure_kafka.secured
+    assert secured is not None
+    config = tmp_path / "streamlabel.yaml"
+    security = {"protocol": "SSL", "ca_file": str(secured.ca_file)}
+    address = secure_kafka.address(listener)
+    config.write_text(
+        json.dumps(
+            {
+                "kafka": {"bootstrap_servers": address, "security": security},
+                "model": {"backend": "fake"},
+                "http": {"port": 0},
+                "logging": {"format": "json"},
+            }
+        )
+    )
+    done = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "streamlabel", "run", "-c", str(config)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        _, errors = await done.communicate()
+    assert done.returncode == 4, errors
+    sentences = [line for line in errors.decode().splitlines() if line.startswith("streamlabel: ")]
+    assert len(sentences) == 1
+    assert says in sentences[0]
+    assert address in sentences[0]

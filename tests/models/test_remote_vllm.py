@@ -39,34 +39,43 @@ pytestmark = [
 
 KEY = "a-key-of-the-test"
 TEXTS = ["Hello", "You have won a prize! Call now.", "", "1", *("blah " * n for n in (1, 20, 50))]
+BEGUN = SPAM | {"answer_prefix": "Answer: the text is", "answer_with": "letters"}
 NO_THINKING = {"chat_template_kwargs": {"enable_thinking": False}}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a tiny model that says an answer of the task more often than anything else."""
+    """Return a tiny model that says an answer of the tasks more often than anything else.
+
+    For each of them: otherwise the answers are not among the candidates, and nothing is compared.
+    """
     folder = build_causal(tmp_path_factory.mktemp("talker"))
     chat = load_chat(folder, name="talker")
-    prompt = build_prompt(
-        TaskSettings.model_validate(SPAM),
-        answers="one_token",
-        render=chat.render,
-        tokenizer=chat.tokens,
-        max_tokens=900,
-    )
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    with torch.inference_mode():
-        states = [
-            model.model(torch.tensor([prompt.encode(text).ids])).last_hidden_state[0, -1]
-            for text in TEXTS
-        ]
-    usual = torch.stack(states).mean(0)
-    answers = [chat.tokens.trusted(form).ids[0] for form in ("No", "no", "Yes", "yes")]
+    states = []
+    for task in (SPAM, BEGUN):
+        prompt = build_prompt(
+            TaskSettings.model_validate(task),
+            answers="one_token",
+            render=chat.render,
+            tokenizer=chat.tokens,
+            max_tokens=900,
+        )
+        with torch.inference_mode():
+            states += [
+                model.model(torch.tensor([prompt.encode(text).ids])).last_hidden_state[0, -1]
+                for text in TEXTS
+            ]
+    # for each task, the direction in which its states have a high logit and the others none
+    wanted = torch.kron(torch.eye(2), torch.full((len(TEXTS), 1), 8.0))
+    said = torch.linalg.lstsq(torch.stack(states), wanted).solution.T
     path = folder / "model.safetensors"
     weights = load_file(path)
     head = weights["lm_head.weight"]
     talking = head * 0.02
-    talking[answers] = head[answers] * 0.15 + 8 * usual / usual.norm() ** 2
+    for forms, direction in zip((("No", "no", "Yes", "yes"), ("A", "B")), said, strict=True):
+        answers = [chat.tokens.trusted(form).ids[0] for form in forms]
+        talking[answers] = head[answers] * 0.15 + direction
     weights["lm_head.weight"] = talking
     save_file(weights, path, metadata={"format": "pt"})
     return folder
@@ -91,7 +100,8 @@ def url(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=os.environ | {"VLLM_NO_USAGE_STATS": "1"},
+            # without TorchDynamo: compiling its sampler takes longer than all answers together
+            env=os.environ | {"VLLM_NO_USAGE_STATS": "1", "TORCHDYNAMO_DISABLE": "1"},
         )
     try:
         _await_health(f"http://127.0.0.1:{port}/health", server, log)
@@ -160,13 +170,29 @@ async def test_candidates_of_the_server_equal_the_own_forward(url: str, folder: 
     await here.close()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="vLLM's server names an empty first token after a prefix, and no label among the"
-    " candidates: every text goes to review as off_label. The cause is not known yet",
-)
-async def test_the_server_continues_an_answer_that_was_begun(url: str, folder: Path) -> None:
-    task = {**SPAM, "answer_prefix": "Answer: the text is", "answer_with": "letters"}
+async def test_an_answer_that_was_begun_equals_the_own_forward(url: str, folder: Path) -> None:
+    there = await asyncio.to_thread(remote.load, settings(url, task=BEGUN))
+    here = await asyncio.to_thread(
+        generative.load,
+        GenerativeSettings.model_validate(
+            {"path": str(folder), "device": "cpu", "task": BEGUN, "max_tokens": 900}
+        ),
+    )
+    ours, theirs = await predictions(there, TEXTS), await predictions(here, TEXTS)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.probabilities is not None
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+        assert one.off_label_mass == pytest.approx(other.off_label_mass, abs=1e-4)
+    await there.close()
+    await here.close()
+
+
+async def test_answers_of_several_tokens_equal_the_own_forward(url: str, folder: Path) -> None:
+    labels = [
+        {"name": "spam", "answers": [" spam mail", " You have won"]},
+        {"name": "sport", "answers": [" sports business"]},
+    ]
+    task = {"answer_prefix": "It is:", "scoring": "trie", "labels": labels}
     there = await asyncio.to_thread(remote.load, settings(url, task=task))
     here = await asyncio.to_thread(
         generative.load,
@@ -174,11 +200,10 @@ async def test_the_server_continues_an_answer_that_was_begun(url: str, folder: P
             {"path": str(folder), "device": "cpu", "task": task, "max_tokens": 900}
         ),
     )
-    for one, other in zip(
-        await predictions(there, TEXTS), await predictions(here, TEXTS), strict=True
-    ):
-        assert one.argmax_is_label == other.argmax_is_label
-        assert one.off_label_mass == pytest.approx(other.off_label_mass, abs=1e-4)
+    ours, theirs = await predictions(there, TEXTS), await predictions(here, TEXTS)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.log_scores == pytest.approx(other.log_scores, abs=1e-3)
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
     await there.close()
     await here.close()
 

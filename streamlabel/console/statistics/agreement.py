@@ -43,11 +43,12 @@ def ratings_of(
 ) -> Mapping[Hashable, Sequence[tuple[str, frozenset[str]]]]:
     """Return (reviewer, labels) by record, for records that two reviewers or more decided.
 
-    Gold items are left out: they are one text many times. Of each reviewer the last verdict counts.
+    Gold items are left out: they are one text many times. So are appeals, which nobody drew at
+    random. Of each reviewer the last verdict counts.
     """
     found: dict[Hashable, dict[str, frozenset[str]]] = defaultdict(dict)
     for row in rows:
-        if row.labels is not None and row.purpose != "gold":
+        if row.labels is not None and row.purpose not in {"gold", "appeal"}:
             found[row.task, row.record_id][row.reviewer] = frozenset(row.labels)
     return {key: list(given.items()) for key, given in found.items() if len(given) > 1}
 

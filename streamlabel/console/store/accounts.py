@@ -60,6 +60,15 @@ class Accounts(Part):
         """See ``api.Store``."""
         await self._change(name, {"role": role}, "role_changed", {"role": role}, by=by, now=now)
 
+    async def set_tasks(
+        self, name: str, tasks: Sequence[str] | None, *, by: str, now: datetime
+    ) -> None:
+        """See ``api.Store``."""
+        names = None if tasks is None else list(tasks)
+        await self._change(
+            name, {"tasks": names}, "tasks_changed", {"tasks": names}, by=by, now=now
+        )
+
     async def set_password(self, name: str, password_hash: str, *, by: str, now: datetime) -> None:
         """See ``api.Store``."""
         values = {"password_hash": password_hash}

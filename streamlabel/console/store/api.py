@@ -26,6 +26,7 @@ from streamlabel.console.store.items import (
     VerdictRow,
 )
 from streamlabel.consumer.core.records import Position, TopicPartition
+from streamlabel.consumer.output.appeal import AppealMessage
 from streamlabel.consumer.output.verdict import VerdictMessage
 
 __all__ = ["Intake", "Outbox", "OutboxRow", "Refused", "Store"]
@@ -72,12 +73,14 @@ class Store(Protocol):
     async def undo(self, *, reviewer: str, item_id: int, now: datetime) -> Lease:
         """Take back their decision about an item, whose lease they get again.
 
+        What was decided together with it is taken back, too, and open.
+
         Raises:
             UndoExpiredError: the time is over, the verdict left, or it was not theirs.
         """
 
     async def alike(self, item: Item, *, limit: int) -> AlikeItems:
-        """Return the open items with the same text, or nearly the same."""
+        """Return the first open items with the same text, or nearly the same, in order of id."""
 
     async def decide_alike(
         self, lease: Lease, decision: Decision, item_ids: Collection[int], *, now: datetime
@@ -107,14 +110,26 @@ class Store(Protocol):
             ItemGoneError: it was erased, or is not decided.
         """
 
+    async def waiting(self) -> Mapping[str | None, int]:
+        """Return how many items are open, by task; None: records without a task."""
+
     async def counts(self, *, now: datetime) -> QueueCounts:
         """Return the numbers of the queue."""
 
     async def exposure(self, *, reviewer: str, since: datetime) -> Mapping[str, int]:
-        """Return how many items they decided since then, by the model's label, or else theirs."""
+        """Return how many texts they read since then, by the model's label, or else theirs.
+
+        Texts that were decided together with another one were not on their screen.
+        """
+
+    async def decided_by(self, reviewer: str, *, since: datetime) -> int:
+        """Return how many items they decided since then."""
 
     async def reviewed(self, *, since: datetime, until: datetime) -> Sequence[VerdictRow]:
         """Return the verdicts that hold, decided in [since, until), in order."""
+
+    async def last_verdicts(self, *, limit: int) -> Sequence[VerdictMessage]:
+        """Return the last verdicts that hold about first looks, as messages, latest first."""
 
     async def append_event(self, event: Event) -> None:
         """Append an entry to the audit log; its id and hash are computed here."""
@@ -141,6 +156,11 @@ class Store(Protocol):
 
     async def set_role(self, name: str, role: Role, *, by: str, now: datetime) -> None:
         """Change the role. Raises UserUnknownError."""
+
+    async def set_tasks(
+        self, name: str, tasks: Sequence[str] | None, *, by: str, now: datetime
+    ) -> None:
+        """Change whose queues they see; None: all. Raises UserUnknownError."""
 
     async def set_password(self, name: str, password_hash: str, *, by: str, now: datetime) -> None:
         """Change the hash of the password. Raises UserUnknownError."""
@@ -180,6 +200,7 @@ class Intake(Protocol):
         arrivals: Sequence[tuple[Position, Arrival]],
         refused: Sequence[Refused],
         *,
+        appeals: Sequence[tuple[Position, AppealMessage, Arrival | None]] = (),
         begin: Mapping[TopicPartition, int],
         end: Mapping[TopicPartition, int],
         now: datetime,
@@ -191,6 +212,7 @@ class Intake(Protocol):
         Args:
             arrivals: with the position on the review topic.
             refused: kept with position and reason.
+            appeals: with the item of one whose record was never in review, if it has the text.
             begin: the position of each partition before these records.
             end: its next offset after them.
             now: the time.

@@ -8,11 +8,13 @@ from sqlalchemy import insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streamlabel.console.store.api import Refused
+from streamlabel.console.store.appealing import appealed
 from streamlabel.console.store.items import Arrival
 from streamlabel.console.store.parts import Part
 from streamlabel.console.store.rows import by_console, clean, ms, row_of
 from streamlabel.console.store.tables import input_offset, item, refused
 from streamlabel.consumer.core.records import Position, TopicPartition
+from streamlabel.consumer.output.appeal import AppealMessage
 from streamlabel.errors import PositionsMovedError
 
 __all__ = ["Arriving"]
@@ -32,6 +34,7 @@ class Arriving(Part):
         arrivals: Sequence[tuple[Position, Arrival]],
         refusals: Sequence[Refused],
         *,
+        appeals: Sequence[tuple[Position, AppealMessage, Arrival | None]] = (),
         begin: Mapping[TopicPartition, int],
         end: Mapping[TopicPartition, int],
         now: datetime,
@@ -62,10 +65,20 @@ class Arriving(Part):
                 for each in refusals
                 if each.position.offset >= stored.get(each.position.topic_partition, 0)
             ]
-            await _refuse(connection, [*late, *reused], now)
+            without_text, events = await appealed(
+                connection,
+                [
+                    each
+                    for each in appeals
+                    if each[0].offset >= stored.get(each[0].topic_partition, 0)
+                ],
+                now=now,
+            )
+            await _refuse(connection, [*late, *reused, *without_text], now)
             for partition, offset in end.items():
                 if is_new[partition]:
                     await _set(connection, partition, offset, is_known=partition in stored)
+            await self._append(connection, events)
         return len(unknown)
 
     async def reset_position(

@@ -111,7 +111,11 @@ class Deciding(Part):
             )
         )
         await connection.execute(delete(lease).where(lease.c.item_id == found.item_id))
-        goes_back = decision.action == "skip" and found.purpose != "gold"
+        goes_back = found.purpose != "gold" and (
+            decision.action == "skip"
+            # nobody else looks at an appeal later, so it waits for somebody who can decide it
+            or (found.purpose == "appeal" and decision.labels is None)
+        )
         if goes_back:
             await exclude(connection, found.item_id, reviewer)
         state: dict[str, Any] = (

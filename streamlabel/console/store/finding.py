@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, case, false, func, or_, select
+from sqlalchemy import ColumnElement, RowMapping, Select, case, false, func, or_, select
 
 from streamlabel.console.store import audit_log
 from streamlabel.console.store.items import (
     AlikeItems,
+    Decision,
     Event,
     Item,
     QueueCount,
@@ -17,6 +18,7 @@ from streamlabel.console.store.items import (
 )
 from streamlabel.console.store.parts import Part
 from streamlabel.console.store.rows import (
+    at,
     clean,
     item_of,
     ms,
@@ -34,6 +36,8 @@ from streamlabel.console.store.tables import (
     refused,
     verdict,
 )
+from streamlabel.console.store.verdicts import verdict_of
+from streamlabel.consumer.output.verdict import VerdictMessage
 
 __all__ = ["Finding"]
 
@@ -46,10 +50,17 @@ class Finding(Part):
         async with self.database.reading() as connection:
             return await self._item(connection, item_id)
 
+    async def review(self, review_id: str) -> Item | None:
+        """Return the item of a review; None if there is none."""
+        query = select(item).where(item.c.review_id == clean(review_id))
+        async with self.database.reading() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return None if row is None else item_of(row)
+
     async def alike(self, found: Item, *, limit: int) -> AlikeItems:
         """See ``api.Store``."""
         if found.near_key is None or found.is_blind or found.text is None:
-            return AlikeItems(0, (), ())
+            return AlikeItems(())
         others = (
             IS_OPEN,
             item.c.near_key == found.near_key,
@@ -57,22 +68,11 @@ class Finding(Part):
             item.c.purpose == found.purpose,
             item.c.item_id != found.item_id,
         )
+        # nothing is counted: of a wave of spam there may be as many as open items
+        query = select(item.c.item_id).where(*others).order_by(item.c.item_id).limit(limit + 1)
         async with self.database.reading() as connection:
-            total = (
-                await connection.execute(select(func.count()).select_from(item).where(*others))
-            ).scalar_one()
-            query = (
-                select(item.c.item_id, (item.c.text == found.text).label("is_same"))
-                .where(*others)
-                .order_by(item.c.item_id)
-                .limit(limit)
-            )
-            rows = (await connection.execute(query)).all()
-        return AlikeItems(
-            total,
-            tuple(row.item_id for row in rows if row.is_same),
-            tuple(row.item_id for row in rows if not row.is_same),
-        )
+            ids = (await connection.execute(query)).scalars().all()
+        return AlikeItems(tuple(ids[:limit]), len(ids) > limit)
 
     async def neighbours(self, found: Item, *, limit: int) -> Sequence[Item]:
         """See ``api.Store``."""
@@ -80,12 +80,21 @@ class Finding(Part):
         if relation is None:
             return ()
         same = item.c.relation == relation
-        distance = func.abs(item.c.event_ms - found.event_time_ms)
         others = item.c.record_id != found.record_id
         query = select(item).where(same, others, item.c.look == 1, item.c.purpose != "gold")
+        time, number = item.c.event_ms, item.c.item_id
+        # two walks along the index, instead of the distances of all that share a key
+        after = query.where(time >= found.event_time_ms).order_by(time, number)
+        before = query.where(time < found.event_time_ms).order_by(time.desc(), number.desc())
+        rows: list[RowMapping] = []
         async with self.database.reading() as connection:
-            rows = await connection.execute(query.order_by(distance, item.c.item_id).limit(limit))
-            return [item_of(row) for row in rows.mappings()]
+            for each in (after, before):
+                rows += (await connection.execute(each.limit(limit))).mappings().all()
+
+        def distance(row: RowMapping) -> tuple[int, int]:
+            return abs(row["event_ms"] - found.event_time_ms), row["item_id"]
+
+        return [item_of(row) for row in sorted(rows, key=distance)[:limit]]
 
     async def search(self, query: Search, *, limit: int) -> Sequence[Item]:
         """See ``api.Store``."""
@@ -158,12 +167,31 @@ class Finding(Part):
             outbox=waiting,
         )
 
+    async def waiting(self) -> Mapping[str | None, int]:
+        """See ``api.Store``."""
+        query = select(item.c.task, func.count()).where(IS_OPEN).group_by(item.c.task)
+        async with self.database.reading() as connection:
+            rows = (await connection.execute(query)).all()
+        return {task or None: number for task, number in rows}
+
+    async def decided_by(self, reviewer: str, *, since: datetime) -> int:
+        """See ``api.Store``."""
+        query = select(func.count()).where(
+            verdict.c.reviewer == reviewer, verdict.c.decided_ms >= ms(since)
+        )
+        async with self.database.reading() as connection:
+            return (await connection.execute(query)).scalar_one()
+
     async def exposure(self, *, reviewer: str, since: datetime) -> Mapping[str, int]:
         """See ``api.Store``."""
         query = (
             select(item.c.label, verdict.c.labels)
             .join(item, item.c.item_id == verdict.c.item_id)
-            .where(verdict.c.reviewer == reviewer, verdict.c.decided_ms >= ms(since))
+            .where(
+                verdict.c.reviewer == reviewer,
+                verdict.c.decided_ms >= ms(since),
+                verdict.c.duration_ms.is_not(None),  # else its text was not on the screen
+            )
         )
         found: dict[str, int] = {}
         async with self.database.reading() as connection:
@@ -180,6 +208,35 @@ class Finding(Part):
         async with self.database.reading() as connection:
             rows = (await connection.execute(query.order_by(verdict.c.verdict_id))).mappings()
             return [verdict_row(row) for row in rows]
+
+    async def last_verdicts(self, *, limit: int) -> Sequence[VerdictMessage]:
+        """See ``api.Store``."""
+        names = ("action", "labels", "saw_model_answer", "duration_ms", "decided_ms", "pseudonym")
+        columns = [verdict.c[name].label(f"given_{name}") for name in names]
+        query = (
+            select(item, verdict.c.note.is_not(None).label("given_note"), *columns)
+            .join(item, item.c.verdict_id == verdict.c.verdict_id)
+            .where(item.c.purpose.in_(["review", "audit"]))
+            .order_by(verdict.c.verdict_id.desc())
+            .limit(limit)
+        )
+        async with self.database.reading() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        return [_message(row) for row in rows]
+
+
+def _message(row: RowMapping) -> VerdictMessage:
+    labels = row["given_labels"]
+    decision = Decision(
+        action=row["given_action"],
+        labels=None if labels is None else tuple(labels),
+        note="-" if row["given_note"] else None,  # only whether there is one is in a message
+        saw_model_answer=row["given_saw_model_answer"],
+        duration_ms=row["given_duration_ms"],
+    )
+    return verdict_of(
+        item_of(row), decision, pseudonym=row["given_pseudonym"], now=at(row["given_decided_ms"])
+    )
 
 
 def _verdicts() -> Select[tuple[object, ...]]:

@@ -116,6 +116,8 @@ _OWN = {
     "labels",
     "decided_ms",
     "arrived_ms",
+    "appeal_id",
+    "appealed_labels",
 }
 
 

@@ -90,6 +90,8 @@ class Item:
         text: None: erased by the rules of retention, with metadata, key and notes.
         look: 1: the first look; 2: a second one, by another person.
         labels: what was decided; None unless the state is ``decided``, and for open second looks.
+        appeal_id: with the purpose ``appeal``.
+        appealed_labels: against which it is made; None: nothing was decided.
     """
 
     item_id: int
@@ -124,6 +126,8 @@ class Item:
     thread: str | None = None
     generation: int = 0
     labels: tuple[str, ...] | None = None
+    appeal_id: str | None = None
+    appealed_labels: tuple[str, ...] | None = None
 
     @property
     def is_blind(self) -> bool:
@@ -166,14 +170,12 @@ class AlikeItems:
     """Open items with the same text, or nearly the same; none that is blind or leased.
 
     Attributes:
-        total: of both kinds, without the item itself.
-        identical: ids, as many as the limit allows.
-        near: ids, likewise.
+        item_ids: without the item itself; the first ones, as many as the limit allows.
+        has_more: whether there are further ones.
     """
 
-    total: int
-    identical: tuple[int, ...]
-    near: tuple[int, ...]
+    item_ids: tuple[int, ...]
+    has_more: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
 """Taking decisions back: by the reviewer within the undo time, by a lead at any time."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import RowMapping, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streamlabel.console.store.items import Event, Lease
@@ -29,13 +30,9 @@ class Revising(Leasing):
                 raise UndoExpiredError("there is no decision of yours to take back")
             if ms(now) >= last["decided_ms"] + self.rules.undo_ms:
                 raise UndoExpiredError("the time to take it back is over; ask a lead to reopen it")
-            # A verdict that was taken for the topic may be there already.
-            unsent = delete(outbox).where(
-                outbox.c.verdict_id == last["verdict_id"], outbox.c.taken.is_(False)
-            )
-            is_unsent = (await connection.execute(unsent)).rowcount
-            if not is_unsent or not await _second_look_removed(connection, row, last["decided_ms"]):
-                raise UndoExpiredError("the verdict has left already; ask a lead to reopen it")
+            together = await _decided_together(connection, last)
+            for each in (row, *together):
+                await _take_back(connection, each, last["decided_ms"])
             await connection.execute(
                 delete(exclusion).where(
                     exclusion.c.item_id == item_id, exclusion.c.reviewer == reviewer
@@ -44,15 +41,18 @@ class Revising(Leasing):
             query = select(lease.c.item_id).where(lease.c.reviewer == reviewer)
             held = (await connection.execute(query)).scalars().all()
             await open_again(connection, held)
-            await connection.execute(
-                update(item)
-                .where(item.c.item_id == item_id)
-                .values(verdict_id=None, labels=None, decided_ms=None)
-            )
             _, granted = await self._leased(connection, item_id, reviewer, now)
-            detail = {"verdict_id": last["verdict_id"]}
-            event = Event(at=now, actor=reviewer, action="undone", item_id=item_id, detail=detail)
-            await self._append(connection, [event])
+            events = [
+                Event(
+                    at=now,
+                    actor=reviewer,
+                    action="undone",
+                    item_id=each["item_id"],
+                    detail={"verdict_id": each["verdict_id"]},
+                )
+                for each in (row, *together)
+            ]
+            await self._append(connection, events)
         return granted
 
     async def reopen(self, item_id: int, *, by: str, note: str, now: datetime) -> None:
@@ -91,8 +91,43 @@ class Revising(Leasing):
             await self._append(connection, [event])
 
 
+async def _decided_together(connection: AsyncConnection, last: RowMapping) -> Sequence[RowMapping]:
+    """Return the other items that the same press of a key decided: alike texts, all at once."""
+    query = (
+        select(item)
+        .join(verdict, verdict.c.verdict_id == item.c.verdict_id)
+        .where(
+            verdict.c.reviewer == last["reviewer"],
+            verdict.c.decided_ms == last["decided_ms"],
+            item.c.item_id != last["item_id"],
+        )
+        .order_by(item.c.item_id)
+        .with_for_update(of=item)
+    )
+    return (await connection.execute(query)).mappings().all()
+
+
+async def _take_back(connection: AsyncConnection, row: RowMapping, decided_ms: int) -> None:
+    """Open one decided item again, as if nobody had decided.
+
+    Raises:
+        UndoExpiredError: its verdict may be on the topic already, or somebody has the second look.
+    """
+    unsent = delete(outbox).where(
+        outbox.c.verdict_id == row["verdict_id"], outbox.c.taken.is_(False)
+    )
+    is_unsent = (await connection.execute(unsent)).rowcount
+    if not is_unsent or not await _second_look_removed(connection, row, decided_ms):
+        raise UndoExpiredError("the verdict has left already; ask a lead to reopen it")
+    await connection.execute(
+        update(item)
+        .where(item.c.item_id == row["item_id"])
+        .values(state="open", open_from_ms=0, verdict_id=None, labels=None, decided_ms=None)
+    )
+
+
 async def _second_look_removed(
-    connection: AsyncConnection, row: "dict[str, object]", decided_ms: int
+    connection: AsyncConnection, row: RowMapping, decided_ms: int
 ) -> bool:
     """Remove the second look that the decision has made; return False if somebody has it."""
     made = (item.c.parent_id == row["item_id"]) & (item.c.arrived_ms == decided_ms)

@@ -142,6 +142,8 @@ def item_of(row: RowMapping) -> Item:
         state=row["state"],
         generation=row["generation"],
         labels=_tuple(row["labels"]),
+        appeal_id=row["appeal_id"],
+        appealed_labels=_tuple(row["appealed_labels"]),
     )
 
 

@@ -103,6 +103,8 @@ item = Table(
     Column("verdict_id", BigInteger),  # the verdict that holds
     Column("labels", JSON(none_as_null=True)),
     Column("decided_ms", BigInteger),
+    Column("appeal_id", Text),
+    Column("appealed_labels", JSON(none_as_null=True)),
     sqlite_autoincrement=True,  # an id is never used again: the audit log names it
 )
 
@@ -113,8 +115,8 @@ _OPEN: Final[dict[str, Any]] = {"sqlite_where": IS_OPEN, "postgresql_where": IS_
 Index("item_next", item.c.priority.desc(), item.c.item_id, **_OPEN)
 Index("item_next_of_task", item.c.task, item.c.priority.desc(), item.c.item_id, **_OPEN)
 Index("item_open_from", item.c.open_from_ms, **_OPEN)
-Index("item_near", item.c.near_key, **_OPEN)
-Index("item_relation", item.c.relation, item.c.event_ms)
+Index("item_near", item.c.near_key, item.c.item_id, **_OPEN)
+Index("item_relation", item.c.relation, item.c.event_ms, item.c.item_id)
 Index("item_record", item.c.record_id)
 Index("item_arrived", item.c.arrived_ms)
 Index("item_decided", item.c.decided_ms)

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Literal
 
 from streamlabel.console.store.items import Decision, Item
-from streamlabel.consumer.output.verdict import SCHEMA, VerdictMessage
+from streamlabel.consumer.output.verdict import SCHEMA, VerdictAppeal, VerdictMessage
 from streamlabel.errors import VerdictError
 
-__all__ = ["fitting", "verdict_of"]
+__all__ = ["fitting", "undecided", "verdict_of"]
 
 
 def fitting(decision: Decision, item: Item) -> Decision:
@@ -88,4 +89,23 @@ def verdict_of(item: Item, decision: Decision, *, pseudonym: str, now: datetime)
         calibration_id=item.calibration_id,
         threshold_set_id=item.threshold_set_id,
         source=item.source,
+        appeal=_appeal(item, decision),
     )
+
+
+def _appeal(item: Item, decision: Decision) -> VerdictAppeal | None:
+    """Return what the decision means for an appeal; None: there is none."""
+    if item.appeal_id is None:
+        return None
+    outcome: Literal["upheld", "overturned"] | None = None
+    if decision.labels is not None:
+        stays = item.appealed_labels is not None and _same(decision.labels, item.appealed_labels)
+        outcome = "upheld" if stays else "overturned"
+    first = item.review_id.rpartition("#appeal/")[0]
+    return VerdictAppeal(appeal_id=item.appeal_id, review_id=first, outcome=outcome)
+
+
+def undecided(item: Item) -> VerdictMessage:
+    """Return the verdict of nobody: it says what was reviewed, and has no decision."""
+    nobody = Decision("unsure", saw_model_answer=False)
+    return verdict_of(item, nobody, pseudonym="-", now=item.arrived_at)

@@ -14,7 +14,7 @@ from streamlabel.consumer.core.records import SourceRecord
 from streamlabel.consumer.output.schemas import ReviewMessage
 from streamlabel.consumer.output.verdict import VerdictSource
 
-__all__ = ["SCHEMA", "decoded"]
+__all__ = ["SCHEMA", "RefusalError", "decoded", "faults_in", "unknown_labels"]
 
 SCHEMA: Final = "streamlabel.review/v1"
 # Labels of a stream with one task, in ``console.labels``.
@@ -23,7 +23,7 @@ _ONE_TASK: Final = "default"
 _ID_LIMIT_BYTES: Final = 1_000
 
 
-class _RefusalError(Exception):
+class RefusalError(Exception):
     """Why a record cannot become an item: reason and detail."""
 
 
@@ -32,7 +32,7 @@ def decoded(record: SourceRecord, settings: ConsoleSettings) -> Arrival | Refuse
     try:
         message = _message(record.value)
         _refuse_unfit(message, settings)
-    except _RefusalError as refusal:
+    except RefusalError as refusal:
         reason, detail = refusal.args
         return Refused(record.position, reason, detail)
     return _arrival(record, message, settings)
@@ -42,23 +42,23 @@ def _message(value: bytes | None) -> ReviewMessage:
     try:
         found: Any = orjson.loads(value or b"")
     except orjson.JSONDecodeError as error:
-        raise _RefusalError("not_json", "the value is not JSON") from error
+        raise RefusalError("not_json", "the value is not JSON") from error
     if not isinstance(found, dict):
-        raise _RefusalError("schema", "the value is not a JSON object")
+        raise RefusalError("schema", "the value is not a JSON object")
     version = found.get("schema")
     if version != SCHEMA:
         named = repr(version)[:64] if isinstance(version, str) else "none"
-        raise _RefusalError("version", f"schema is {named}, not {SCHEMA}")
+        raise RefusalError("version", f"schema is {named}, not {SCHEMA}")
     text = found.get("text")
     if not isinstance(text, str) or not text.strip():
-        raise _RefusalError("no_text", "text: missing or blank")
+        raise RefusalError("no_text", "text: missing or blank")
     try:
         return ReviewMessage.model_validate_json(value or b"")
     except ValidationError as error:
-        raise _RefusalError("schema", _faults(error)) from error
+        raise RefusalError("schema", faults_in(error)) from error
 
 
-def _faults(error: ValidationError) -> str:
+def faults_in(error: ValidationError) -> str:
     """Return the fields at fault, without their values."""
     faults = error.errors(include_input=False, include_url=False)[:5]
     return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in faults)[:500]
@@ -67,17 +67,26 @@ def _faults(error: ValidationError) -> str:
 def _refuse_unfit(message: ReviewMessage, settings: ConsoleSettings) -> None:
     if "\x00" in message.id or len(message.id.encode()) > _ID_LIMIT_BYTES:
         limit = f"id: has the character NUL, or more than {_ID_LIMIT_BYTES} bytes"
-        raise _RefusalError("schema", limit)
-    known = settings.labels.get(message.task or _ONE_TASK)
-    if known is not None and (unknown := set(_labels(message) or ()).difference(known)):
-        names = ", ".join(sorted(unknown))[:200]
-        raise _RefusalError("unknown_label", f"console.labels has no {names}")
+        raise RefusalError("schema", limit)
+    if names := unknown_labels(_labels(message), message.task, settings):
+        raise RefusalError("unknown_label", f"console.labels has no {names}")
+
+
+def unknown_labels(
+    labels: Sequence[str] | None, task: str | None, settings: ConsoleSettings
+) -> str:
+    """Return the labels that ``console.labels`` does not list for a task; empty: none."""
+    known = settings.labels.get(task or _ONE_TASK)
+    unknown = set() if known is None else set(labels or ()).difference(known)
+    return ", ".join(sorted(unknown))[:200]
 
 
 def _labels(message: ReviewMessage) -> tuple[str, ...] | None:
-    if message.label is None:
+    if message.confidence is None:  # no answer; without a label, every label may be a no
         return None
-    return (message.label,) if message.labels is None else tuple(message.labels)
+    if message.labels is not None:
+        return tuple(message.labels)
+    return None if message.label is None else (message.label,)
 
 
 def _arrival(record: SourceRecord, message: ReviewMessage, settings: ConsoleSettings) -> Arrival:

@@ -9,11 +9,14 @@ from streamlabel.config.console import ConsoleSettings
 from streamlabel.config.settings import Settings
 from streamlabel.console.store.api import Intake, Outbox, Refused
 from streamlabel.console.store.items import Arrival
+from streamlabel.console.topics.appeals import appeal_of
 from streamlabel.console.topics.decoding import decoded
 from streamlabel.console.topics.loops import Duty, now_of
 from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.core.records import Position, SourceRecord, TopicPartition
 from streamlabel.consumer.kafka.positioned_reader import PositionedReader
+from streamlabel.consumer.output.appeal import AppealMessage
+from streamlabel.consumer.output.output_reader import OutputReader
 
 __all__ = ["ReviewReader"]
 
@@ -38,10 +41,14 @@ class ReviewReader(Duty):
         super().__init__("reader", store, holder=holder, clock=clock)
         self._settings = settings
         self._store = store
+        self._outputs = OutputReader(settings.output, clock)
+        self._appeals = settings.console.appeals_topic
+        own = () if self._appeals is None else (self._appeals,)
+        self._topics = (*settings.review_topics, *own)
 
     async def _work(self) -> None:
         positions = dict(await self._store.positions())
-        reader = PositionedReader(self._settings.kafka, self._settings.review_topics, self._clock)
+        reader = PositionedReader(self._settings.kafka, self._topics, self._clock)
         try:
             for moved in await reader.start(positions):
                 _log.warning("review_position_gone", **moved._asdict())
@@ -60,21 +67,40 @@ class ReviewReader(Duty):
     async def _arrive(
         self, records: Sequence[SourceRecord], positions: dict[TopicPartition, int]
     ) -> None:
-        arrivals, refused = sorted_out(records, self._settings.console)
+        reviews = [each for each in records if each.position.topic != self._appeals]
+        plain = await self._outputs.plain(reviews)  # appeals come from outside, as JSON
+        arrivals, refused = sorted_out(plain, self._settings.console)
+        appeals, unfit = self._appeals_in(records)
+        refused += unfit
         end = {each.position.topic_partition: each.position.offset + 1 for each in records}
         begin = {each: positions[each] for each in end if each in positions}
         new = await self._store.arrive(
-            arrivals, refused, begin=begin, end=end, now=now_of(self._clock)
+            arrivals, refused, appeals=appeals, begin=begin, end=end, now=now_of(self._clock)
         )
         positions.update(end)
-        for each in refused:
+        for refusal in refused:
             _log.warning(
                 "review_record_refused",
-                position=str(each.position),
-                reason=each.reason,
-                why=each.detail,
+                position=str(refusal.position),
+                reason=refusal.reason,
+                why=refusal.detail,
             )
         _log.info("review_records", records=len(records), new=new, refused=len(refused))
+
+    def _appeals_in(
+        self, records: Sequence[SourceRecord]
+    ) -> tuple[list[tuple[Position, AppealMessage, Arrival | None]], list[Refused]]:
+        appeals: list[tuple[Position, AppealMessage, Arrival | None]] = []
+        refused: list[Refused] = []
+        for record in records:
+            if record.position.topic != self._appeals:
+                continue
+            found = appeal_of(record, self._settings.console)
+            if isinstance(found, Refused):
+                refused.append(found)
+            else:
+                appeals.append((record.position, *found))
+        return appeals, refused
 
 
 def sorted_out(

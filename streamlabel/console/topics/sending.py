@@ -9,6 +9,7 @@ import structlog
 from streamlabel.config.settings import Settings
 from streamlabel.console.store.api import Outbox, OutboxRow
 from streamlabel.console.topics.loops import Duty, now_of
+from streamlabel.console.topics.verdict_encoder import VerdictEncoder
 from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.kafka.keyed_writer import KeyedWriter
 
@@ -40,10 +41,12 @@ class VerdictSender(Duty):
         topic = settings.output.verdicts_topic
         name = f"{settings.kafka.group_id}/verdicts/{topic}/{instance}"
         self._writer = KeyedWriter(settings.kafka, topic, name=name)
+        self._encoder = VerdictEncoder(settings.output, clock)
 
     async def _work(self) -> None:
         try:
             await self._writer.start()
+            await self._encoder.prefetch()
             self._went_well()
             while await self._has_duty():
                 rows = await self._outbox.take(limit=_BATCH_MESSAGES, now=now_of(self._clock))
@@ -58,7 +61,9 @@ class VerdictSender(Duty):
 
     async def _send(self, rows: Sequence[OutboxRow]) -> None:
         limit = self._writer.limit_bytes
-        await self._writer.write([(row.key.encode(), fitted(row.value, limit)) for row in rows])
+        await self._writer.write(
+            [self._encoder.keyed(row.key, fitted(row.value, limit)) for row in rows]
+        )
         await self._outbox.sent(rows)
         _log.info("verdicts_sent", verdicts=len(rows))
 

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from streamlabel.console.access.signing_in import Access
 from streamlabel.console.store.api import Store
+from streamlabel.console.web.accounts import Accounts
 from streamlabel.console.web.entering import Entering
 from streamlabel.console.web.guard import Guard
 from streamlabel.console.web.leading import Leading
@@ -74,6 +75,7 @@ def make_app(
             *Entering(site).routes(),
             *Reviewing(site).routes(),
             *Leading(site).routes(),
+            *Accounts(site).routes(),
             Route("/static/{digest}/{name}", _statics(site)),
             Route("/readyz", _readiness(store)),
         ],

@@ -44,7 +44,7 @@ def decision_of(
         if what == "escalate" and not note:
             raise VerdictError("an escalation needs a note: say what the next person should know")
     elif action == "confirm":
-        if item.is_blind or not item.model_labels:
+        if item.is_blind or item.model_labels is None:
             raise VerdictError("there is no answer of the model to confirm; choose a label")
         what = "confirm"
     else:

@@ -15,13 +15,15 @@ from streamlabel.console.access.people import Person
 from streamlabel.console.statistics.accepted_error import audit_curve
 from streamlabel.console.statistics.agreement import agreement_by_label
 from streamlabel.console.statistics.confusion import figures_of, reviewers_of
-from streamlabel.console.store.items import Search, State, VerdictRow
+from streamlabel.console.statistics.refit_forecast import RefitForecast, refit_forecast
+from streamlabel.console.store.items import Gold, Search, State, VerdictRow
 from streamlabel.console.web.forms import read_form
 from streamlabel.console.web.plots import audit_plot
 from streamlabel.console.web.queue_figures import queue_figures
+from streamlabel.console.web.reused import Reused
 from streamlabel.console.web.site import Site
 from streamlabel.console.web.visible import pieces, plain
-from streamlabel.errors import StoreUnavailableError
+from streamlabel.errors import ConfigError, ItemGoneError, StoreUnavailableError
 
 __all__ = ["Leading"]
 
@@ -29,6 +31,7 @@ _LIVE_S: Final = 2.0
 _FOUND: Final = 50
 _EXCERPT_CHARACTERS: Final = 160
 _DAYS: Final = 30
+_FITTED: Final = 20_000  # verdicts: more change little, and their fit takes seconds
 _MAX_DAYS: Final = 366
 _QUERY_CHARACTERS: Final = 300
 
@@ -39,6 +42,10 @@ class Leading:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._store = site.store
+        self._forecast = Reused(self._forecast_now, monotonic_s=site.monotonic_s)
+        self._counts = Reused(
+            lambda: site.store.counts(now=site.now()), monotonic_s=site.monotonic_s
+        )
 
     def routes(self) -> Sequence[Route]:
         """Return the addresses."""
@@ -53,11 +60,13 @@ class Leading:
             Route(
                 "/lead/items/{item_id:int}/reopen", personal("lead", self._reopen), methods=["POST"]
             ),
+            Route(
+                "/lead/items/{item_id:int}/known", personal("lead", self._known), methods=["POST"]
+            ),
         ]
 
     async def _queue(self, request: Request, person: Person) -> Response:
-        now = self._site.now()
-        figures = queue_figures(await self._store.counts(now=now), now=now)
+        figures = queue_figures(await self._counts.value(), now=self._site.now())
         return self._site.page(request, "lead.html", person=person, page="lead", figures=figures)
 
     async def _live(self, request: Request, person: Person) -> Response:
@@ -66,9 +75,8 @@ class Leading:
         async def events() -> AsyncIterator[dict[str, str]]:
             last = ""
             while not await request.is_disconnected():
-                now = self._site.now()
                 try:
-                    figures = queue_figures(await self._store.counts(now=now), now=now)
+                    figures = queue_figures(await self._counts.value(), now=self._site.now())
                     message = json.dumps(figures.cells)
                 except StoreUnavailableError as error:
                     message = json.dumps({"problem": error.reason})
@@ -108,9 +116,19 @@ class Leading:
             agreement=agreement,
             audit=curve[-1] if curve else None,
             promised=promised,
+            refit=await self._forecast.value(),
             plot=audit_plot(curve, promised=promised),
             reviewers=reviewers,
         )
+
+    async def _forecast_now(self) -> RefitForecast | str:
+        """Return what a refit would bring, or why it cannot be said."""
+        calibration = self._site.options.calibration
+        verdicts = await self._store.last_verdicts(limit=_FITTED)
+        try:
+            return await asyncio.to_thread(refit_forecast, verdicts, calibration)
+        except ConfigError as error:
+            return str(error)
 
     async def _search(self, request: Request, person: Person) -> Response:
         given = {
@@ -146,6 +164,7 @@ class Leading:
             item=item,
             text=None if item.text is None else pieces(item.text),
             events=await self._store.history(item_id),
+            known=await self._gold_of(item_id),
             moment=_moment,
         )
 
@@ -154,6 +173,23 @@ class Leading:
         item_id = request.path_params["item_id"]
         note = form.one("note").strip()[:2000]
         await self._store.reopen(item_id, by=person.name, note=note, now=self._site.now())
+        return RedirectResponse(f"/lead/items/{item_id}", 303)
+
+    async def _gold_of(self, item_id: int) -> Gold | None:
+        golds = await self._store.golds()
+        return next((each for each in golds if each.item_id == item_id and each.is_enabled), None)
+
+    async def _known(self, request: Request, person: Person) -> Response:
+        """Make a decided item one with a known answer, or no longer."""
+        item_id = request.path_params["item_id"]
+        item, known = await self._store.item(item_id), await self._gold_of(item_id)
+        now = self._site.now()
+        if known is not None:
+            await self._store.remove_gold(known.gold_id, by=person.name, now=now)
+        elif item.labels is None or item.purpose == "gold":
+            raise ItemGoneError("only a decided item has an answer that can be the known one")
+        else:
+            await self._store.add_gold(item_id, labels=item.labels, by=person.name, now=now)
         return RedirectResponse(f"/lead/items/{item_id}", 303)
 
 

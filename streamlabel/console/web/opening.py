@@ -104,7 +104,7 @@ def options_of(settings: Settings) -> PageOptions:
         break_after_min=chosen.break_after_min,
         lease_s=chosen.lease_s,
         undo_s=chosen.undo_s,
-        promised_error=_promised_error(settings),
+        calibration=_calibration(settings),
         signature_secret=key,
         origins=frozenset() if chosen.public_url is None else _origin(chosen.public_url),
         secure=(chosen.public_url or "").startswith("https://"),
@@ -120,16 +120,15 @@ def _origin(public_url: str) -> frozenset[str]:
     return frozenset({f"{parts.scheme}://{parts.netloc}"})
 
 
-def _promised_error(settings: Settings) -> float | None:
-    """Return the target of the calibration in force; None without one, or if it is not here."""
+def _calibration(settings: Settings) -> CalibrationFile | None:
+    """Return the calibration in force; None without one, or if it is not here."""
     name = settings.routing.calibration
     if name is None:
         return None
     try:
-        file = CalibrationFile.read(Path(name))
+        return CalibrationFile.read(Path(name))
     except (ConfigError, OSError):  # it is on the machines of the service, perhaps not on this one
         return None
-    return None if file.thresholds is None else file.thresholds.target_error
 
 
 def _provider(chosen: ConsoleSettings) -> Provider | None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from streamlabel.models.calibration.calibration_file import CalibrationFile
+
 __all__ = ["PageOptions", "TaskChoices"]
 
 
@@ -31,7 +33,7 @@ class PageOptions:
         break_after_min: minutes without a pause after which a break is proposed; 0: never.
         lease_s: time to live of a lease.
         undo_s: within which a decision can be taken back.
-        promised_error: error rate among accepted records that was promised; None: unknown.
+        calibration: in force; None: there is none, or it is not on this machine.
         signature_secret: signs what forms carry; None: a random one.
         origins: of the console, for example https://review.example.org; empty: the Host header's.
         secure: whether it is reached by HTTPS.
@@ -43,7 +45,13 @@ class PageOptions:
     break_after_min: float = 50.0
     lease_s: float = 300.0
     undo_s: float = 10.0
-    promised_error: float | None = None
+    calibration: CalibrationFile | None = None
     signature_secret: str | None = None
     origins: frozenset[str] = frozenset()
     secure: bool = False
+
+    @property
+    def promised_error(self) -> float | None:
+        """The error rate among accepted records that was promised; None: unknown."""
+        known = self.calibration
+        return None if known is None or known.thresholds is None else known.thresholds.target_error

@@ -7,7 +7,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from streamlabel.console.store.items import Item
+from streamlabel.console.store.items import AlikeItems, Item
 from streamlabel.console.web.options import PageOptions, TaskChoices
 from streamlabel.console.web.visible import SHOWN_CHARACTERS, Piece, pieces, plain
 from streamlabel.console.web.wording import Wording
@@ -54,6 +54,8 @@ class ShownItem:
         more: whether the text is longer than what is shown of it.
         reasons: sentences.
         model_answer: to confirm with one key; None: blind, or no usable answer.
+        alike_count: items that are decided together with this one on request.
+        alike_more: whether more are alike than can be decided at once.
         severe: the severe labels that the model chose, for the warning.
     """
 
@@ -73,6 +75,7 @@ class ShownItem:
     metadata: Sequence[tuple[str, Sequence[Piece]]]
     neighbours: Sequence[str]
     alike_count: int
+    alike_more: bool
     severe: Sequence[str]
 
 
@@ -82,7 +85,7 @@ def present(
     lease: str,
     options: PageOptions,
     neighbours: Sequence[Item],
-    alike_count: int,
+    alike: AlikeItems,
     t: Wording,
 ) -> ShownItem:
     """Return what the page shows of an item that is leased to the person who asks."""
@@ -113,7 +116,8 @@ def present(
             for each in neighbours
             if each.text is not None and each.record_id != item.record_id
         ],
-        alike_count=0 if item.is_blind else alike_count,
+        alike_count=0 if item.is_blind else len(alike.item_ids),
+        alike_more=not item.is_blind and alike.has_more,
         severe=[] if labels is None else [label for label in labels if label in options.severe],
     )
 

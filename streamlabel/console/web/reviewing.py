@@ -9,11 +9,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from streamlabel.console.access.people import Person
-from streamlabel.console.store.items import Item, Lease
+from streamlabel.console.store.items import AlikeItems, Item, Lease
 from streamlabel.console.web.deciding import decision_of
 from streamlabel.console.web.forms import read_form
 from streamlabel.console.web.options import TaskChoices
 from streamlabel.console.web.presenting import present
+from streamlabel.console.web.reused import Reused
 from streamlabel.console.web.site import Site
 from streamlabel.console.web.stretches import Stretches
 from streamlabel.console.web.visible import plain
@@ -56,6 +57,7 @@ class Reviewing:
         self._site = site
         self._store = site.store
         self._stretches = Stretches(site.options.break_after_min)
+        self._waiting = Reused(site.store.waiting, monotonic_s=site.monotonic_s)
 
     def routes(self) -> Sequence[Route]:
         """Return the addresses."""
@@ -112,7 +114,7 @@ class Reviewing:
             lease=self._site.leases.write(lease, now=now, saw_model_answer=not item.is_blind),
             options=self._site.options,
             neighbours=await self._store.neighbours(item, limit=_NEIGHBOURS),
-            alike_count=0 if alike is None else len(alike.identical) + len(alike.near),
+            alike=alike or AlikeItems(()),
             t=self._site.words(request),
         )
 
@@ -125,10 +127,11 @@ class Reviewing:
         return _Exposure(count, options.severe_per_day)
 
     async def _counters(self, person: Person, now: datetime) -> dict[str, int]:
-        queues = (await self._store.counts(now=now)).queues
-        mine = await self._store.exposure(reviewer=person.name, since=_morning(now))
-        waiting = sum(queue.open for queue in queues if person.sees(queue.task))
-        return {"open": waiting, "mine": sum(mine.values())}
+        waiting = await self._waiting.value()
+        return {
+            "open": sum(number for task, number in waiting.items() if person.sees(task)),
+            "mine": await self._store.decided_by(person.name, since=_morning(now)),
+        }
 
     async def _decide(self, request: Request, person: Person) -> Response:
         form = await read_form(request)
@@ -153,8 +156,7 @@ class Reviewing:
             also = 0
             if form.one("alike") and not item.is_blind and decision.action != "skip":
                 alike = await self._store.alike(item, limit=_ALIKE)
-                ids = (*alike.identical, *alike.near)
-                also = await self._store.decide_alike(lease, decision, ids, now=now) - 1
+                also = await self._store.decide_alike(lease, decision, alike.item_ids, now=now) - 1
             else:
                 await self._store.decide(lease, decision, now=now)
         except StaleLeaseError:

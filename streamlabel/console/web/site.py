@@ -30,6 +30,7 @@ _PAGES: Final[tuple[tuple[str, str, Right], ...]] = (
     ("lead", "/lead", "lead"),
     ("quality", "/lead/quality", "lead"),
     ("search", "/lead/search", "lead"),
+    ("accounts", "/accounts", "administer"),
 )
 
 

@@ -116,7 +116,7 @@ def test_every_value_of_a_task_says_where_it_comes_from(tmp_path: Path) -> None:
     ("sections", "says"),
     [
         ({}, "model: missing; choose a model"),
-        ({"tasks": {"a": {}}}, "tasks.a.model: give the task either a model or a cascade"),
+        ({"tasks": {"a": {}}}, "tasks.a.model: the task has none; give it a model, or a cascade"),
         (
             {"tasks": {"a": {"model": FAKE, "cascade": [{"name": "x", "model": FAKE}] * 2}}},
             "tasks.a.model: give the task either a model or a cascade",

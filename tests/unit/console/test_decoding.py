@@ -57,9 +57,9 @@ def test_the_task_is_a_part_of_the_review_id() -> None:
 
 
 def test_several_labels_and_none_are_kept() -> None:
-    assert arrival(review(labels=[])).model_labels == ()
+    assert arrival(review(label=None, labels=[])).model_labels == ()
     assert arrival(review(labels=["a", "b"])).model_labels == ("a", "b")
-    unanswered = review(label=None, confidence=None, probabilities=None, threshold=None)
+    unanswered = review(label=None, labels=[], confidence=None, probabilities=None, threshold=None)
     assert arrival(unanswered).model_labels is None
 
 

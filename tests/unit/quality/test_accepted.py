@@ -129,6 +129,7 @@ def test_item_8_every_text_is_in_one_slice_of_each_field(
         assert sum(row.texts for row in rows) == items
         assert sum(row.accepted for row in rows) == found.accepted == accepted.sum()
         assert sum(row.wrong for row in rows) == found.wrong
+        assert sum(row.right for row in rows) == right.sum()
     assert {"length", "lang"} <= {each.field for each in found.slices}
     assert found.guarantees == ()
 

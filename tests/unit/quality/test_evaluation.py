@@ -67,6 +67,17 @@ def test_several_labels_are_judged_one_by_one_and_together() -> None:
     assert found.worst == (1, 2)
 
 
+def test_labels_are_ranked_as_a_person_would_count() -> None:
+    probabilities = np.array([[0.9, 0.2], [0.6, 0.6], [0.7, 0.4]])
+    truth = np.array([[True, False], [True, False], [False, False]])
+    x, y = evaluate(Scored(TAGS, probabilities, truth)).by_label
+    assert x.average_precision == pytest.approx((1 + 2 / 3) / 2)  # found first and third
+    assert x.auroc == pytest.approx(1 / 2)  # one of the two is above the text without the label
+    assert (y.average_precision, y.auroc) == (None, None)  # no text has it
+    every = evaluate(Scored(TAGS, probabilities, np.ones((3, 2), dtype=bool))).by_label[0]
+    assert (every.average_precision, every.auroc) == (1.0, None)
+
+
 def calibration(items: int, seed: int, *, too_sure: float = 1.0) -> tuple[float, float, float]:
     s = drawn(items, seed, too_sure=too_sure)
     found = calibration_error(s.confidence, s.is_right, seed=seed)

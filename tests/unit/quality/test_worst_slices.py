@@ -13,7 +13,7 @@ def evaluated(*slices: Slice, wrong: int = 30, accepted: int = 1000) -> Accepted
 
 
 def part(value: str, accepted: int, wrong: int) -> Slice:
-    return Slice("lang", value, accepted, accepted, wrong)
+    return Slice("lang", value, accepted, accepted, wrong, accepted - wrong, 0.9)
 
 
 def test_a_slice_with_more_errors_is_named_with_the_rate_of_the_rest() -> None:

@@ -73,11 +73,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- mergeOverwrite $derived (deepCopy .Values.config) | toYaml -}}
 {{- end -}}
 
-{{/* Names of all input topics, as a JSON list; the defaults are those of the service. */}}
+{{/* Names of all input topics, as a JSON list, without those of patterns; the defaults are those of the service. */}}
 {{- define "streamlabel.inputs" -}}
 {{- $names := list -}}
-{{- range (dig "input" "topics" list .Values.config) -}}{{- $names = append $names .name -}}{{- end -}}
-{{- if not $names -}}{{- $names = list (dig "input" "topic" "texts" .Values.config) -}}{{- end -}}
+{{- range (dig "input" "topics" list .Values.config) -}}{{- if .name -}}{{- $names = append $names .name -}}{{- end -}}{{- end -}}
+{{- if not (dig "input" "topics" list .Values.config) -}}{{- $names = list (dig "input" "topic" "texts" .Values.config) -}}{{- end -}}
 {{- $names | toJson -}}
 {{- end -}}
 

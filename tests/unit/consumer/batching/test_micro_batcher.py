@@ -173,3 +173,33 @@ def test_every_batch_holds_the_oldest_so_nothing_starves(lengths: list[int]) -> 
         assert batch.items[0][0] == min(waiting)
         waiting -= {number for number, _ in batch.items}
     assert not waiting
+
+
+class OneByOne(MicroBatcher[Item]):
+    """Compares both sides for every text, also for those as long as the oldest."""
+
+    def _end_of_equal(self, first: int, tokens: int) -> int:
+        del tokens
+        return first + 1
+
+
+@given(
+    texts=st.lists(st.tuples(st.integers(1, 6), st.sampled_from([1, 1, 1, 2])), max_size=60),
+    between=st.lists(st.booleans(), max_size=60),
+    max_tokens=st.integers(1, 60),
+    max_items=st.integers(1, 12),
+)
+def test_texts_of_equal_length_form_the_batches_that_comparing_forms(
+    texts: list[tuple[int, int]], between: list[bool], max_tokens: int, max_items: int
+) -> None:
+    fast, slow = (
+        of(max_tokens=max_tokens, max_items=max_items) for of in (MicroBatcher[Item], OneByOne)
+    )
+    taken: list[tuple[Batch[Item] | None, Batch[Item] | None]] = []
+    for number, (tokens, rows) in enumerate(texts):
+        for b in (fast, slow):
+            b.add((number, tokens), tokens=tokens, rows=rows, now_s=0.0)
+        if number < len(between) and between[number]:
+            taken.append((fast.take(0.0), slow.take(0.0)))
+    assert all(one == other for one, other in taken)
+    assert drained(fast) == drained(slow)

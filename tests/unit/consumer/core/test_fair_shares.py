@@ -111,3 +111,19 @@ def test_records_that_were_read_without_a_turn_count() -> None:
     shares = FairShares({"a": 1, "b": 1})
     shares.charge("a", 60)
     assert read(shares, 100, dict.fromkeys("ab", 1000)) == {"a": 20, "b": 80}
+
+
+def test_a_topic_that_comes_later_gets_its_share() -> None:
+    shares = FairShares({"a": 2.0})
+    before = shares.is_single
+    for _ in range(5):
+        for _topic, quota in shares.turns(100, ["a"]):
+            shares.took(quota)
+    shares.add({"a": 7.0, "b": 6.0})  # the weight of one that is there stays
+    assert (before, shares.is_single) == (True, False)
+    read = {"a": 0, "b": 0}
+    for _ in range(20):
+        for topic, quota in shares.turns(100, ["a", "b"]):
+            shares.took(quota)
+            read[topic] += quota
+    assert read == {"a": 500, "b": 1500}

@@ -24,8 +24,9 @@ from streamlabel.consumer.core.records import (
     SourceRecord,
     TextRecord,
 )
-from streamlabel.consumer.decode.decoder import ID_LIMIT_CHARS, VISIBLE, Decoder
+from streamlabel.consumer.decode.decoder import ID_LIMIT_CHARS, Decoder
 from streamlabel.consumer.decode.json_fields import METADATA_LIMIT_BYTES
+from streamlabel.consumer.decode.visible import VISIBLE
 from streamlabel.errors import DecodeError
 
 REASONS = get_args(DeadLetterReason)

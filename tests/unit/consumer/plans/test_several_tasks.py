@@ -136,3 +136,39 @@ def test_a_condition_on_a_label_that_the_task_does_not_have_is_refused() -> None
     of = settings({"first": {}, "then": {"when": {"tasks": {"first": ["yes", "maybe"]}}}})
     with pytest.raises(ConfigError, match=r"tasks\.then\.when\.tasks\.first: maybe: unknown"):
         plan_for(of, list(deployed(of).values()))
+
+
+@pytest.mark.parametrize(
+    ("topic", "asked"),
+    [
+        ("news", {"tone"}),
+        ("chat-1", {"spam", "help"}),
+        ("mixed", {"tone", "spam", "help"}),
+        ("of no entry", {"tone", "spam", "help"}),
+    ],
+)
+def test_a_topic_may_have_some_of_the_tasks_only(topic: str, asked: set[str]) -> None:
+    fake = {"model": {"backend": "fake"}}
+    topics = [
+        {"name": "news", "tasks": ["tone", "help"]},
+        {"pattern": "chat-.*", "tasks": ["spam", "help"]},
+        {"name": "mixed"},
+    ]
+    tasks = {"tone": fake, "spam": fake, "help": {**fake, "when": {"tasks": {"spam": "yes"}}}}
+    of = Settings.model_validate({"tasks": tasks, "input": {"topics": topics}})
+    by_name = deployed(of)
+    plan = plan_for(of, list(by_name.values()))
+    job = Job(replace(RECORD, source=replace(SOURCE, position=Position(topic, 0, 0))), None, None)  # type: ignore[arg-type]
+    waiting = [ask.deployment for ask in plan.start(job.record)]
+    seen = set(waiting)
+    step: object = None
+    while waiting:
+        result = answer(by_name[waiting[0]], "yes")
+        job.results[waiting.pop(0)] = result
+        step = plan.next(job, result)
+        if not isinstance(step, Done):
+            waiting += [ask.deployment for ask in step]
+            seen |= {ask.deployment for ask in step}
+    assert isinstance(step, Done)
+    # a task that needs another one does not apply where that does not
+    assert seen == {each.deployment.id for each in step.results} == asked

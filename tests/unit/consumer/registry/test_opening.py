@@ -120,6 +120,30 @@ async def test_protobuf_is_read_with_the_message_that_the_indexes_name(
     assert await text(first, record(framed(b"\x00" + b"\x0a\x02hi"))) == "hi"
 
 
+async def test_fields_may_have_the_names_of_methods(tmp_path: Path) -> None:
+    kinds = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="odd.proto", syntax="proto3")
+    post = file.message_type.add(name="Post")
+    names = ["text", "DESCRIPTOR", "HasField", "ParseFromString", "ByteSize", "append", "keys"]
+    for number, name in enumerate(names, start=1):
+        post.field.add(name=name, number=number, type=kinds.TYPE_STRING, label=1)
+    number = len(names) + 1
+    inner = kinds.TYPE_MESSAGE
+    post.field.add(name="metadata", number=number, type=inner, label=1, type_name=".Post")
+    path = tmp_path / "odd.pb"
+    path.write_bytes(descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString())
+    given = {"format": "protobuf", "schema_file": path}
+    fields = b"".join(bytes([number << 3 | 2, 2]) + b"hi" for number in range(1, len(names) + 1))
+    value = record(fields + bytes([len(names) + 1 << 3 | 2, len(fields)]) + fields)
+    for name in names:
+        read = InputSettings(**given, text_path=f"metadata.{name}", metadata_path=None)
+        assert await text(read, value) == "hi", name
+    [found] = await decode(InputSettings(**given), value)
+    # the library itself cannot write such a message as JSON
+    assert isinstance(found, TextRecord)
+    assert (found.text, found.metadata_dropped) == ("hi", True)
+
+
 async def test_files_are_schemas_without_framing(tmp_path: Path) -> None:
     (tmp_path / "post.avsc").write_text(AVRO)
     plain = InputSettings(format="avro", schema_file=tmp_path / "post.avsc")

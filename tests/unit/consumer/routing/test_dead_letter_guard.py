@@ -1,5 +1,8 @@
 """The guard: a systematic failure stops the service before a topic is drained."""
 
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -153,3 +156,66 @@ def test_refused_outputs_count_in_the_window(dead: list[bool]) -> None:
             return
         if is_dead:
             guard.refused(Position(*P0, offset), cause="output_refused: 87")
+
+
+def stopped(step: Callable[[], None]) -> str:
+    """The error that a step raises; empty if it raises none."""
+    try:
+        step()
+    except DeadLetterGuardError as error:
+        return str(error)
+    return ""
+
+
+def one_by_one(
+    guard: DeadLetterGuard,
+    partition: TopicPartition,
+    offsets: Sequence[int],
+    causes: Mapping[int, str],
+) -> None:
+    for offset in offsets:
+        guard.judge(partition, [offset], causes)
+
+
+@given(
+    deliveries=st.lists(
+        st.tuples(
+            st.sampled_from([P0, P1]),
+            st.lists(st.sampled_from([False, False, False, True]), min_size=1, max_size=12),
+            st.integers(0, 3),  # records that were judged before, and come again
+            st.sets(st.integers(0, 11), max_size=3),  # refused by the broker
+            st.integers(0, 12),  # delivered of them
+        ),
+        max_size=20,
+    ),
+    limit=st.integers(1, 4),
+    ratio=st.sampled_from([0.2, 0.5, 1.0]),
+)
+def test_records_that_are_counted_together_count_as_one_by_one(
+    deliveries: list[tuple[TopicPartition, list[bool], int, set[int], int]],
+    limit: int,
+    ratio: float,
+) -> None:
+    """Also while some of them become dead letters later, and only a part is delivered."""
+    together, alone = (
+        DeadLetterGuard(max_consecutive=limit, max_ratio=ratio, window_items=10) for _ in range(2)
+    )
+    ends = {P0: 0, P1: 0}
+    for partition, dead, again, refused, delivered in deliveries:
+        first = max(0, ends[partition] - again)
+        offsets = list(range(first, first + len(dead)))
+        causes = {o: "schema: x" for o, is_dead in zip(offsets, dead, strict=True) if is_dead}
+        ends[partition] = max(ends[partition], first + len(dead))
+
+        error = stopped(partial(together.judge, partition, offsets, causes))
+        assert error == stopped(partial(one_by_one, alone, partition, offsets, causes))
+        if error:
+            return
+        for index in sorted(refused & set(range(len(dead)))):
+            position = Position(*partition, first + index)
+            error = stopped(partial(together.refused, position, cause="output_refused: 87"))
+            assert error == stopped(partial(alone.refused, position, cause="output_refused: 87"))
+            if error:
+                return
+        for guard in (together, alone):
+            guard.delivered(partition, first + delivered)

@@ -1,5 +1,7 @@
 """Drift is called where it matters, told once, and not where a window is merely large."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -86,7 +88,9 @@ def test_drift_is_counted_and_thresholds_are_tightened_once() -> None:
     metrics = RecordingMetrics()
     tightened: list[int] = []
     monitor = DriftMonitor(reference(), DriftSettings(window_items=WINDOW))
-    watch = DriftWatch(monitor, metrics=metrics, on_drift=lambda: tightened.append(1))
+    watch = DriftWatch(
+        monitor, names=("ham", "spam"), metrics=metrics, on_drift=lambda: tightened.append(1)
+    )
     watch.saw([(decision(None, None), 5)] * WINDOW)
     assert not metrics.gauges
     watch.saw([(decision(label, c), n) for label, c, n in traffic(WINDOW, 1)])
@@ -95,6 +99,17 @@ def test_drift_is_counted_and_thresholds_are_tightened_once() -> None:
     assert metrics.gauges["drifting", ()] == 1.0
     assert metrics.gauges["drift_effect", (("feature", "label"),)] > 0.2
     assert tightened == [1]
+
+
+def test_a_text_without_any_label_counts_under_the_most_probable_one() -> None:
+    metrics = RecordingMetrics()
+    monitor = DriftMonitor(reference(), DriftSettings(window_items=WINDOW))
+    watch = DriftWatch(monitor, names=("ham", "spam"), metrics=metrics, on_drift=None)
+    for label, confidence, length in traffic(WINDOW, 1):
+        shown = (0.4, 0.1) if label == "ham" else (0.1, 0.4)
+        none = replace(decision(None, confidence), probabilities=shown)
+        watch.saw([(none, length)])
+    assert metrics.gauges["drifting", ()] == 0.0
 
 
 def test_without_a_calibration_there_is_nothing_to_compare_with() -> None:

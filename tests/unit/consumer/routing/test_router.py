@@ -113,6 +113,16 @@ def test_multi_label_decides_every_label() -> None:
     assert decision.margin is None
 
 
+@given(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=2))
+def test_a_text_without_any_label_is_given_none(probabilities: list[float]) -> None:
+    decision = policy(TAGS, threshold=0.7).choose(Prediction(tuple(probabilities)))
+    assert (decision.label is None) == (not decision.labels) == (max(probabilities) < 0.5)
+    assert decision.confidence is not None  # unlike a text without an answer
+    if decision.label is not None:
+        assert decision.label in decision.labels
+        assert probabilities[TAGS.names.index(decision.label)] == max(probabilities)
+
+
 def test_multi_label_is_as_sure_as_its_least_certain_label() -> None:
     decision = policy(TAGS, thresholds={"threat": 0.95, "toxic": 0.6}).choose(
         Prediction((0.65, 0.1))

@@ -18,7 +18,7 @@ from streamlabel.config.worker import WorkerSettings
 from streamlabel.errors import ConfigError, InferenceError, ModelLoadError, WorkerGaveUpError
 from streamlabel.models.core.classifier import Classifier, Prediction, PreparedText
 from streamlabel.models.remote.classifier import load
-from streamlabel.models.remote.cutting import Cutter
+from streamlabel.models.remote.cutting import Cutter, CutText
 from streamlabel.models.remote.prompt import RemotePrompt, answer_forms, without_controls
 from streamlabel.models.worker.worker_classifier import WorkerClassifier
 from tests.endpoint import Behaviour, Endpoint, Reply, chat, first_token
@@ -491,7 +491,6 @@ async def test_a_reply_without_an_answer_has_one_outcome(odd: Reply, method: str
     ("task", "said"),
     [
         ({"labels": [{"name": "New"}, {"name": "New York"}]}, "its first token could mean both"),
-        ({"labels": [{"name": "a"}, {"name": "b"}], "scoring": "trie"}, "no endpoint offers"),
     ],
 )
 def test_answers_that_an_endpoint_cannot_tell_apart_are_refused(
@@ -507,36 +506,31 @@ def prompt(**changes: object) -> RemotePrompt:
         {"base_url": "http://x/v1", "model": "m", "task": TASK | changes}
     )
     limited = made.model_copy(update={"max_text_chars": 100})
-    return RemotePrompt(made.task, "one_token", cutter=Cutter(limited))
+    return RemotePrompt(limited, "one_token", cutter=Cutter(limited))
 
 
-def test_white_space_around_a_begun_answer_is_refused() -> None:
+def test_white_space_around_a_begun_object_is_refused() -> None:
+    given = {"base_url": "http://x/v1", "model": "m", "method": "prompted"}
     for prefix in ("Answer: ", "\n\n", " Answer:"):
+        made = RemoteSettings.model_validate(given | {"task": TASK | {"answer_prefix": prefix}})
         with pytest.raises(ConfigError, match="answer_prefix: a chat template may drop white"):
-            prompt(answer_prefix=prefix)
+            RemotePrompt(made, "scores", cutter=Cutter(made))
 
 
-async def test_a_begun_answer_is_continued() -> None:
+async def test_a_begun_object_is_continued() -> None:
     def behave(request: dict[str, Any]) -> Reply:
-        return chat("Answer: No") if request.get("echo") else GOOD
+        return chat("Scores: {" if request.get("echo") else '"ham": 30, "spam": 70}')
 
-    task = {**TASK, "answer_prefix": "Answer:"}
+    task = {**TASK, "answer_prefix": "Scores:"}
     with Endpoint(behave) as endpoint:
-        classifier = await opened(endpoint, task=task, extra_body={"seed": 1})
-        (outcome,) = await ask(classifier, ["hello"])
+        classifier = await opened(endpoint, task=task, method="prompted", extra_body={"seed": 1})
+        await ask(classifier, ["hello"])
         await classifier.close()
-    assert isinstance(outcome, Prediction)
     for request in endpoint.requests:
-        if request["messages"][-1]["role"] == "assistant":
-            assert request["messages"][-1]["content"] == "Answer:"
-            assert (request["continue_final_message"], request["add_generation_prompt"]) == (
-                True,
-                False,
-            )
-            assert request["seed"] == 1
-        else:  # the model was asked to repeat an answer
-            assert "continue_final_message" not in request
-    assert endpoint.requests[-1]["messages"][-1]["role"] == "assistant"
+        assert request["messages"][-1] == {"role": "assistant", "content": "Scores:"}
+        assert request["continue_final_message"] is True
+        assert request["add_generation_prompt"] is False
+        assert request["seed"] == 1
 
 
 async def test_an_endpoint_that_begins_another_answer_is_refused() -> None:
@@ -545,7 +539,7 @@ async def test_an_endpoint_that_begins_another_answer_is_refused() -> None:
         Endpoint(lambda request: chat("No") if request.get("echo") else GOOD) as endpoint,
         pytest.raises(ModelLoadError, match="does not continue an answer that was begun"),
     ):
-        await opened(endpoint, task=task)
+        await opened(endpoint, task=task, method="prompted")
 
 
 async def test_variables_of_the_chat_template_are_sent() -> None:
@@ -565,6 +559,7 @@ async def test_variables_of_the_chat_template_are_sent() -> None:
 def test_only_the_text_is_cut(chars: int, *, truncated: bool) -> None:
     text = "".join(str(n % 10) for n in range(chars))
     cut = prompt().cut(text)
+    assert isinstance(cut, CutText)
     assert cut.truncated is truncated
     assert cut.text == (text if not truncated else text[:50] + text[-50:])
 

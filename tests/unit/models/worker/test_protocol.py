@@ -17,7 +17,7 @@ from streamlabel.errors import (
     StreamlabelError,
 )
 from streamlabel.models.core.classifier import Prediction, PreparedText
-from streamlabel.models.worker import protocol
+from streamlabel.models.worker import packing, protocol
 
 _NUMBERS = st.floats(allow_nan=False)
 _ROWS = st.one_of(
@@ -66,7 +66,7 @@ def _across(message: object) -> Any:  # noqa: ANN401 whatever went in comes out
 
 @given(outcomes=st.lists(_PREDICTIONS | _ERRORS, max_size=8))
 def test_predictions_arrive_as_they_left(outcomes: list[Prediction | InferenceError]) -> None:
-    arrived = protocol.unpack_predictions(_across(protocol.pack_predictions(outcomes)))
+    arrived = packing.unpack_predictions(_across(packing.pack_predictions(outcomes)))
     assert _comparable(arrived) == _comparable(outcomes)
 
 
@@ -74,23 +74,23 @@ def test_predictions_arrive_as_they_left(outcomes: list[Prediction | InferenceEr
 def test_prepared_texts_come_back_with_their_payload(
     outcomes: list[PreparedText | InferenceError],
 ) -> None:
-    seen = protocol.unpack_prepared(_across(protocol.seal_prepared(outcomes)))
+    seen = packing.unpack_prepared(_across(packing.seal_prepared(outcomes)))
     assert [type(one) for one in seen] == [type(one) for one in outcomes]
     prepared = [one for one in seen if isinstance(one, PreparedText)]
-    opened = protocol.open_prepared(_across(protocol.pack_prepared(prepared)))
+    opened = packing.open_prepared(_across(packing.pack_prepared(prepared)))
     assert opened == [one for one in outcomes if isinstance(one, PreparedText)]
 
 
 def test_the_service_never_opens_a_payload() -> None:
-    sealed = _across(protocol.seal_prepared([PreparedText(3, [1, 2, 3])]))
-    (prepared,) = protocol.unpack_prepared(sealed)
+    sealed = _across(packing.seal_prepared([PreparedText(3, [1, 2, 3])]))
+    (prepared,) = packing.unpack_prepared(sealed)
     assert isinstance(prepared, PreparedText)
     assert isinstance(prepared.payload, bytes)
 
 
 def test_a_block_of_probabilities_is_one_run_of_doubles() -> None:
     predictions = [Prediction((0.25, 0.75), (-1.4, -0.3))] * 500
-    packed = protocol.pack_predictions(predictions)
+    packed = packing.pack_predictions(predictions)
     assert packed.columns == {}
     assert len(protocol.encode(packed)) < 500 * 2 * 2 * 8 + 500
 

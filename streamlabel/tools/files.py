@@ -5,11 +5,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
+from streamlabel.consumer.files.parquet import ParquetRows, count_rows
 from streamlabel.errors import ConfigError
 
-__all__ = ["count_lines", "open_input", "open_output"]
+__all__ = ["count_lines", "open_input", "open_output", "open_rows"]
 
 
 @contextmanager
@@ -51,10 +52,24 @@ def open_output(path: str) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
+@contextmanager
+def open_rows(path: str) -> Iterator[BinaryIO]:
+    """Open a file for JSON lines, which become rows if it is a Parquet file; as ``open_output``."""
+    with open_output(path) as stream:
+        if Path(path).suffix.lower() != ".parquet":
+            yield stream
+            return
+        with ParquetRows(stream) as rows:
+            yield cast("BinaryIO", rows)
+
+
 def count_lines(path: str) -> int | None:
     """Return the number of lines of a file, for progress; None if it can be read only once."""
     if path == "-" or not Path(path).is_file():
         return None
+    if Path(path).suffix.lower() == ".parquet":
+        with Path(path).open("rb") as stream:
+            return count_rows(stream)
     lines, last = 0, b"\n"
     with Path(path).open("rb") as stream:
         while block := stream.read(1 << 20):
