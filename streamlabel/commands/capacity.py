@@ -162,10 +162,10 @@ def _texts(settings: "Settings", file: str | None) -> "tuple[list[FileRecord], S
     from importlib.resources import as_file, files
     from itertools import islice
 
-    from streamlabel.commands.files import open_input
     from streamlabel.config.kafka import InputSettings
     from streamlabel.consumer.files.text_files import format_of
     from streamlabel.errors import ConfigError
+    from streamlabel.tools.files import open_input
     from streamlabel.tools.offline import open_records
 
     if file is None:
