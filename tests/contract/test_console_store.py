@@ -270,6 +270,7 @@ async def test_a_verdict_carries_what_learning_needs(store: SqlStore) -> None:
         "calibration_id": "c1",
         "threshold_set_id": "t1",
         "source": {"topic": "texts", "partition": 0, "offset": 1},
+        "appeal": None,
     }
     assert "ann" not in value.decode()
 
