@@ -15,11 +15,6 @@ class HttpSettings(Section):
     enabled: bool = Field(
         True, description="Serve /livez, /readyz, /startupz and /metrics over HTTP."
     )
-    page: bool = Field(
-        True,
-        description="Serve a page at / that shows what the service does now: state, rates, lag,"
-        " errors by reason, thresholds, drift. Read-only, and without the text of a record.",
-    )
     host: str = Field("0.0.0.0", description="IP address to listen on.")  # noqa: S104 probes come from outside
     port: int = Field(
         8080, ge=0, le=65535, description="TCP port to listen on. 0: choose a free port and log it."
@@ -36,6 +31,11 @@ class HttpSettings(Section):
         ge=0,
         description="/readyz fails if the brokers have not answered for this long. A change of"
         " partition leader takes less.",
+    )
+    page: bool = Field(
+        True,
+        description="Serve a page at / that shows what the service does now: state, rates, lag,"
+        " errors by reason, thresholds, drift. Read-only, and without the text of a record.",
     )
 
 

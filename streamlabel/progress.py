@@ -88,7 +88,10 @@ def _lines(what: str, total: int | None, stream: IO[str], period_s: float) -> It
         while not is_over.wait(period_s):
             done, of, note = now
             share = f"{done:,}" if of is None else f"{done:,} of {of:,}"
-            seconds = f"{time.monotonic() - began_s:.0f} s"
+            gone_s = time.monotonic() - began_s
+            seconds = f"{gone_s:.0f} s"
+            if of and 0 < done < of:
+                seconds += f", about {gone_s * (of - done) / done:.0f} s left"
             print(": ".join((what, ", ".join(filter(None, (share, note, seconds))))), file=stream)
             stream.flush()
 

@@ -142,6 +142,8 @@ def test_the_page_on_performance_quotes_every_target() -> None:
             "repeats_speedup": ".2f",
             "cascade_broken_promises": ".1%",
             "cascade_cost_over_oracle": ".2f",
+            "cascade_accuracy_gap": ".4f",
+            "cascade_escalated": ".1%",
             "two_tasks_over_two_services": ".2f",
             "shadow_cost": ".1%",
         },

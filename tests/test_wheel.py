@@ -92,6 +92,13 @@ def test_the_wheel_holds_what_is_read_at_run_time_and_no_tests(names: set[str]) 
     assert not [name for name in names if "/test_" in name or "/tests/" in name or ".pyc" in name]
 
 
+def test_the_wheel_holds_the_examples_and_the_live_page(names: set[str]) -> None:
+    for folder in ("streamlabel/demo/examples", "consumer/observability/page"):
+        for path in (ROOT / folder).rglob("*.*"):
+            place = path.relative_to(ROOT).as_posix()
+            assert (place if folder.startswith("streamlabel") else f"streamlabel/{place}") in names
+
+
 def test_the_metadata_name_version_program_and_light_dependencies(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (info,) = {n.split("/")[0] for n in archive.namelist() if ".dist-info/" in n}

@@ -19,6 +19,11 @@ def replaced(folder: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
+        # some libraries write files that only their owner can read, whatever the umask says
+        allowed = partial.stat().st_mode & 0o666
+        for file in partial.rglob("*"):
+            if file.is_file():
+                file.chmod(allowed)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     finally:

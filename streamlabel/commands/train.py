@@ -1,5 +1,6 @@
 """``streamlabel train encoder``: a classifier from labelled texts."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -9,6 +10,7 @@ from streamlabel.commands.training_options import (
     Data,
     Dev,
     Epochs,
+    Minutes,
     Out,
     Overwrite,
     Patience,
@@ -35,6 +37,7 @@ def train_encoder(
     ] = "single-label",
     epochs: Epochs = 8,
     patience: Patience = 2,
+    minutes: Minutes = None,
     trained_layers: Annotated[
         int,
         typer.Option(
@@ -59,6 +62,25 @@ def train_encoder(
     ] = "none",
     precision: PrecisionOption = "auto",
     seed: Seed = 17,
+    verdicts: Annotated[
+        Path | None,
+        typer.Option(
+            "--verdicts",
+            metavar="FILE",
+            help="Verdicts as JSON lines: the texts that reviewers decided are learned too, with"
+            " the inverse of the probability of their review as weight. Needs --reviews.",
+            show_default=False,
+        ),
+    ] = None,
+    reviews: Annotated[
+        Path | None,
+        typer.Option(
+            "--reviews",
+            metavar="FILE",
+            help="Review records as JSON lines, which have the texts of the verdicts.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Fine-tune an encoder on labelled texts; the best epoch on held-out texts is saved.
@@ -70,6 +92,8 @@ def train_encoder(
       streamlabel train encoder --data train.jsonl --base ./minilm --out ./model
       streamlabel train encoder --data train.csv --dev dev.csv --base ./minilm --out ./model \\
         --class-weights balanced --epochs 4
+      streamlabel train encoder --data train.jsonl --base ./model --out ./better \\
+        --verdicts verdicts.jsonl --reviews reviews.jsonl --minutes 30
     """  # noqa: D301 \b keeps the lines as they are
     from streamlabel.commands.terminal import progress, say
     from streamlabel.commands.training import (
@@ -81,6 +105,7 @@ def train_encoder(
         named,
         refuse_taken,
         remember,
+        reviewed_texts,
     )
     from streamlabel.config.model import EncoderSettings
     from streamlabel.extras import require
@@ -88,7 +113,7 @@ def train_encoder(
     from streamlabel.models.devices.device import fastest_precision
     from streamlabel.models.files.checkpoint import open_checkpoint
     from streamlabel.quality.labelled import labels_in
-    from streamlabel.quality.model_card import model_card
+    from streamlabel.quality.model_card import model_card, source_of
     from streamlabel.training.fit_settings import FitSettings
     from streamlabel.training.head import fit_head
 
@@ -96,6 +121,11 @@ def train_encoder(
     refuse_taken(out, overwrite=overwrite)
     several = problem == "multi-label"
     train, held = learned_and_held(data, dev, several=several, seed=seed)
+    sources = [source_of(data, f"{len(train) + (0 if dev else len(held)):,} labelled texts")]
+    if verdicts is not None or reviews is not None:
+        more = reviewed_texts(verdicts, reviews, held, labels_in(train), several=several)
+        train += more
+        sources.append(source_of(verdicts or data, f"{len(more):,} texts that reviewers decided"))
     labels = LabelSet(labels_in(train), "multi_label" if several else "single_label")
     checkpoint = open_checkpoint(EncoderSettings(path=base))
     settings = FitSettings(
@@ -107,6 +137,7 @@ def train_encoder(
         label_smoothing=0.0,
         class_weights=class_weights,
         patience=patience,
+        minutes=minutes,
         seed=seed,
         precision=fastest_precision() if precision == "auto" else precision,
     )
@@ -123,7 +154,7 @@ def train_encoder(
             on_step=lambda done, _total: update(done, ""),
             on_epoch=lambda epoch: say(line(epoch)),
             card=lambda made: model_card(
-                made, labels, settings, base=checkpoint.name, data=data.name
+                made, labels, settings, base=checkpoint.name, data=data.name, sources=sources
             ),
         )
     remember(out, train, held, base=checkpoint.folder)

@@ -10,6 +10,7 @@ from streamlabel.commands.training_options import (
     Data,
     Dev,
     Epochs,
+    Minutes,
     Out,
     Overwrite,
     Patience,
@@ -48,6 +49,7 @@ def train_llm(
     dev: Dev = None,
     epochs: Epochs = 3,
     patience: Patience = 1,
+    minutes: Minutes = None,
     rank: Annotated[int, typer.Option(min=1, max=256, help="Rank of the LoRA adapter.")] = 16,
     learning_rate: Annotated[
         float | None,
@@ -159,6 +161,7 @@ def train_llm(
         max_tokens=max_tokens,
         label_smoothing=0.0,
         patience=patience,
+        minutes=minutes,
         seed=seed,
         precision=fastest_precision(kind) if precision == "auto" else precision,
     )

@@ -11,6 +11,7 @@ import typer
 from streamlabel.commands.terminal import say
 from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.errors import ConfigError
+from streamlabel.learning.verdict_texts import verdict_texts
 from streamlabel.quality.data_care import refuse_spellings, repeats_in
 from streamlabel.quality.labelled import (
     LabelledText,
@@ -32,6 +33,7 @@ __all__ = [
     "named",
     "refuse_taken",
     "remember",
+    "reviewed_texts",
 ]
 
 # Fewer are not enough for training and held-out evaluation.
@@ -88,9 +90,37 @@ def learned_and_held(
     return rest, held
 
 
+def reviewed_texts(
+    verdicts: Path | None,
+    reviews: Path | None,
+    held: Sequence[LabelledText],
+    known: Sequence[str],
+    *,
+    several: bool,
+) -> list[LabelledText]:
+    """Return the texts that reviewers decided, without those held out, and say how many.
+
+    Raises:
+        ConfigError: one of the files is missing or refused, or a verdict has an unknown label.
+    """
+    if verdicts is None or reviews is None:
+        raise ConfigError(
+            "--verdicts and --reviews go together: verdicts have no texts, and review records have"
+            " no decisions"
+        )
+    found = verdict_texts(verdicts, reviews)
+    say(f"{verdicts.name}: {found}")
+    texts = list(found.texts)
+    if unknown := sorted(set(labels_in(texts)) - set(known)):
+        raise ConfigError(f"{verdicts.name}: has labels that --data has not: {', '.join(unknown)}")
+    if not several and any(len(text.labels) != 1 for text in texts):
+        raise ConfigError(f"{verdicts.name}: has verdicts with several labels, or none: --problem")
+    return unseen(texts, held)
+
+
 def examples(texts: Iterable[LabelledText]) -> list[Example]:
     """Convert the texts to training examples."""
-    return [Example(text.text, labels=text.labels) for text in texts]
+    return [Example(text.text, labels=text.labels, weight=text.weight) for text in texts]
 
 
 def named(labels: Sequence[str]) -> str:
@@ -115,10 +145,16 @@ def remember(
 
 @contextmanager
 def ending_on_sigterm() -> Iterator[None]:
-    """While entered, SIGTERM does what Ctrl-C does: batch systems and containers send it."""
+    """While entered, SIGTERM does what Ctrl-C does: batch systems and containers send it.
+
+    If either comes before there is anything to save, it says so and ends with 130.
+    """
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
+    except KeyboardInterrupt:
+        say("interrupted before the end of the first epoch: nothing was saved")
+        raise typer.Exit(130) from None
     finally:
         signal.signal(signal.SIGTERM, before)
 

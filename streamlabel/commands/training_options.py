@@ -10,6 +10,7 @@ __all__ = [
     "Data",
     "Dev",
     "Epochs",
+    "Minutes",
     "Out",
     "Overwrite",
     "Patience",
@@ -49,6 +50,15 @@ Dev = Annotated[
     ),
 ]
 Epochs = Annotated[int, typer.Option(min=1, help="Maximum number of epochs.")]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        "--minutes",
+        min=0,
+        help="Begin no epoch that would end after so many minutes, going by the ones before.",
+        show_default=False,
+    ),
+]
 Patience = Annotated[
     int, typer.Option(min=1, help="Stop after this many epochs without improvement.")
 ]

@@ -31,7 +31,7 @@ def task_of(
         facts: of the review, see ``judgements.FACTS``.
         text: of the record.
         verdicts: that become annotations.
-        is_blind: the model's answer is left out, because the annotator would see it.
+        is_blind: the model's answer is left out: the person who opens the task would see it.
     """
     task: dict[str, Any] = {
         "data": {

@@ -12,6 +12,7 @@ import orjson
 from streamlabel.consumer.files.table_file import SEPARATORS, open_table
 from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.errors import ConfigError
+from streamlabel.quality.labelled_fields import LabelledText, text_of
 
 __all__ = [
     "LabelledText",
@@ -29,24 +30,6 @@ __all__ = [
 _SHOWN = 10
 # Separates several labels in one cell.
 _SEPARATOR = "|"
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledText:
-    """One text and its correct labels.
-
-    Attributes:
-        line: in its file, from 1.
-        id: from the file; None if it has none.
-        labels: one for a single_label task, any number for multi_label.
-        fields: (name, value) of further fields that were asked for.
-    """
-
-    line: int
-    text: str
-    labels: tuple[str, ...]
-    id: str | None = None
-    fields: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +62,7 @@ def read_labelled(
     texts: list[LabelledText] = []
     problems: list[str] = []
     for row in _rows(path, fields):
-        found = row.problem if row.fields is None else _text(row.line, row.fields, known, several)
+        found = row.problem if row.fields is None else text_of(row.line, row.fields, known, several)
         if isinstance(found, str):
             problems.append(f"{path.name}, line {row.line}: {found}")
         else:
@@ -195,7 +178,9 @@ def _table_rows(content: bytes, path: Path, kind: str, more: Sequence[str]) -> I
         raise ConfigError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from None
     lines = io.StringIO(decoded, newline="")
     table = open_table(lines, separators=SEPARATORS[kind], wanted=("text",), name=str(path))
-    places = {name: table.place(name) for name in ("id", "text", "label", "labels", *more)}
+    places = {
+        name: table.place(name) for name in ("id", "text", "label", "labels", "weight", *more)
+    }
     if places["label"] is None and places["labels"] is None:
         raise ConfigError(f"{path}: no column 'label' (or 'labels') in its header row; add it")
     for row in table.rows:
@@ -208,41 +193,3 @@ def _table_rows(content: bytes, path: Path, kind: str, more: Sequence[str]) -> I
         if "labels" in fields:
             fields["labels"] = [p for p in fields["labels"].split(_SEPARATOR) if p.strip()]
         yield _Row(row.line, fields)
-
-
-def _text(
-    line: int, fields: dict[str, Any], known: Sequence[str] | None, several: bool
-) -> LabelledText | str:
-    """Return the text, or its fault."""
-    text = fields.get("text")
-    if not isinstance(text, str):
-        return '"text" is missing or not a string'
-    if not text.strip():
-        return "the text is empty; remove the line"
-    labels = _labels(fields, known, several)
-    if isinstance(labels, str):
-        return labels
-    found = fields.get("id")
-    return LabelledText(line, text, labels, None if found is None else str(found))
-
-
-def _labels(
-    fields: dict[str, Any], known: Sequence[str] | None, several: bool
-) -> tuple[str, ...] | str:
-    """Return the labels, or their fault."""
-    labels = fields.get("labels", fields.get("label"))
-    if labels is None:
-        return '"label" is missing; add it, or remove the line'
-    if isinstance(labels, str):
-        labels = [labels]
-    if not isinstance(labels, list) or not all(isinstance(x, str) and x.strip() for x in labels):
-        return 'a label must be a string that is not blank; "labels" is a list of them'
-    if not several and len(labels) != 1:
-        return f"{len(labels)} labels, but the task has exactly one per text"
-    unknown = [label for label in labels if known is not None and label not in known]
-    if unknown:
-        names, one = ", ".join(map(printable, known or ())), unknown[0]
-        alike = [name for name in known or () if name.casefold() == one.strip().casefold()]
-        hint = f", write {printable(alike[0])!r}" if alike else ""
-        return f"label {printable(one[:40])!r} is unknown{hint}; the labels are {names}"
-    return tuple(labels)

@@ -1,14 +1,41 @@
 """The README of a trained model: its kind, training data and settings, and losses."""
 
+import hashlib
+import shlex
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 from streamlabel import __version__
 from streamlabel.models.core.labels import LabelSet
 from streamlabel.training.fit_settings import FitReport, FitSettings
 
-__all__ = ["answers_card", "model_card"]
+__all__ = ["Source", "answers_card", "model_card", "source_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file that labels came from.
+
+    Attributes:
+        file: its name.
+        what: how many texts, and who labelled them.
+        sha256: of its content.
+    """
+
+    file: str
+    what: str
+    sha256: str
+
+
+def source_of(path: Path, what: str) -> Source:
+    """Return the entry of a file."""
+    with path.open("rb") as content:
+        return Source(path.name, what, hashlib.file_digest(content, "sha256").hexdigest())
+
 
 _ENCODER = """\
 ---
@@ -49,9 +76,24 @@ or with `backend: vllm`.
 
 
 def model_card(
-    report: FitReport, labels: LabelSet, settings: FitSettings, *, base: str, data: str
+    report: FitReport,
+    labels: LabelSet,
+    settings: FitSettings,
+    *,
+    base: str,
+    data: str,
+    sources: Sequence[Source] = (),
 ) -> str:
-    """Return the card as Markdown with the front matter that model hubs read."""
+    """Return the card as Markdown with the front matter that model hubs read.
+
+    Args:
+        report: of the training.
+        labels: of the model.
+        settings: of the training.
+        base: name of the model that it began with.
+        data: name of the file of training texts.
+        sources: of the labels.
+    """
     problem = labels.problem_type.replace("_", "-")
     layers = "all" if settings.trained_layers is None else str(settings.trained_layers)
     return "\n".join(
@@ -59,6 +101,7 @@ def model_card(
             _ENCODER.format(problem=problem, origin=_origin(report, base, data)),
             _course(report, labels.names, settings),
             f"trained layers: {layers}, class weights: {settings.class_weights}.",
+            *_sources(sources),
             _advice("--set model.backend=encoder --set model.path=FOLDER"),
         ]
     )
@@ -86,6 +129,16 @@ def answers_card(
     )
 
 
+def _sources(sources: Sequence[Source]) -> list[str]:
+    """Return where the labels came from, and the command."""
+    if not sources:
+        return []
+    rows = (f"| {each.file} | {each.what} | `{each.sha256}` |" for each in sources)
+    command = shlex.join(["streamlabel", *sys.argv[1:]])
+    heads = ["| file | what | SHA-256 |", "| --- | --- | --- |"]
+    return ["", "Its labels came from:", "", *heads, *rows, "", f"    {command}"]
+
+
 def _origin(report: FitReport, base: str, data: str) -> str:
     date = datetime.now(UTC).date().isoformat()
     stopped = " It was interrupted; this is its best epoch." * report.was_interrupted
@@ -97,7 +150,8 @@ def _origin(report: FitReport, base: str, data: str) -> str:
 
 def _course(report: FitReport, labels: Sequence[str], settings: FitSettings) -> str:
     epochs = "\n".join(
-        f"| {e.number} | {e.loss:.4f} | {_loss(e.held_out_loss)} | {'yes' if e.is_best else ''} |"
+        f"| {e.number} | {e.loss:.4f} | {_loss(e.held_out_loss)} | {_loss(e.held_out_accuracy)} |"
+        f" {'yes' if e.is_best else ''} |"
         for e in report.epochs
     )
     names = "\n".join(f"- {name}" for name in labels)
@@ -106,8 +160,8 @@ Labels:
 
 {names}
 
-| epoch | training loss | held-out loss | best so far |
-| ---: | ---: | ---: | --- |
+| epoch | training loss | held-out loss | held-out accuracy | best so far |
+| ---: | ---: | ---: | ---: | --- |
 {epochs}
 
 Settings: at most {settings.epochs} epochs (patience {settings.patience}), learning rate \

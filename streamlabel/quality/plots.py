@@ -75,7 +75,8 @@ def confidences(scored: Scored) -> str:
         axes.hist(sure[~right], color=_WRONG, label="wrong", **look)
         axes.set(yscale="log", xlabel="confidence", ylabel="texts (log scale)")
         axes.set_title("Confidences")
-        axes.legend(frameon=False, loc="upper left")
+        # beside the title: inside, it would lie on the bars
+        axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return out.getvalue()
 
 

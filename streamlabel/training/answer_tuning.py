@@ -18,6 +18,7 @@ from streamlabel.models.label_scoring.label_tokens import LabelTokens, compile_l
 from streamlabel.models.prompts.build_prompt import Prompt, build_prompt
 from streamlabel.models.prompts.chat_template import Chat
 from streamlabel.training.fit_settings import ComputeType, Example
+from streamlabel.training.losses import weights_of
 from streamlabel.training.training_loop import TrainingRows
 
 __all__ = ["Lessons", "answer_model"]
@@ -91,7 +92,7 @@ class Lessons:
         for i, (lesson, example) in enumerate(zip(lessons, examples, strict=True)):
             inputs.append(torch.tensor(lesson.prompt.encode(example.text).ids))
             targets[i, self.token_ids.index(lesson.answer_to(*example.right))] = 1.0
-        return TrainingRows(inputs, targets)
+        return TrainingRows(inputs, targets, weights_of(examples))
 
 
 def answer_model(

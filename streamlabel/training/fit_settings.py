@@ -16,11 +16,13 @@ class Example:
     Attributes:
         label: of a single_label task.
         labels: of a multi_label task: any number.
+        weight: in the loss, > 0: how many texts of the traffic it stands for.
     """
 
     text: str
     label: str = ""
     labels: tuple[str, ...] = ()
+    weight: float = 1.0
 
     @property
     def right(self) -> tuple[str, ...]:
@@ -49,6 +51,8 @@ class FitSettings:
         label_smoothing: in [0, 1); keeps confidences away from 1 on so few examples.
         class_weights: ``balanced``: rare labels count as much as frequent ones.
         patience: with held-out examples: stop after so many epochs without a lower loss.
+        minutes: no epoch is begun that would end later, going by the ones before; the first one is
+            always finished. None: no limit.
         seed: of the head's initial weights, dropout and the order of the examples.
         precision: ``bfloat16``: matrix products use it, trained weights and sums stay in float32;
             on a processor with AVX512-BF16 or AMX, and on accelerators, this halves the time.
@@ -66,6 +70,7 @@ class FitSettings:
     weight_decay: float = 0.01
     class_weights: Literal["none", "balanced"] = "none"
     patience: int = 2
+    minutes: float | None = None
     seed: int = 17
     precision: ComputeType = "float32"
 
@@ -78,6 +83,7 @@ class EpochReport:
         number: from 1.
         loss: mean over its examples.
         held_out_loss: mean negative log-likelihood of the held-out examples; None without any.
+        held_out_accuracy: share of them of which every label is right; None without any.
         is_best: it has the lowest held-out loss so far, and its weights are kept.
     """
 
@@ -85,6 +91,7 @@ class EpochReport:
     loss: float
     held_out_loss: float | None
     is_best: bool
+    held_out_accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from streamlabel.models.files.transformers_errors import one_line, unusable
 from streamlabel.models.files.whole_model import load_whole
 from streamlabel.training.fit_settings import EpochReport, Example, FitReport, FitSettings
 from streamlabel.training.frozen_layers import frozen_states, layer_count, without_frozen
+from streamlabel.training.losses import weights_of
 from streamlabel.training.training_loop import Course, TrainingRows, run_epochs
 
 __all__ = ["EpochReport", "Example", "FitReport", "FitSettings", "fit_head"]
@@ -137,7 +138,8 @@ def _tokenised(
     texts = [example.text for example in examples]
     rows = tokenizer(texts, truncation=True, max_length=settings.max_tokens)["input_ids"]
     targets = [[float(name in example.right) for name in labels.names] for example in examples]
-    return TrainingRows([torch.tensor(row) for row in rows], torch.tensor(targets))
+    inputs = [torch.tensor(row) for row in rows]
+    return TrainingRows(inputs, torch.tensor(targets), weights_of(examples))
 
 
 def _train(
@@ -165,7 +167,7 @@ def _train(
         return run(rows, held_out)
     first = max(0, layer_count(model) - settings.trained_layers)
     above, held_above = (
-        TrainingRows(frozen_states(model, part.inputs, first=first), part.targets)
+        TrainingRows(frozen_states(model, part.inputs, first=first), part.targets, part.weights)
         for part in (rows, held_out)
     )
     with without_frozen(model, first=first):

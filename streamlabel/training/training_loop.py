@@ -1,6 +1,7 @@
 """The training loop: batches, loss, schedule, and the best weights on held-out examples."""
 
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,10 +26,12 @@ class TrainingRows:
     Attributes:
         inputs: token ids (T,) or hidden states (T, hidden), one tensor per row.
         targets: shape (N, K), 1.0 for a correct label.
+        weights: shape (N,), of the rows in the loss, 1 in the mean; None: all alike.
     """
 
     inputs: Sequence[Any]
     targets: Any
+    weights: Any = None
 
 
 @dataclass(slots=True)
@@ -50,6 +53,7 @@ def run_epochs(
     problem_type: ProblemType,
     on_step: Callable[[int, int], None] | None,
     on_epoch: Callable[[EpochReport], None] | None,
+    now_s: Callable[[], float] = time.monotonic,
 ) -> Course:
     """Train the model, and keep the weights with the lowest loss on ``held_out``.
 
@@ -57,17 +61,23 @@ def run_epochs(
     is a best epoch already; otherwise KeyboardInterrupt is raised.
     """
     course, best = Course(), _Best(settings.patience)
+    began_s = now_s()
     trainer = _Trainer(model, rows, settings, problem_type, on_step)
     try:
         for number in range(1, settings.epochs + 1):
             course.loss = trainer.epoch()
             course.steps = trainer.steps
-            held = None if held_out is None else _held_out_loss(model, held_out, problem_type)
-            report = EpochReport(number, course.loss, held, best.takes(model, number, held))
+            held, right = None, None
+            if held_out is not None:
+                held, right = _judged(model, held_out, problem_type)
+            is_best = best.takes(model, number, held)
+            report = EpochReport(number, course.loss, held, is_best, right)
             course.epochs.append(report)
             if on_epoch:
                 on_epoch(report)
-            if best.is_past(number):
+            took_s = (now_s() - began_s) * (number + 1) / number  # with one epoch more
+            is_late = settings.minutes is not None and took_s > 60 * settings.minutes
+            if is_late or best.is_past(number):
                 break
     except KeyboardInterrupt:
         if best.state is None:
@@ -127,7 +137,9 @@ class _Trainer:
                     kind, torch.bfloat16, enabled=self._settings.precision == "bfloat16"
                 ):
                     logits = _logits(self._model, [self._rows.inputs[i] for i in part])
-                loss = self._loss_of(logits.float(), self._rows.targets[part])
+                given = self._rows.weights
+                weights = None if given is None else given[part]
+                loss = self._loss_of(logits.float(), self._rows.targets[part], weights)
                 # the mean over the batch, from the means over its parts
                 (loss * (len(part) / len(batch))).backward()
                 loss_sum += loss.item() * len(part)
@@ -167,12 +179,17 @@ def _logits(model: Any, inputs: Sequence[Any]) -> Any:  # noqa: ANN401 torch mod
     return model(**{name: batch}, attention_mask=mask).logits  # (B, K)
 
 
-def _held_out_loss(model: Any, rows: TrainingRows, problem_type: ProblemType) -> float:  # noqa: ANN401 untyped
+def _judged(
+    model: Any,  # noqa: ANN401 untyped
+    rows: TrainingRows,
+    problem_type: ProblemType,
+) -> tuple[float, float]:
+    """Return the mean loss, and the share of rows of which every label is right."""
     import torch
     from torch.nn import functional
 
     model.eval()
-    total = 0.0
+    total, hits = 0.0, 0
     order = sorted(range(len(rows.inputs)), key=lambda i: len(rows.inputs[i]))
     with torch.inference_mode():
         for start in range(0, len(order), _HELD_OUT_BATCH_ITEMS):
@@ -181,10 +198,12 @@ def _held_out_loss(model: Any, rows: TrainingRows, problem_type: ProblemType) ->
             right = rows.targets[batch]
             if problem_type == "multi_label":
                 loss = functional.binary_cross_entropy_with_logits(logits, right, reduction="sum")
+                hits += int(((logits >= 0) == (right > 0)).all(dim=1).sum())
             else:
                 loss = functional.cross_entropy(logits, right.argmax(dim=1), reduction="sum")
+                hits += int((logits.argmax(dim=1) == right.argmax(dim=1)).sum())
             total += loss.item()
-    return total / len(order)
+    return total / len(order), hits / len(order)
 
 
 def _rate(step: int, total: int, settings: FitSettings) -> float:

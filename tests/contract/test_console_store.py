@@ -415,6 +415,28 @@ async def test_what_was_decided_together_is_taken_back_together(store: SqlStore)
     assert [key for key, _ in await sent(store)] == ["r1", "r3", "r4"]
 
 
+@pytest.mark.parametrize("number", [3, 60])
+async def test_texts_alike_are_decided_and_taken_back_by_a_few_statements(
+    make: Make, number: int
+) -> None:
+    """Others wait for the end of the transaction, so its length must not grow with the wave."""
+    store = await make(second_look_share=0)
+    await filled(store, [arrival(n, near_key="n") for n in range(1, number + 1)])
+    lease = await leased(store, "ann")
+    asked: list[str] = []
+
+    def note(_: Any, cursor: Any, statement: str, *__: Any) -> None:  # noqa: ANN401
+        asked.append(statement)
+
+    engine = store.database._engine.sync_engine
+    sqlalchemy.event.listen(engine, "before_cursor_execute", note)
+    await store.decide_alike(lease, HAM, range(2, number + 1), now=NOW)
+    await store.undo(reviewer="ann", item_id=lease.item_id, now=later(1))
+    sqlalchemy.event.remove(engine, "before_cursor_execute", note)
+    assert len(asked) < 45
+    assert await store.waiting() == {None: number - 1}
+
+
 async def test_what_was_decided_together_stays_together_if_a_part_has_left(
     store: SqlStore,
 ) -> None:
@@ -422,7 +444,7 @@ async def test_what_was_decided_together_stays_together_if_a_part_has_left(
     lease = await leased(store, "ann")
     await store.decide_alike(lease, HAM, [2, 3], now=NOW)
     await store.take(limit=2, now=later(20))  # two of three are on their way
-    with pytest.raises(UndoExpiredError):
+    with pytest.raises(UndoExpiredError, match="the verdict has left already"):
         await store.undo(reviewer="ann", item_id=lease.item_id, now=later(5))
     assert await store.waiting() == {}
     assert len(await store.last_verdicts(limit=9)) == 3

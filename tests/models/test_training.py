@@ -1,6 +1,7 @@
 """Training with held-out texts: the best epoch is what is saved, whatever ends the training."""
 
 import asyncio
+import hashlib
 import json
 import signal
 import subprocess
@@ -204,6 +205,27 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
+def test_weights_decide_where_labels_contradict_each_other(encoder: Path, tmp_path: Path) -> None:
+    both = [Example("good match", "good", weight=3.0), Example("good match", "bad")] * 8
+    settings = replace(QUICK, epochs=3, class_weights="balanced")
+    fit_head(both, LABELS, encoder=encoder, folder=tmp_path / "m", settings=settings)
+    heavy = [replace(each, weight=4.0 - each.weight) for each in both]
+    fit_head(heavy, LABELS, encoder=encoder, folder=tmp_path / "n", settings=settings)
+    one, two = (weights(tmp_path / name)["classifier.bias"] for name in ("m", "n"))
+    good, bad = LABELS.names.index("good"), LABELS.names.index("bad")
+    assert one[good] - one[bad] > two[good] - two[bad]
+
+
+def test_an_epoch_that_would_end_too_late_is_not_begun(encoder: Path, tmp_path: Path) -> None:
+    settings = replace(QUICK, epochs=50, minutes=1e-9)
+    report = fit_head(
+        TRAIN, LABELS, encoder=encoder, folder=tmp_path / "m", settings=settings, held_out=HELD
+    )
+    assert [epoch.number for epoch in report.epochs] == [1]
+    assert not report.was_interrupted
+    assert (tmp_path / "m" / "model.safetensors").stat().st_mode & 0o044 == 0o044
+
+
 def test_the_command_makes_a_model_with_a_card(encoder: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     fit = ("--data", data, "--base", encoder, "--out", out, "--epochs", "2")
@@ -214,6 +236,9 @@ def test_the_command_makes_a_model_with_a_card(encoder: Path, data: Path, tmp_pa
     card = (out / "README.md").read_text()
     assert "- bad\n- good" in card
     assert "| 2 |" in card
+    assert hashlib.sha256(data.read_bytes()).hexdigest() in card
+    assert "| train.jsonl | 30 labelled texts |" in card
+    assert "    streamlabel " in card  # the command
     code, said = run(*fit)
     assert code == 2
     assert "--overwrite" in said

@@ -36,7 +36,7 @@ def test_where_there_is_no_terminal_there_is_a_line_a_period(
         assert stream.lines.acquire(timeout=30)  # nothing was reported meanwhile
     last = stream.getvalue().splitlines()[-1]
     assert last.startswith(expected)
-    assert last.endswith(" s")
+    assert last.endswith(" s" if total is None else " s left")
 
 
 def test_what_is_quick_says_nothing() -> None:

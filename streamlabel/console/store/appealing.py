@@ -79,7 +79,7 @@ def _values(appeal: AppealMessage, review_id: str, first: RowMapping | None) -> 
         "review_id": review_id,
         "purpose": "appeal",
         "look": _LOOK,
-        "review_probability": None,  # appeals are not drawn at random
+        "review_probability": None,  # an appeal is not drawn at random
         "metadata": _with_reason(metadata, appeal.reason),
         "appeal_id": appeal.appeal_id,
         "appealed_labels": decided,

@@ -1,12 +1,19 @@
 """Decisions about items: stored with their verdict for the topic, in one transaction."""
 
-from collections.abc import Collection
-from datetime import datetime, timedelta
-from typing import Any, Final
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Final
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from streamlabel.console.store.decided import (
+    CHANGE,
+    change_of,
+    decided_event,
+    goes_back,
+    row_of_verdict,
+)
 from streamlabel.console.store.gold_items import copied
 from streamlabel.console.store.items import Decision, Event, Item, Lease
 from streamlabel.console.store.parts import Part, exclude
@@ -30,9 +37,9 @@ class Deciding(Part):
         """See ``api.Store``."""
         async with self.database.writing() as connection:
             found = await self._leased_item(connection, lease_, now)
-            fit = fitting(decision, found)
-            message, event = await self._store(connection, found, fit, lease_.reviewer, now)
-            await self._append(connection, [event])
+            decided = [(found, fitting(decision, found))]
+            [message], events = await self._store(connection, decided, lease_.reviewer, now)
+            await self._append(connection, events)
         return message
 
     async def decide_alike(
@@ -42,12 +49,9 @@ class Deciding(Part):
         async with self.database.writing() as connection:
             found = await self._leased_item(connection, lease_, now)
             fit = fitting(decision, found)
-            _, event = await self._store(connection, found, fit, lease_.reviewer, now)
-            events = [event]
-            for other in await _still_alike(connection, found, item_ids, now):
-                same = fitting(_for_others(fit), other)
-                _, event = await self._store(connection, other, same, lease_.reviewer, now)
-                events.append(event)
+            others = await _still_alike(connection, found, item_ids, now)
+            same = [(other, fitting(_for_others(fit), other)) for other in others]
+            _, events = await self._store(connection, [(found, fit), *same], lease_.reviewer, now)
             await self._append(connection, events)
         return len(events)
 
@@ -77,71 +81,48 @@ class Deciding(Part):
     async def _store(
         self,
         connection: AsyncConnection,
-        found: Item,
-        decision: Decision,
+        decided: Sequence[tuple[Item, Decision]],
         reviewer: str,
         now: datetime,
-    ) -> tuple[VerdictMessage, Event]:
-        """Store a decision that fits; return its verdict, and what happened for the audit log."""
+    ) -> tuple[list[VerdictMessage], list[Event]]:
+        """Store decisions that fit; return their verdicts, and what happened for the audit log.
+
+        A few statements for all of them: hundreds of texts alike are decided by one key, and
+        others wait for the end of this transaction.
+        """
         pseudonym = self.rules.pseudonym(reviewer)
-        message = verdict_of(found, decision, pseudonym=pseudonym, now=now)
-        labels = None if decision.labels is None else list(decision.labels)
-        stored = {
-            "item_id": found.item_id,
-            "reviewer": reviewer,
-            "pseudonym": pseudonym,
-            "action": decision.action,
-            "labels": labels,
-            "saw_model_answer": decision.saw_model_answer,
-            "duration_ms": decision.duration_ms,
-            "note": decision.note,
-            "decided_ms": ms(now),
-            "generation": found.generation,
-        }
-        query = insert(verdict).values(stored).returning(verdict.c.verdict_id)
-        verdict_id = (await connection.execute(query)).scalar_one()
-        due = now + timedelta(seconds=self.rules.undo_s)
-        await connection.execute(
-            insert(outbox).values(
-                key=found.review_id,
-                value=message.encoded(),
-                verdict_id=verdict_id,
-                due_ms=ms(due),
-                taken=False,
-            )
-        )
-        await connection.execute(delete(lease).where(lease.c.item_id == found.item_id))
-        goes_back = found.purpose != "gold" and (
-            decision.action == "skip"
-            # nobody else looks at an appeal later, so it waits for somebody who can decide it
-            or (found.purpose == "appeal" and decision.labels is None)
-        )
-        if goes_back:
-            await exclude(connection, found.item_id, reviewer)
-        state: dict[str, Any] = (
-            {"state": "open", "open_from_ms": ms(due), "labels": None, "decided_ms": None}
-            if goes_back
-            else {"state": "decided", "labels": labels, "decided_ms": ms(now)}
-        )
-        await connection.execute(
-            update(item)
-            .where(item.c.item_id == found.item_id)
-            .values(verdict_id=verdict_id, **state)
-        )
-        second = None
-        if self._needs_second_look(found, decision):
-            second = await self._second_look(connection, found, decision, reviewer, now)
-        detail = {"decision": decision.action, "labels": labels, "verdict_id": verdict_id}
-        if second is not None:
-            detail["second_look"] = second
-        return message, Event(
-            at=now,
-            actor=reviewer,
-            action="decided",
-            item_id=found.item_id,
-            detail=detail,
-            note=decision.note,
-        )
+        messages = [
+            verdict_of(found, decision, pseudonym=pseudonym, now=now) for found, decision in decided
+        ]
+        rows = [
+            row_of_verdict(found, decision, reviewer, pseudonym, now) for found, decision in decided
+        ]
+        query = insert(verdict).returning(verdict.c.item_id, verdict.c.verdict_id)
+        ids = {row.item_id: row.verdict_id for row in await connection.execute(query, rows)}
+        due_ms = ms(now) + self.rules.undo_ms
+        outgoing = [
+            {
+                "key": found.review_id,
+                "value": message.encoded(),
+                "verdict_id": ids[found.item_id],
+                "due_ms": due_ms,
+                "taken": False,
+            }
+            for (found, _), message in zip(decided, messages, strict=True)
+        ]
+        await connection.execute(insert(outbox), outgoing)
+        await connection.execute(delete(lease).where(lease.c.item_id.in_(list(ids))))
+        changes = [change_of(found, decision, ids, due_ms, ms(now)) for found, decision in decided]
+        await connection.execute(CHANGE, changes)
+        events = []
+        for found, decision in decided:
+            if goes_back(found, decision):
+                await exclude(connection, found.item_id, reviewer)
+            second = None
+            if self._needs_second_look(found, decision):
+                second = await self._second_look(connection, found, decision, reviewer, now)
+            events.append(decided_event(found, decision, ids, second=second, by=reviewer, now=now))
+        return messages, events
 
     def _needs_second_look(self, found: Item, decision: Decision) -> bool:
         if found.look != 1 or found.purpose == "gold" or decision.action == "skip":

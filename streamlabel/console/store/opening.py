@@ -14,6 +14,7 @@ from streamlabel.console.store.database import Database, connected
 from streamlabel.console.store.deciding import Deciding
 from streamlabel.console.store.erasing import Erasing
 from streamlabel.console.store.finding import Finding
+from streamlabel.console.store.finding_verdicts import FindingVerdicts
 from streamlabel.console.store.gold_items import Golds
 from streamlabel.console.store.items import Event
 from streamlabel.console.store.migrating import migrate
@@ -29,7 +30,9 @@ _INSTANCE: Final = "instance"
 _PROBE: Final = "health"
 
 
-class SqlStore(Revising, Deciding, Finding, Golds, Accounts, Arriving, Sending, Erasing):
+class SqlStore(
+    Revising, Deciding, Finding, FindingVerdicts, Golds, Accounts, Arriving, Sending, Erasing
+):
     """The store on SQLite or PostgreSQL. Implements ``api.Store``, ``Intake`` and ``Outbox``.
 
     Attributes:

@@ -31,8 +31,7 @@ class Revising(Leasing):
             if ms(now) >= last["decided_ms"] + self.rules.undo_ms:
                 raise UndoExpiredError("the time to take it back is over; ask a lead to reopen it")
             together = await _decided_together(connection, last)
-            for each in (row, *together):
-                await _take_back(connection, each, last["decided_ms"])
+            await _take_back(connection, (row, *together), last["decided_ms"])
             await connection.execute(
                 delete(exclusion).where(
                     exclusion.c.item_id == item_id, exclusion.c.reviewer == reviewer
@@ -107,30 +106,33 @@ async def _decided_together(connection: AsyncConnection, last: RowMapping) -> Se
     return (await connection.execute(query)).mappings().all()
 
 
-async def _take_back(connection: AsyncConnection, row: RowMapping, decided_ms: int) -> None:
-    """Open one decided item again, as if nobody had decided.
+async def _take_back(
+    connection: AsyncConnection, rows: Sequence[RowMapping], decided_ms: int
+) -> None:
+    """Open decided items again, as if nobody had decided.
 
     Raises:
-        UndoExpiredError: its verdict may be on the topic already, or somebody has the second look.
+        UndoExpiredError: a verdict may be on the topic already, or somebody has a second look.
     """
-    unsent = delete(outbox).where(
-        outbox.c.verdict_id == row["verdict_id"], outbox.c.taken.is_(False)
-    )
-    is_unsent = (await connection.execute(unsent)).rowcount
-    if not is_unsent or not await _second_look_removed(connection, row, decided_ms):
+    ids = [row["item_id"] for row in rows]
+    verdicts = [row["verdict_id"] for row in rows]
+    unsent = delete(outbox).where(outbox.c.verdict_id.in_(verdicts), outbox.c.taken.is_(False))
+    are_unsent = (await connection.execute(unsent)).rowcount == len(rows)
+    if not are_unsent or not await _second_looks_removed(connection, ids, decided_ms):
         raise UndoExpiredError("the verdict has left already; ask a lead to reopen it")
     await connection.execute(
         update(item)
-        .where(item.c.item_id == row["item_id"])
+        .where(item.c.item_id.in_(ids))
         .values(state="open", open_from_ms=0, verdict_id=None, labels=None, decided_ms=None)
     )
 
 
-async def _second_look_removed(
-    connection: AsyncConnection, row: RowMapping, decided_ms: int
+async def _second_looks_removed(
+    connection: AsyncConnection, item_ids: Sequence[int], decided_ms: int
 ) -> bool:
-    """Remove the second look that the decision has made; return False if somebody has it."""
-    made = (item.c.parent_id == row["item_id"]) & (item.c.arrived_ms == decided_ms)
+    """Remove the second looks that decisions have made; return False if somebody has one."""
+    made = item.c.parent_id.in_(item_ids) & (item.c.arrived_ms == decided_ms)
+    made &= item.c.purpose == "second_look"
     untouched = made & (item.c.state == "open") & (item.c.generation == 0)
     query = delete(item).where(untouched).returning(item.c.item_id)
     removed = (await connection.execute(query)).scalars().all()

@@ -162,7 +162,10 @@ def test_an_empty_section_or_file_says_nothing(tmp_path: Path) -> None:
             "kafka: {bootstrap.servers: x}",
             "kafka.bootstrap.servers: unknown setting; did you mean kafka.bootstrap_servers?",
         ),
-        ("http: {zzz: 1}", "http.zzz: unknown setting; http has enabled, host, port, live_after_s"),
+        (
+            "http: {zzz: 1}",
+            "http.zzz: unknown setting; http has enabled, page, host, port, live_after_s",
+        ),
         ("http: {port: 70000}", "http.port: must be at most 65535, is 70000"),
         ("routing: {threshold: 0}", "routing.threshold: must be greater than 0, is 0"),
         ("routing: {thresholds: {a: 2}}", "routing.thresholds.a: must be at most 1.0, is 2"),
