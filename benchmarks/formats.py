@@ -5,8 +5,9 @@
 - An hour without the schema registry on an accelerated clock.
 - Mutated frames of every format: each has to have exactly one outcome in bounded time and memory.
 - Outputs compared with the bytes of confluent-kafka's own serializers.
+- Parquet files through the program and through actors of Ray.
 
-    python -m benchmarks.formats [--only speed|mutated|outage|outputs]
+    python -m benchmarks.formats [--only speed|mutated|outage|outputs|bulk]
 
 Parts that are not run keep their stored results, each with the commit that it was measured on.
 """
@@ -29,6 +30,7 @@ import fastavro
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from benchmarks import results_file
+from benchmarks.formats_bulk import bulk
 from benchmarks.kafka_to_kafka import Encode, as_json, measure, service, warm_up
 from streamlabel.consumer.core.records import TextRecord
 from streamlabel.consumer.output.message_encoder import MessageEncoder
@@ -239,6 +241,7 @@ _PARTS: Final[dict[str, Callable[[argparse.Namespace], _Part]]] = {
     "outage": _outage,
     "mutated": _mutated,
     "outputs": _outputs,
+    "bulk": lambda asked: bulk(asked.bulk_rounds, asked.bulk_records),
 }
 
 
@@ -248,6 +251,8 @@ def main() -> None:
     parser.add_argument("--only", choices=_PARTS, action="append")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--records", type=int, default=40_000)
+    parser.add_argument("--bulk-rounds", type=int, default=3)
+    parser.add_argument("--bulk-records", type=int, default=100_000)
     parser.add_argument("--frames", type=int, default=10_000)
     parser.add_argument("--outputs", type=int, default=1_000)
     asked = parser.parse_args()
@@ -279,7 +284,15 @@ def _write(parts: Mapping[str, Any]) -> None:
         figures={k: v for part in parts.values() for k, v in part["figures"].items()},
         page=f"Measured:\n\n{measured}\n\n{pages}",
         details={"parts": parts},
-        libraries=("fastavro", "protobuf", "confluent-kafka", "aiokafka", "orjson", "cramjam"),
+        libraries=(
+            "fastavro",
+            "protobuf",
+            "confluent-kafka",
+            "aiokafka",
+            "orjson",
+            "cramjam",
+            "ray",
+        ),
     )
 
 

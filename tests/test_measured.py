@@ -159,6 +159,11 @@ def test_the_page_on_performance_quotes_every_target() -> None:
             "refit_ece_over_full_labels": ".2f",
             "broken_promises": ".1%",
         },
+        "formats": {
+            "outage_dead_letters": ".0f",
+            "mutated_without_outcome": ".0f",
+            "serialised_differently": ".0f",
+        },
     }
     rows = [line for line in page.splitlines() if line.startswith("| ")]
     for name, wanted in forms.items():

@@ -34,17 +34,26 @@ class ProtobufSchema:
         files: descriptors (FileDescriptorProto) of the schema and of the files that it imports,
             those that others need first, the schema last; base64 or bytes.
         message: full name of the message type; None: what the framing names, or the first one.
+        names: under which the first of the files are imported; empty: as they say. A registry
+            gives every file of its own the same name.
 
     Raises:
         ValueError: they are not such descriptors, or there is no such message; says why.
     """
 
-    def __init__(self, files: Sequence[str | bytes], message: str | None = None) -> None:
+    def __init__(
+        self,
+        files: Sequence[str | bytes],
+        message: str | None = None,
+        names: Sequence[str] = (),
+    ) -> None:
         # with an extra; imported when the first schema is compiled
         from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # noqa: PLC0415
 
         try:
             protos = [_parsed(descriptor_pb2, each) for each in files]
+            for proto, name in zip(protos, names, strict=False):
+                proto.name = name or proto.name
             self._pool = descriptor_pool.DescriptorPool()
             for proto in protos:
                 _add_well_known(self._pool, proto)

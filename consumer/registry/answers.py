@@ -40,11 +40,13 @@ class Fetched(NamedTuple):
         kind: AVRO, PROTOBUF or JSON; empty if the registry does not say.
         schema: its text; of Protobuf the compiled descriptor in base64.
         references: the schemas that it needs.
+        name: under which another one needs it; empty for the schema of a record.
     """
 
     kind: str
     schema: str
     references: tuple[Reference, ...] = ()
+    name: str = ""
 
 
 class Unknown(NamedTuple):

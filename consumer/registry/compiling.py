@@ -33,7 +33,7 @@ def compiled(fetched: Fetched, references: Sequence[Fetched], settings: InputSet
             return AvroSchema(fetched.schema, [each.schema for each in references])
         if kind == "PROTOBUF":
             files = [*(each.schema for each in references), fetched.schema]
-            return ProtobufSchema(files, settings.message)
+            return ProtobufSchema(files, settings.message, [each.name for each in references])
     except ValueError as error:
         return UnknownSchema(str(error))
     return JSON

@@ -165,7 +165,7 @@ class RegistryDecoder:
                 return False
             if not await self._add_references(client, found, known, (*above, place)):
                 return False
-            known[place] = found
+            known[place] = found._replace(name=each.name)
         return True
 
 

@@ -5,6 +5,7 @@ import json
 import threading
 import uuid
 import zlib
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,33 @@ async def test_fields_may_have_the_names_of_methods(tmp_path: Path) -> None:
     # the library itself cannot write such a message as JSON
     assert isinstance(found, TextRecord)
     assert (found.text, found.metadata_dropped) == ("hi", True)
+
+
+async def test_imports_have_the_names_of_their_references(server: RegistryServer) -> None:
+    """A registry names all of its files alike."""
+    kinds = descriptor_pb2.FieldDescriptorProto
+    author = descriptor_pb2.FileDescriptorProto(name="default", package="shop", syntax="proto3")
+    author.message_type.add(name="Author").field.add(
+        name="name", number=1, type=kinds.TYPE_STRING, label=1
+    )
+    post = descriptor_pb2.FileDescriptorProto(name="default", package="shop", syntax="proto3")
+    post.dependency.append("shop/author.proto")
+    message = post.message_type.add(name="Post")
+    message.field.add(name="text", number=1, type=kinds.TYPE_STRING, label=1)
+    inner = kinds.TYPE_MESSAGE
+    message.field.add(name="metadata", number=2, type=inner, label=1, type_name=".shop.Author")
+    needed = {"name": "shop/author.proto", "subject": "author", "version": 1}
+    compiled = [b64encode(each.SerializeToString()).decode() for each in (post, author)]
+    server.answers |= {
+        "/schemas/ids/7?format=serialized": schema(compiled[0], "PROTOBUF", [needed]),
+        "/subjects/author/versions/1?deleted=true&format=serialized": schema(
+            compiled[1], "PROTOBUF"
+        ),
+    }
+    value = record(framed(b"\x00" + b"\x0a\x02hi" + b"\x12\x04" + b"\x0a\x02me"))
+    [found] = await decode(settings(server, format="protobuf"), value)
+    assert isinstance(found, TextRecord), found
+    assert (found.text, found.metadata) == ("hi", b'{"name":"me"}')
 
 
 async def test_files_are_schemas_without_framing(tmp_path: Path) -> None:
