@@ -238,9 +238,10 @@ def test_an_endpoint_gets_the_turns_in_a_prompt_of_ours() -> None:
     }
 
 
-def test_an_answer_cannot_be_begun_behind_turns_of_an_endpoint() -> None:
-    with pytest.raises(ConfigError, match="take it for a turn of the conversation"):
-        remote(VERBATIM | {"answer_prefix": "Safety:"})
+def test_a_begun_answer_is_no_turn_of_the_conversation() -> None:
+    talk = [("user", "a"), ("assistant", "b")]
+    begun = remote(VERBATIM | {"answer_prefix": "Safety:"}).messages(messages(talk))
+    assert begun == [{"role": role, "content": text} for role, text in talk]
 
 
 def test_a_version_depends_on_what_is_around_later_turns(tmp_path_factory: Any) -> None:  # noqa: ANN401

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
 from streamlabel.__main__ import app
+from streamlabel.config.encoder_presets import ENCODER_PRESETS
 from streamlabel.config.engines import VllmSettings
 from streamlabel.config.model import GenerativeSettings, ModelSettings
 from streamlabel.config.presets import PRESETS, PresetName
@@ -221,6 +222,6 @@ def test_the_command_lists_what_is_known_and_what_is_not() -> None:
         assert f"\n{name}\n" in f"\n{said}"
         assert preset.models[0] in said
         assert preset.licence in said
-    assert said.count("not verified") == len(PRESETS)
+    assert said.count("not verified") == len(PRESETS) + len(ENCODER_PRESETS)
     listed = json.loads(CliRunner().invoke(app, ["presets", "--json"]).output)
     assert listed["shieldgemma"]["needs"]["guideline"].startswith("the policy")
