@@ -19,6 +19,11 @@ GZIP: Headers = (("content-encoding", b"gzip"),)
 ZSTD: Headers = (("Content-Encoding", b"ZSTD"),)
 
 
+def gzipped(value: bytes) -> bytes:
+    """Return a value in gzip without the time, which would make the names of tests differ."""
+    return gzip.compress(value, mtime=0)
+
+
 def outcome(
     value: bytes, headers: Headers = (), **settings: object
 ) -> tuple[str, str] | TextRecord:
@@ -55,10 +60,10 @@ VALUE = b'{"text": "hello", "metadata": {"n": 1.10}}'
     [
         (VALUE, ()),
         (VALUE, (("content-encoding", b"identity"),)),
-        (gzip.compress(VALUE), GZIP),
-        (gzip.compress(VALUE[:9]) + gzip.compress(VALUE[9:]), GZIP),
+        (gzipped(VALUE), GZIP),
+        (gzipped(VALUE[:9]) + gzipped(VALUE[9:]), GZIP),
         (bytes(cramjam.zstd.compress(VALUE)), ZSTD),
-        (gzip.compress(VALUE), (("content-encoding", b"br"), ("content-encoding", b"gzip"))),
+        (gzipped(VALUE), (("content-encoding", b"br"), ("content-encoding", b"gzip"))),
     ],
 )
 def test_a_value_is_decompressed_as_its_header_says(value: bytes, headers: Headers) -> None:
@@ -72,8 +77,8 @@ def test_a_value_is_decompressed_as_its_header_says(value: bytes, headers: Heade
     [
         (VALUE, GZIP),
         (VALUE, ZSTD),
-        (gzip.compress(VALUE)[:-1], GZIP),
-        (gzip.compress(VALUE) + b"more", GZIP),
+        (gzipped(VALUE)[:-1], GZIP),
+        (gzipped(VALUE) + b"more", GZIP),
         (bytes(cramjam.zstd.compress(VALUE))[:-1], ZSTD),
         (VALUE, (("content-encoding", b"br"),)),
         (VALUE, (("content-encoding", b"gzip, zstd"),)),
