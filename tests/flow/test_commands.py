@@ -154,8 +154,8 @@ def test_classify_puts_the_result_in_place_when_it_is_whole(tmp_path: Path) -> N
     [
         (["--file", "missing.jsonl"], "missing.jsonl: cannot be read (No such file or directory)"),
         (
-            ["--file", "texts.parquet"],
-            "texts.parquet: unknown file extension; name the file .jsonl",
+            ["--file", "texts.xlsx"],
+            "texts.xlsx: unknown file extension; name the file .jsonl",
         ),
         (["--file", "-", "--out", "labels.csv"], "labels.csv: the output is JSON lines"),
         (["--file", "-", "--out", "no/such.jsonl"], "no/such.jsonl: cannot be written"),

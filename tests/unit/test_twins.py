@@ -31,8 +31,17 @@ ENGINES = [name for name in EXAMPLES if name.startswith("vllm")]
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_twin_differs_in_place_and_size_only(name: str) -> None:
     example, small = read(name), twin(name, "http://here/v1")
-    Settings.model_validate(small)
-    assert small | {"model": None} == example | {"model": None}
+    secret = {"control": small["control"] | {"key": "k" * 16}} if "control" in small else {}
+    Settings.model_validate(small | secret)  # the example takes its key from the environment
+    left_out = {"model": None, "shadow": None}
+    assert small | left_out == example | left_out
+    _differ_in_size(example, small)
+    if "shadow" in example:
+        assert small["shadow"] | left_out == example["shadow"] | left_out
+        _differ_in_size(example["shadow"], small["shadow"])
+
+
+def _differ_in_size(example: dict[str, Any], small: dict[str, Any]) -> None:
     keys = example["model"].keys() | small["model"].keys()
     changed = {k for k in keys if example["model"].get(k) != small["model"].get(k)}
     assert changed <= SIZES

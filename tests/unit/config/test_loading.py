@@ -164,7 +164,8 @@ def test_an_empty_section_or_file_says_nothing(tmp_path: Path) -> None:
         ),
         (
             "http: {zzz: 1}",
-            "http.zzz: unknown setting; http has enabled, page, host, port, live_after_s",
+            "http.zzz: unknown setting; http has enabled, host, port, live_after_s,"
+            " broker_grace_s, page",
         ),
         ("http: {port: 70000}", "http.port: must be at most 65535, is 70000"),
         ("routing: {threshold: 0}", "routing.threshold: must be greater than 0, is 0"),

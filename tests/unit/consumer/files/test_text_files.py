@@ -35,6 +35,7 @@ def document(record: FileRecord) -> object:
         ("b/a.NDJSON", "jsonl"),
         ("a.csv", "csv"),
         ("a.txt", "text"),
+        ("a.parquet", "parquet"),
         ("-", "jsonl"),
     ],
 )
@@ -42,7 +43,7 @@ def test_the_ending_says_the_format(path: str, expected: str) -> None:
     assert format_of(path) == expected
 
 
-@pytest.mark.parametrize("path", ["texts", "texts.parquet", "texts.json"])
+@pytest.mark.parametrize("path", ["texts", "texts.xlsx", "texts.json"])
 def test_another_ending_is_refused(path: str) -> None:
     with pytest.raises(ConfigError, match=r"\.jsonl"):
         format_of(path)
