@@ -158,6 +158,13 @@ def test_the_page_on_performance_quotes_every_target() -> None:
             "median_audits_to_alarm": ",.0f",
             "refit_ece_over_full_labels": ".2f",
             "broken_promises": ".1%",
+            "review_after_over_before": ".2f",
+            "prediction_set_shortfall": ".4f",
+            "missed_label_broken": ".1%",
+            "promise_coverage_1250_mean": ".2f",
+            "promise_coverage_1250_p10": ".2f",
+            "promise_coverage_5000_mean": ".2f",
+            "promise_coverage_5000_p10": ".2f",
         },
         "formats": {
             "outage_dead_letters": ".0f",
