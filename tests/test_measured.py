@@ -152,6 +152,18 @@ def test_the_page_on_performance_quotes_every_target() -> None:
             "alerts_untested": ".0f",
             "chart_errors": ".0f",
             "broken_parents": ".0f",
+            "capacity_error": ".1%",
+        },
+        "review": {
+            "next_item_p95_ms_sqlite": ".0f",
+            "next_item_p95_ms_postgresql": ".0f",
+            "verdict_to_topic_p99_s": ".2f",
+            "decisions_per_minute": ".0f",
+            "axe_serious": ".0f",
+            "hostile_executed": ".0f",
+            "lost": ".0f",
+            "decided_twice": ".0f",
+            "stuck_leases": ".0f",
         },
         "learning": {
             "monitor_false_alarms": ".1%",
