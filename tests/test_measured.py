@@ -153,6 +153,8 @@ def test_the_page_on_performance_quotes_every_target() -> None:
             "chart_errors": ".0f",
             "broken_parents": ".0f",
             "capacity_error": ".1%",
+            "tracing_off": ".3f",
+            "tracing_sampled": ".3f",
         },
         "review": {
             "next_item_p95_ms_sqlite": ".0f",
@@ -182,6 +184,9 @@ def test_the_page_on_performance_quotes_every_target() -> None:
             "outage_dead_letters": ".0f",
             "mutated_without_outcome": ".0f",
             "serialised_differently": ".0f",
+            "avro_over_json": ".2f",
+            "protobuf_over_json": ".2f",
+            "ray_over_classify": ".2f",
         },
     }
     rows = [line for line in page.splitlines() if line.startswith("| ")]
