@@ -48,6 +48,7 @@ def main(name: ExampleName, *, folder: Path = Path(".demo")) -> int:
     """
     screen = Console(highlight=False)
     folder.mkdir(parents=True, exist_ok=True)
+    folder = folder.resolve()  # relative paths in a configuration start at its own folder
     screen.print("Fitting its model, once; later runs reuse it.")
     models = models_of(name, folder)
     log = folder / name / "service.log"
