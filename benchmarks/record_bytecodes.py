@@ -88,6 +88,11 @@ def _per_record(*, transactional: bool, repeats: bool) -> dict[_Function, float]
     return {each: (many[each] - few[each]) / (_MANY - _FEW) for each in many}
 
 
+def _short(file: str) -> str:
+    """Return the path within the consumer, or else the name alone: it is the same everywhere."""
+    return file.rpartition("/consumer/")[2] if "/consumer/" in file else Path(file).name
+
+
 def main() -> None:
     """Write the bytecodes of a record by case, and by function where they are one at least."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -97,7 +102,7 @@ def main() -> None:
             transactional=case == "exactly_once", repeats=case == "with_repeats"
         )
         named = {
-            f"{file.rpartition('/consumer/')[2] or Path(file).name} {function}": round(count, 1)
+            f"{_short(file)} {function}": round(count, 1)
             for (file, function), count in by_function.items()
             if count >= _SHOWN
         }

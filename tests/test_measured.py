@@ -21,6 +21,16 @@ def text_of(page: str) -> str:
     return " ".join((ROOT / page).read_text().split())
 
 
+RESULTS = sorted(path.name for path in (ROOT / "benchmarks" / "results").glob("*.[jm]*"))
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_result_names_no_path_of_the_machine_that_measured_it(name: str) -> None:
+    """A path from the root, unless it is a part of a URL."""
+    text = (ROOT / "benchmarks" / "results" / name).read_text()
+    assert re.findall(r"(?<![\w./:])/\w[\w.-]*/[\w./-]+", text) == []
+
+
 def performance() -> str:
     return text_of("docs/performance.md")
 
