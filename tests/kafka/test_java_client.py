@@ -11,6 +11,7 @@ import yaml
 
 from testing.chaos.processes import ServiceProcess
 from testing.kafka_broker import Cluster, wait_until
+from tests.requirements import missing
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -19,9 +20,11 @@ EXAMPLE = ROOT / "examples" / "java" / "ReadLabels.java"
 LIBRARIES = Path(os.environ.get("KAFKA_HOME", "")) / "libs"
 
 
-@pytest.mark.skipif(shutil.which("java") is None, reason="java is not installed")
-@pytest.mark.skipif(not LIBRARIES.is_dir(), reason="KAFKA_HOME with Kafka's jars is not set")
 def test_the_java_client_reads_each_committed_label_once(kafka: Cluster, tmp_path: Path) -> None:
+    if shutil.which("java") is None:
+        missing("java, to run Kafka's own client")
+    if not LIBRARIES.is_dir():
+        missing("the jars of Kafka's own client: set KAFKA_HOME")
     texts, labels, review, dead = (
         kafka.topic(name) for name in ("texts", "labels", "review", "dead")
     )

@@ -31,6 +31,19 @@ def test_the_generated_page_is_up_to_date(name: str) -> None:
     assert (ROOT / name).read_text() == metric_reference.files()[name]
 
 
+@pytest.mark.parametrize("page", [ROOT / "CHANGELOG.md", *PAGES], ids=lambda page: page.name)
+def test_a_page_says_nothing_twice_and_parts_its_headings(page: Path) -> None:
+    """Both happen when two branches that grow the same list are merged."""
+    text = re.sub(r"(?ms)^```.*?^```$", "", page.read_text())
+    headings = re.findall(r"(?m)^##+ .*$", text)
+    if page.name != "CHANGELOG.md":  # has the same headings for each version
+        assert sorted(set(headings)) == sorted(headings)
+    assert re.findall(r"(?m)^(?=.).*\n##+ .*$", text) == []
+    entries = re.findall(r"(?m)^- .*(?:\n  .*)*", text)
+    long = [entry for entry in entries if len(entry) > 80]
+    assert sorted(set(long)) == sorted(long)
+
+
 def test_every_exit_code_is_explained_once_with_its_errors() -> None:
     table = OPERATIONS.partition("## Exit codes")[2].partition("## ")[0]
     rows = dict(re.findall(r"^\| ([\d, ]+) \| (.*?) \|", table, flags=re.MULTILINE))
