@@ -50,6 +50,9 @@ async def check_samples(
             yield PreflightCheck(f"sample {name}", "no record could be read in time")
         except (BrokerError, ConfigError) as error:
             yield PreflightCheck(f"sample {name}", "no record could be read", None, [str(error)])
+    if len(names) > _MAX_TOPICS:
+        rest = f"of {len(names) - _MAX_TOPICS} more topics no record is shown"
+        yield PreflightCheck("samples", rest)
 
 
 async def _last(settings: Settings, topic: Topic, clock: Clock) -> SourceRecord | None:

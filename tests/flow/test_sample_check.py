@@ -2,10 +2,15 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamlabel.tools.sample_check import shape
+from streamlabel.config.settings import Settings
+from streamlabel.consumer.kafka.topics import Topic
+from streamlabel.tools import sample_check
+from streamlabel.tools.sample_check import check_samples, shape
+from tests.doubles import ManualClock
 
 SECRET = "s3cret"
 VALUES = st.recursive(
@@ -37,3 +42,19 @@ def test_fields_have_types_and_lengths() -> None:
     )
     assert shape({str(n): n for n in range(30)}).endswith(" and 10 more")
     assert shape("only text") == "string (9 characters)"
+
+
+@pytest.mark.parametrize(
+    ("topics", "said"), [(20, []), (23, ["of 3 more topics no record is shown"])]
+)
+async def test_topics_that_are_not_read_are_counted(
+    topics: int, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def empty(*_: object) -> None:
+        """No topic has a record."""
+
+    monkeypatch.setattr(sample_check, "_last", empty)
+    settings = Settings.model_validate({"model": {"backend": "fake"}})
+    present = {f"t{n}": Topic(f"t{n}", 1) for n in range(topics)}
+    found = [each async for each in check_samples(settings, topics=present, clock=ManualClock())]
+    assert [each.detail for each in found] == said
