@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from streamlabel.demo.example_files import NAMES
 from streamlabel.demo.samples import stream_samples
 from streamlabel.demo.screen import shown
 
@@ -18,11 +19,10 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".demo"
 
 
-@pytest.fixture(scope="module")
-def output() -> str:
-    """What one run prints."""
+def demo(*options: str) -> str:
+    """Run the demo in its default folder, and return what it prints."""
     finished = subprocess.run(
-        [sys.executable, "-m", "streamlabel", "demo"],
+        [sys.executable, "-m", "streamlabel", "demo", *options],
         cwd=ROOT,
         env={**os.environ, "COLUMNS": "160", "NO_COLOR": "1", "HF_HUB_OFFLINE": "1"},
         capture_output=True,
@@ -32,6 +32,11 @@ def output() -> str:
     )
     assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
     return finished.stdout
+
+
+@pytest.fixture(scope="module")
+def output() -> str:
+    return demo()
 
 
 @pytest.mark.timeout(960)  # the first run fits the encoder
@@ -73,6 +78,19 @@ def test_the_log_holds_no_text_of_a_record(output: str) -> None:
     for sample in stream_samples():
         if len(sample.text) > 20:
             assert sample.text[:200] not in log
+
+
+@pytest.mark.timeout(960)
+@pytest.mark.parametrize("name", NAMES)
+def test_an_example_runs_on_the_embedded_broker_as_its_page_says(name: str) -> None:
+    """With its real encoder; ``tests/kafka/test_examples.py`` counts records on a real Kafka."""
+    found = re.search(
+        r"(\d+) of (\d+) labels are those that people expect", demo("--example", name)
+    )
+    assert found
+    right, labels = map(int, found.groups())
+    assert labels
+    assert right >= 0.85 * labels
 
 
 def test_a_terminal_is_not_given_control_characters() -> None:
