@@ -19,17 +19,16 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
 import structlog
 
 from streamlabel.config.settings import Settings
-from streamlabel.consumer.batching.canary import Canary
 from streamlabel.consumer.batching.in_flight import InFlight
+from streamlabel.consumer.batching.plans_in_use import PlansInUse
 from streamlabel.consumer.batching.running_plan import RunningPlan, Watch
 from streamlabel.consumer.core.causes import first_cause
 from streamlabel.consumer.core.ports import Clock, Metrics, RecordSink, RecordSource
-from streamlabel.consumer.core.records import SourceRecord, TextRecord, TopicPartition
+from streamlabel.consumer.core.records import SourceRecord, TopicPartition
 from streamlabel.consumer.core.starting import finished_before
 from streamlabel.consumer.core.waiting import wait_all
 from streamlabel.consumer.delivery.assignment import Assignment
@@ -48,9 +47,6 @@ from streamlabel.consumer.plans.plan import Ask, Done, Plan
 from streamlabel.consumer.registry.opening import open_decoder
 from streamlabel.consumer.routing.dead_letter_guard import DeadLetterGuard
 from streamlabel.errors import BrokerError, DecodeError, DrainTimeoutError, StreamlabelError
-
-if TYPE_CHECKING:
-    from streamlabel.consumer.batching.shadow import Shadow
 
 __all__ = ["Pipeline"]
 
@@ -92,7 +88,7 @@ class Pipeline:
     Attributes:
         in_flight: the records read and not yet delivered.
         assignment: the assigned partitions.
-        shadow: another model that gets the texts, too; None: there is none.
+        plans: which of them gets a record; swaps and canaries.
         last_progress_s: when something was last delivered, or nothing was waiting, or failure
             isolation made a step.
         is_held: reading pauses, and no plan runs: see ``hold``.
@@ -132,13 +128,9 @@ class Pipeline:
             window_items=settings.guard.window_items,
         )
         self._wants_work = asyncio.Event()
-        self._current = self.prepare(plan, deployments, drift=drift)
-        self._canary: Canary | None = None
-        self.shadow: Shadow | None = None
+        self.plans = PlansInUse(self.prepare(plan, deployments, drift=drift))
         self._watch: JobWatch | None = None
         self._open_job: OpenJob = Job
-        self._running: dict[RunningPlan, asyncio.Task[None]] = {}
-        self._group: asyncio.TaskGroup | None = None
         self.in_flight = InFlight(
             max_items=settings.batching.max_in_flight_items,
             max_bytes=settings.batching.max_in_flight_bytes,
@@ -167,11 +159,11 @@ class Pipeline:
 
         Later results are decided by the new policy.
         """
-        self._current.runners[deployment.id].use(deployment)
+        self.plans.present.runners[deployment.id].use(deployment)
 
     def deployments(self) -> list[Deployment]:
         """Return the deployments that are in use."""
-        return [runner.deployment for runner in self._current.runners.values()]
+        return [runner.deployment for runner in self.plans.present.runners.values()]
 
     def watch_jobs(self, watch: JobWatch) -> None:
         """Let this follow records and batches, such as traces; call it before ``run``.
@@ -182,7 +174,7 @@ class Pipeline:
 
     def watch_drift(self, drift: Mapping[str, Watch]) -> None:
         """Show the decisions of the present plan to these monitors, by the id of the deployment."""
-        self._current.drift = drift
+        self.plans.present.drift = drift
 
     def prepare(
         self,
@@ -191,7 +183,7 @@ class Pipeline:
         *,
         drift: Mapping[str, Watch] | None = None,
     ) -> RunningPlan:
-        """Return another plan, for ``swap`` and ``begin_canary``; arguments as of the pipeline."""
+        """Return another plan, for ``plans``; arguments as of the pipeline."""
         return RunningPlan(
             plan,
             deployments,
@@ -203,27 +195,6 @@ class Pipeline:
             metrics=self._metrics,
             drift=drift or {},
         )
-
-    def begin_canary(self, canary: Canary) -> None:
-        """Give a share of the records to another plan."""
-        self._run_plan(canary.running)
-        self._canary = canary
-
-    async def end_canary(self) -> None:
-        """Give no more records to the canary's plan; return when it has none left."""
-        canary, self._canary = self._canary, None
-        if canary is not None:
-            await self._retire(canary.running)
-
-    async def swap(self, running: RunningPlan) -> None:
-        """Give all records from now on to another plan; return when the present one has none left.
-
-        Records that were read before are finished by the plan that began them. Outputs stay in
-        input order, and no batch has records of both.
-        """
-        previous, self._current, self._canary = self._current, running, None
-        self._run_plan(running)
-        await self._retire(previous)
 
     async def hold(self) -> None:
         """Read no more records; return when the present plan has none left, for ``resume``.
@@ -238,7 +209,7 @@ class Pipeline:
         except asyncio.CancelledError:
             self._may_read.set()
             raise
-        retiring = asyncio.ensure_future(self._retire(self._current))
+        retiring = asyncio.ensure_future(self.plans.finish())
         try:
             await asyncio.shield(retiring)
         finally:
@@ -248,8 +219,7 @@ class Pipeline:
     def resume(self, running: RunningPlan) -> None:
         """Read again, for this plan."""
         self.is_held = False
-        self._current = running
-        self._run_plan(running)
+        self.plans.replace(running)
         self._may_read.set()
 
     def fail(self, error: StreamlabelError) -> None:
@@ -262,17 +232,6 @@ class Pipeline:
         """Whether it reads no more, because it will end."""
         return self._draining.is_set()
 
-    def _run_plan(self, running: RunningPlan) -> None:
-        if self._group is not None and running not in self._running:
-            self._running[running] = self._group.create_task(running.run())
-
-    async def _retire(self, running: RunningPlan) -> None:
-        running.drain()
-        await running.idle()
-        task = self._running.pop(running, None)
-        if task is not None:
-            task.cancel()
-
     def drain(self) -> None:
         """Read no more records, finish what is in flight, then let ``run`` return."""
         if not self._draining.is_set():
@@ -281,8 +240,7 @@ class Pipeline:
             self._wants_work.set()
             self._may_read.set()
             self._reads_nothing.set()
-            for running in self._running or (self._current,):
-                running.drain()
+            self.plans.drain()
 
     async def run(self) -> None:
         """Run until drained.
@@ -300,12 +258,11 @@ class Pipeline:
                     return
                 _log.info(
                     "pipeline_started",
-                    max_in_flight=self._current.max_in_flight,
+                    max_in_flight=self.plans.present.max_in_flight,
                     longest_batch_s=self._settings.worker.batch_timeout_s,
                 )
                 reader = group.create_task(self._read())
-                self._group = group
-                self._run_plan(self._current)
+                self.plans.start(group)
                 committing = group.create_task(self._commit_regularly())
                 await self._draining.wait()
                 deadline_s = self._clock.now_s() + self._settings.delivery.drain_timeout_s
@@ -313,8 +270,8 @@ class Pipeline:
                 tried_the_last_commit = True
                 await self._commit_the_last(deadline_s)
                 self.assignment.stop()
-                for task in (committing, *self._running.values()):
-                    task.cancel()
+                committing.cancel()
+                self.plans.stop()
         except BaseExceptionGroup as errors:
             raise first_cause(errors) from errors
         finally:
@@ -405,8 +362,12 @@ class Pipeline:
             try:
                 async with asyncio.timeout(_KEEPALIVE_S):
                     await self._decoder.prefetch(records)
-                    for running in self._running:
-                        await running.prefetch()
+                    fetched: set[RunningPlan] = set()
+                    # a plan that begins meanwhile gets these records, too
+                    while plans := [each for each in self.plans.running if each not in fetched]:
+                        for running in plans:
+                            await running.prefetch()
+                        fetched.update(plans)
             except TimeoutError:
                 _log.warning("format_waits", records=len(records))
                 await self._source.poll(max_items=0, timeout_s=0)
@@ -441,8 +402,8 @@ class Pipeline:
         slots: Sequence[Slot[Outcomes]],
     ) -> None:
         """Decode records, and submit their texts to the deployments that the plan names."""
-        is_shared = bool(self._canary or self.shadow)
-        running = self._current
+        is_shared = self.plans.is_shared
+        running = self.plans.present
         jobs: list[Job] = []  # of one plan, which asks the same about each
         asks: Sequence[Ask] = ()
         for record, slot in zip(records, slots, strict=True):
@@ -451,7 +412,7 @@ class Pipeline:
             except DecodeError as error:
                 delivery.finished(slot, (self._undecoded(record, error),))
                 continue
-            chosen = self._plan_of(text) if is_shared else running
+            chosen = self.plans.of(text) if is_shared else running
             job = self._open_job(text, delivery, slot)
             chosen.jobs.add(job)
             wanted = chosen.plan.start(text)
@@ -468,14 +429,6 @@ class Pipeline:
         if error.reason in self._skipped:
             return self._outcome_builder.skipped(record, error.reason)
         return self._outcome_builder.dead(record, error)
-
-    def _plan_of(self, text: TextRecord) -> RunningPlan:
-        """Offer a text to the shadow; return the plan that gets it."""
-        if self.shadow is not None:
-            self.shadow.offer(text)
-        if self._canary is not None and self._canary.takes(text):
-            return self._canary.running
-        return self._current
 
     def _ask(self, running: RunningPlan, jobs: Sequence[Job], asks: Sequence[Ask]) -> None:
         for ask in asks:
@@ -520,9 +473,9 @@ class Pipeline:
             outcomes = tuple([self._outcome(job, result) for result in results])
         else:
             outcomes = (self._outcome_builder.skipped(job.record.source, "no_task"),)
-        if self._canary is not None:
+        if self.plans.canary is not None:
             took_s = self._clock.now_s() - job.record.source.received_at_s
-            self._canary.saw(running, outcomes, took_s)
+            self.plans.canary.saw(running, outcomes, took_s)
         job.delivery.finished(job.slot, outcomes)
 
     def _outcome(self, job: Job, result: Result) -> Outcome:
@@ -549,9 +502,9 @@ class Pipeline:
 
         With several models: until that of the slowest can, because the others wait for it.
         """
-        if self._current.is_busy:
+        if self.plans.present.is_busy:
             self._wants_work.clear()
-            longest_s = _AHEAD_POLL_S if self._current.is_ahead else _BUSY_POLL_S
+            longest_s = _AHEAD_POLL_S if self.plans.present.is_ahead else _BUSY_POLL_S
             await wait_all([self._wants_work], longest_s, self._clock)
 
     # Assigned and revoked partitions.
@@ -581,7 +534,7 @@ class Pipeline:
         )
 
     def _on_dropped(self, delivery: PartitionDelivery, items: int, size_bytes: int) -> None:
-        for running in self._running:
+        for running in self.plans.running:
             running.forget_unwanted()  # the delivery is closed, so its jobs are no longer needed
         now_s = self._clock.now_s()
         self.in_flight.remove(items, size_bytes, delivery.partition, now_s=now_s)

@@ -87,7 +87,7 @@ async def run_shadow(
             clock=clock,
             metrics=metrics,
         )
-        pipeline.shadow = running
+        pipeline.plans.shadow = running
         _log.info("shadow_started", model=deployment.identity.name, share=shadow.share)
         await running.run()
     except (StreamlabelError, BaseExceptionGroup) as error:
@@ -96,7 +96,7 @@ async def run_shadow(
             raise
         _log.error("shadow_ended", why=str(cause))
     finally:
-        pipeline.shadow = None
+        pipeline.plans.shadow = None
         await workers.close()
         await writer.stop()
 

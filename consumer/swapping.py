@@ -157,7 +157,7 @@ class Swapper:
             raise
         previous = self._take(wanted, workers)
         try:
-            await self._pipeline.swap(running)
+            await self._pipeline.plans.swap(running)
         finally:
             await previous.close()
         return name
@@ -238,13 +238,13 @@ class Swapper:
     async def _try(self, running: RunningPlan, limits: CanaryLimits, name: str) -> None:
         canary = Canary(running, limits, name=name)
         _log.info("canary_started", deployment_id=name, share=limits.share)
-        self._pipeline.begin_canary(canary)
+        self._pipeline.plans.begin_canary(canary)
         try:
             await canary.has_enough.wait()
             worse = canary.worse()
         except BaseException:
-            await self._pipeline.end_canary()
+            await self._pipeline.plans.end_canary()
             raise
         if worse is not None:
-            await self._pipeline.end_canary()
+            await self._pipeline.plans.end_canary()
             raise DeploymentRefusedError(f"the canary is worse: {worse}")

@@ -45,7 +45,7 @@ class Beside:
 
     async def started(self) -> "Beside":
         """Wait until it gets texts."""
-        await self.until(lambda: self.r.pipeline.shadow is not None, "it is loaded")
+        await self.until(lambda: self.r.pipeline.plans.shadow is not None, "it is loaded")
         return self
 
     def messages(self) -> list[dict[str, Any]]:

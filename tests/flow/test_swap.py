@@ -79,7 +79,7 @@ async def test_records_read_before_a_swap_are_finished_by_the_plan_that_began_th
         r.classifier.open.clear()
         await r.send("one", "two")
         after = Named(name="b")
-        swapping = asyncio.create_task(r.pipeline.swap(prepared(r, after)))
+        swapping = asyncio.create_task(r.pipeline.plans.swap(prepared(r, after)))
         await settle()
         await r.send("three")
         assert after.batches == [["three"]], "the new plan does not wait for the old one"
@@ -96,11 +96,38 @@ async def test_records_read_before_a_swap_are_finished_by_the_plan_that_began_th
     assert r.committed() == 4
 
 
+async def test_a_plan_that_begins_while_formats_fetch_fetches_before_it_gets_records(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fetching = asyncio.Event()
+    fetched: list[RunningPlan] = []
+
+    async def prefetch(running: RunningPlan) -> None:
+        await fetching.wait()
+        fetched.append(running)
+
+    async with rig(classifier=Named()) as r:
+        monkeypatch.setattr(RunningPlan, "prefetch", prefetch)
+        await r.send("one")
+        after = Named(name="b")
+        running = prepared(r, after)
+        swapping = asyncio.create_task(r.pipeline.plans.swap(running))
+        await settle()
+        assert after.batches == []
+        fetching.set()
+        await r.clock.advance(1)
+        await swapping
+        assert after.batches == [["one"]]
+        assert running in fetched
+        await r.drain()
+    assert answers(r) == [(0, "b")]
+
+
 async def test_every_output_says_which_deployment_decided() -> None:
     async with rig(classifier=Named()) as r:
-        await r.pipeline.swap(prepared(r, Named(name="b")))
+        await r.pipeline.plans.swap(prepared(r, Named(name="b")))
         await r.send("one")
-        await r.pipeline.swap(prepared(r, Named(name="c")))
+        await r.pipeline.plans.swap(prepared(r, Named(name="c")))
         await r.send("two")
         await r.drain()
     messages = [orjson.loads(each.value or b"") for each in r.broker.written("labels")]
@@ -114,7 +141,7 @@ async def test_a_swap_empties_the_memory_of_repeats() -> None:
     async with rig(classifier=Named(), settings=repeats) as r:
         await r.send("same", "same")
         after = Named(name="b")
-        await r.pipeline.swap(prepared(r, after))
+        await r.pipeline.plans.swap(prepared(r, after))
         await r.send("same")
         await r.drain()
     assert after.batches == [["same"]]
@@ -125,9 +152,9 @@ async def test_from_one_task_to_two_and_back() -> None:
     two = {"tasks": {"x": {"model": FAKE}, "y": {"model": FAKE}}}
     async with rig(classifier=Named()) as r:
         await r.send("one")
-        await r.pipeline.swap(prepared(r, Named(name="x"), Named(name="y"), settings=two))
+        await r.pipeline.plans.swap(prepared(r, Named(name="x"), Named(name="y"), settings=two))
         await r.send("two")
-        await r.pipeline.swap(prepared(r, Named(name="z")))
+        await r.pipeline.plans.swap(prepared(r, Named(name="z")))
         await r.send("three")
         await r.drain()
     assert answers(r) == [(0, "a"), (1, "x"), (1, "y"), (2, "z")]
@@ -138,7 +165,7 @@ async def test_a_revoked_partition_does_not_hold_up_a_swap() -> None:
     async with rig(classifier=Named(), partitions=2, settings=settings) as r:
         r.classifier.open.clear()
         await r.send("gone", partition=1)
-        swapping = asyncio.create_task(r.pipeline.swap(prepared(r, Named(name="b"))))
+        swapping = asyncio.create_task(r.pipeline.plans.swap(prepared(r, Named(name="b"))))
         await settle()
         revoke = asyncio.create_task(r.source.revoke([TopicPartition("texts", 1)]))
         await r.clock.advance(1)
@@ -154,7 +181,7 @@ async def test_a_drain_during_a_swap_finishes_both_plans() -> None:
         r.classifier.open.clear()
         await r.send("one")
         after = Named(name="b")
-        swapping = asyncio.create_task(r.pipeline.swap(prepared(r, after)))
+        swapping = asyncio.create_task(r.pipeline.plans.swap(prepared(r, after)))
         await settle()
         after.open.clear()
         await r.send("two")
@@ -190,7 +217,7 @@ async def test_swaps_at_random_moments_lose_and_double_nothing(
             elif (swapping is None or swapping.done()) and len(models) <= len(names):
                 models.append(Named(name=names[len(models) - 1]))
                 plan = prepared(r, models[-1])  # type: ignore[arg-type]  # it is Named
-                swapping = asyncio.create_task(r.pipeline.swap(plan))
+                swapping = asyncio.create_task(r.pipeline.plans.swap(plan))
             await r.clock.advance(chance.choice([0.1, 0.5]))
         for model in models:
             model.open.set()
@@ -214,7 +241,7 @@ def limits(**changes: float) -> CanaryLimits:
 
 async def canary(r: Rig, model: Named, **changes: float) -> Canary:
     made = Canary(prepared(r, model), limits(**changes), name="x")
-    r.pipeline.begin_canary(made)
+    r.pipeline.plans.begin_canary(made)
     for n in range(150):
         await r.send(f"bad {n}")
     return made
@@ -228,7 +255,7 @@ async def test_a_canary_gets_its_share_and_is_not_worse() -> None:
         assert made.worse() is None
         share = sum(map(len, model.batches)) / 150
         assert 0.15 < share < 0.45
-        await r.pipeline.end_canary()
+        await r.pipeline.plans.end_canary()
         await r.send("after")
         await r.drain()
     assert answers(r)[-1] == (150, "a")
@@ -237,7 +264,9 @@ async def test_a_canary_gets_its_share_and_is_not_worse() -> None:
 
 async def test_records_with_a_key_stay_with_one_plan() -> None:
     async with rig(classifier=Named()) as r:
-        r.pipeline.begin_canary(Canary(prepared(r, Named(name="b")), limits(share=0.5), name="x"))
+        r.pipeline.plans.begin_canary(
+            Canary(prepared(r, Named(name="b")), limits(share=0.5), name="x")
+        )
         for n in range(60):
             value = orjson.dumps({"text": f"t{n}", "id": f"id{n}"})
             r.broker.append("texts", value, partition=0, key=b"key%d" % (n % 10))
@@ -301,7 +330,7 @@ class Bench:
             self._settings, classifiers, limit_bytes=self.r.sink.limit_bytes, calibrations={}
         )
         plan = plan_for(self._settings, deployments)
-        await self.r.pipeline.swap(self.r.pipeline.prepare(plan, deployments))
+        await self.r.pipeline.plans.swap(self.r.pipeline.prepare(plan, deployments))
 
     def _open(self, settings: Settings) -> Workers:
         if self.breaks_after is not None and len(self.opened) >= self.breaks_after:
