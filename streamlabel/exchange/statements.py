@@ -2,7 +2,8 @@
 
 What was done to a text, and on which ground, is the platform's to say: a file has it by label. The
 verdict gives the date, whether a person decided alone, and an id; no text and no name is in it.
-Fields, values and lengths are those of the database's interface since July 2025.
+Fields, values and lengths were written from the published rules of the database's interface since
+July 2025; nothing was sent to it yet.
 """
 
 import hashlib
