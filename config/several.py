@@ -8,10 +8,11 @@ model. What a process has once stays at the top level: connection, delivery, wor
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from streamlabel.config.cascade import StageSettings, cascade_problem, parts_problem
 from streamlabel.config.input_topics import TopicName
+from streamlabel.config.languages import language_problem
 from streamlabel.config.model import AnyModel
 from streamlabel.config.routing import RoutingSettings
 from streamlabel.config.section import Section
@@ -48,6 +49,23 @@ class ConditionSettings(Section):
         description="Name of another task: its label, or a list of labels, one of which it has to"
         " give. The record is classified by that task first.",
     )
+    language: str | list[str] | None = Field(
+        None,
+        description="Code of the text's language (ISO 639), such as en, or a list of codes; und for"
+        " texts of which it cannot be told. The language is detected; outputs say it. Needs the"
+        " extra language.",
+    )
+
+    @field_validator("language")
+    @classmethod
+    def _is_known(cls, given: str | list[str] | None) -> str | list[str] | None:
+        codes = [given] if isinstance(given, str) else given
+        if codes == []:
+            raise ValueError("an empty list; name a language, or remove the condition")
+        for code in codes or ():
+            if problem := language_problem(code):
+                raise ValueError(problem)
+        return given
 
 
 class TaskOutputSettings(Section):

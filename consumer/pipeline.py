@@ -413,6 +413,10 @@ class Pipeline:
                 delivery.finished(slot, (self._undecoded(record, error),))
                 continue
             chosen = self.plans.of(text) if is_shared else running
+            languages = chosen.plan.languages
+            if languages is not None:
+                text = languages.told(text)
+                self._metrics.increment("languages", language=text.language or "")
             job = self._open_job(text, delivery, slot)
             chosen.jobs.add(job)
             wanted = chosen.plan.start(text)

@@ -26,6 +26,7 @@ EXTRAS: Final = MappingProxyType(
         "ray": (("parquet",), ("ray",)),
         "tracing": ((), ("opentelemetry",)),
         "near-duplicates": ((), ("datasketch",)),
+        "language": ((), ("py3langid",)),
         "console": (
             (),
             (

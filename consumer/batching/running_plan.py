@@ -129,7 +129,10 @@ class RunningPlan:
         return any(runner.is_ahead for runner in self._loops)
 
     async def prefetch(self) -> None:
-        """Let the formats of the outputs fetch what encoding needs."""
+        """Let output formats fetch what encoding needs, and load what tells languages."""
+        languages = self.plan.languages
+        if languages is not None and not languages.is_loaded:
+            await asyncio.to_thread(languages.load)
         for runner in self.runners.values():
             await runner.deployment.encoder.prefetch()
 

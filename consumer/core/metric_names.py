@@ -15,6 +15,7 @@ CounterName = Literal[
     "labels",
     "batches",
     "skipped",
+    "languages",
     "commits",
     "rebalances",
     "inference_retries",
@@ -123,9 +124,15 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
     ),
     "skipped": Metric(
         "counter",
-        "Records skipped because of input.empty_text: skip.",
-        "Find out why the producer sends empty texts.",
+        "Records skipped because of input.empty_text: skip, or because no task applies to them.",
+        "empty_text: find out why the producer sends empty texts. no_task: see the conditions.",
         ("reason",),
+    ),
+    "languages": Metric(
+        "counter",
+        "Texts by detected language, where a condition of a task names one; und: undetermined.",
+        "If many are und, name und in a condition, so that no text evades all tasks.",
+        ("language",),
     ),
     "commits": Metric(
         "counter",

@@ -85,6 +85,8 @@ class TextRecord:
         metadata_dropped: there was metadata, too large or too deeply nested to copy.
         event_time_ms: when it happened: the record's own time where the format has one
             (CloudEvents ``time``), else Kafka's timestamp.
+        language: code of the text's language, where a condition needs it; ``und`` if it cannot be
+            told.
     """
 
     source: SourceRecord
@@ -93,3 +95,4 @@ class TextRecord:
     event_time_ms: int
     metadata: bytes | None = None
     metadata_dropped: bool = False
+    language: str | None = None

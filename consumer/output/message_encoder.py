@@ -179,10 +179,9 @@ class MessageEncoder:
         if doubts != _NO_DOUBTS:
             known = zip(_DOUBTS, doubts, strict=True)
             message.update((name, doubt) for name, doubt in known if doubt is not None)
-        if record.metadata_dropped:
-            message["metadata_dropped"] = True
         if timings.cached:
             message["cached"] = True
+        message |= _of_record(record)
         return message if not decision.stages else message | _stages(decision.stages)
 
     def _text_bytes(self, text: str) -> int:
@@ -219,6 +218,14 @@ class MessageEncoder:
         if kept is not None:
             return {self._names[label]: probabilities[label] for label in kept}
         return dict(zip(self._names, probabilities, strict=True))
+
+
+def _of_record(record: TextRecord) -> dict[str, Any]:
+    """Return what only some records have."""
+    found: dict[str, Any] = {"metadata_dropped": True} if record.metadata_dropped else {}
+    if record.language is not None:
+        found["language"] = record.language
+    return found
 
 
 def _stages(answers: Sequence[StageAnswer]) -> dict[str, Any]:

@@ -177,6 +177,11 @@ class LabelMessage(_Part):
         False,
         description="The result of an identical text, computed for another record; see repeats.",
     )
+    language: str | None = Field(
+        None,
+        description="Code of the text's language (ISO 639), where a condition of a task needs it;"
+        " und if it cannot be told.",
+    )
 
 
 class ReviewMessage(LabelMessage):

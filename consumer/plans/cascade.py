@@ -47,6 +47,8 @@ class Cascade:
             none.
     """
 
+    languages = None
+
     def __init__(
         self,
         stages: Sequence[str],

@@ -1,4 +1,4 @@
-"""When a task applies to a record: by its metadata, headers and topic. Pure."""
+"""When a task applies to a record: by its metadata, headers, language and topic. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -37,11 +37,15 @@ class Condition:
             name.lower(): {value.encode() for value in _listed(wanted)}
             for name, wanted in settings.headers.items()
         }
+        self._languages = (
+            None if settings.language is None else frozenset(_listed(settings.language))
+        )
 
     def holds(self, record: TextRecord) -> bool:
         """Return whether the record has one of the wanted values in each place."""
         return (
             self._topic_holds(record)
+            and (self._languages is None or record.language in self._languages)
             and self._headers_hold(record)
             and self._metadata_holds(record)
         )

@@ -73,6 +73,7 @@ def escalation(record: TextRecord, result: Escalated, *, now_ms: int) -> Outboun
         "id": record.id,
         "event_time_ms": record.event_time_ms,
         "source": [*origin.position, origin.timestamp_ms],
+        "language": record.language,
         "due_ms": None if deadline_s is None else now_ms + int(deadline_s * 1000),
         "stages": [_told(each) for each in result.answers],
     }
@@ -155,6 +156,7 @@ def _read(told: Any, text: TextRecord) -> EscalatedText:  # noqa: ANN401 any JSO
         int(told["event_time_ms"]),
         text.metadata,
         text.metadata_dropped,
+        None if told.get("language") is None else str(told["language"]),
         replace(text.source, position=position, timestamp_ms=int(timestamp_ms)),
         None if told["due_ms"] is None else int(told["due_ms"]),
         tuple(each for each in told["stages"] if _is_complete(each)),

@@ -11,6 +11,7 @@ from streamlabel.consumer.plans.condition import Condition
 from streamlabel.consumer.plans.deployment import Deployment, deploy
 from streamlabel.consumer.plans.deployment_id import deployment_id
 from streamlabel.consumer.plans.earlier_stages import EarlierStages, OriginEncoder
+from streamlabel.consumer.plans.languages import Languages
 from streamlabel.consumer.plans.plan import Plan, Single, TaskPlan
 from streamlabel.consumer.plans.proven_cascade import refuse_other_cascade, with_changes_named
 from streamlabel.consumer.plans.several_tasks import SeveralTasks, TaskOfPlan
@@ -77,8 +78,8 @@ def plan_for(settings: Settings, deployments: Sequence[Deployment]) -> Plan:
     """Return the plan of a service.
 
     Raises:
-        ConfigError: the labels of two stages differ, or a condition names a label that the task
-            does not have.
+        ConfigError: the labels of two stages differ, a condition names a label that the task does
+            not have, or it names a language and the library is missing.
     """
     by_task: dict[str | None, list[Deployment]] = {}
     for each in deployments:
@@ -98,10 +99,12 @@ def plan_for(settings: Settings, deployments: Sequence[Deployment]) -> Plan:
             _refuse_unknown(labels, by_task[other][-1], f"tasks.{name}.when", other)
         plan = _task_plan(settings, name, by_task[name])
         condition = None
-        if when.metadata or when.headers or topics is not None:
+        if when.metadata or when.headers or when.language or topics is not None:
             condition = Condition(when, task=name, topics=topics)
         tasks[name] = TaskOfPlan(plan, condition, needs)
-    return SeveralTasks(tasks, {each.id: each.task or "" for each in deployments})
+    task_of = {each.id: each.task or "" for each in deployments}
+    needs_language = any(task.when.language for task in settings.tasks.values())
+    return SeveralTasks(tasks, task_of, Languages() if needs_language else None)
 
 
 def _task_plan(settings: Settings, task: str | None, own: Sequence[Deployment]) -> TaskPlan:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from streamlabel.consumer.core.records import TextRecord
 from streamlabel.consumer.plans.job import Job, Result
+from streamlabel.consumer.plans.languages import Languages
 from streamlabel.models.core.values import value
 
 __all__ = ["Ask", "Done", "Plan", "Single", "TaskPlan"]
@@ -35,7 +36,14 @@ class Done:
 
 
 class Plan(Protocol):
-    """Decides which deployments classify a record."""
+    """Decides which deployments classify a record.
+
+    Attributes:
+        languages: fills in the language of each record before ``start``; None: that is not needed.
+    """
+
+    @property
+    def languages(self) -> Languages | None: ...  # noqa: D102 above
 
     def start(self, record: TextRecord) -> Sequence[Ask]:
         """Return the first requests; none if the record is not to be classified but skipped."""
@@ -64,6 +72,8 @@ class TaskPlan(Plan, Protocol):
 
 class Single:
     """Asks one deployment, once; its result is the outcome. Implements ``TaskPlan``."""
+
+    languages = None
 
     def __init__(self, deployment: str) -> None:
         self._deployment = deployment

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from streamlabel.consumer.core.records import TextRecord
 from streamlabel.consumer.plans.condition import Condition
 from streamlabel.consumer.plans.job import Classified, Job, Result
+from streamlabel.consumer.plans.languages import Languages
 from streamlabel.consumer.plans.plan import Ask, Done, TaskPlan
 
 __all__ = ["SeveralTasks", "TaskOfPlan"]
@@ -37,9 +38,16 @@ class SeveralTasks:
     Args:
         tasks: by name; those that a task needs precede it.
         task_of: deployment id -> name of its task.
+        languages: tells the languages of texts, for conditions; None: no condition needs them.
     """
 
-    def __init__(self, tasks: Mapping[str, TaskOfPlan], task_of: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        tasks: Mapping[str, TaskOfPlan],
+        task_of: Mapping[str, str],
+        languages: Languages | None = None,
+    ) -> None:
+        self.languages = languages
         self._tasks = tasks
         self._task_of = task_of
 

@@ -61,7 +61,7 @@ async def check_models(
         ):
             yield replace(check, name=f"shadow {check.name}")
     is_cascade = any(file is not None and file.cascade for file in calibrations.values())
-    if len(deployments) == len(models) and (len(models) > 1 or is_cascade):
+    if len(deployments) == len(models) and (len(models) > 1 or is_cascade or settings.tasks):
         async for check in _check_plan(settings, models, deployments, calibrations):
             yield check
 

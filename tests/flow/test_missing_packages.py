@@ -66,6 +66,14 @@ COMMANDS: list[tuple[list[str], tuple[str, ...], str]] = [
         "near-duplicates",
     ),
     (
+        [
+            *["classify", "-f", "in.txt", "--set", "tasks.a.model.backend=fake"],
+            *["--set", 'tasks.a.when.language=["en"]'],
+        ],
+        ("py3langid",),
+        "language",
+    ),
+    (
         ["classify", "-f", "in.parquet", "-o", "out.parquet", "--set", "model.backend=fake"],
         ("pyarrow",),
         "parquet",

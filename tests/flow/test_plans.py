@@ -21,6 +21,8 @@ P1 = TopicPartition("texts", 1)
 class Cascade:
     """Asks ``large`` about what ``model`` is not sure of."""
 
+    languages = None
+
     def start(self, record: TextRecord) -> Sequence[Ask]:
         """Ask the first stage."""
         return (Ask("model"),)
@@ -35,6 +37,8 @@ class Cascade:
 
 class Both:
     """Asks both at once, and takes what ``large`` says when both have answered."""
+
+    languages = None
 
     def start(self, record: TextRecord) -> Sequence[Ask]:
         """Ask both."""

@@ -19,7 +19,14 @@ from tests.flow.rig import ScriptedClassifier
 
 HEADERS = (("Lang", b"de"), ("lang", b"en"), ("raw", b"\xff"))
 SOURCE = SourceRecord(Position("texts", 0, 7), None, b"{}", HEADERS, 0, 0.0)
-RECORD = TextRecord(SOURCE, "id", "x", 0, metadata=b'{"a": {"b": 1, "flag": true}, "kind": "x"}')
+RECORD = TextRecord(
+    SOURCE,
+    "id",
+    "x",
+    0,
+    metadata=b'{"a": {"b": 1, "flag": true}, "kind": "x"}',
+    language="pt",
+)
 TIMINGS = Timings(0, 0.0, 0.0)
 
 
@@ -116,6 +123,10 @@ def test_every_task_that_applies_is_asked_once_and_all_results_count(seed: int) 
         ({"headers": {"lang": ["fr", "de"]}}, False),  # the last one counts
         ({"headers": {"raw": "ÿ"}}, False),
         ({"headers": {"lang": "en"}, "metadata": {"kind": "x"}}, True),
+        ({"language": "pt"}, True),
+        ({"language": ["en", "pt"]}, True),
+        ({"language": "und"}, False),
+        ({"language": "pt", "metadata": {"kind": "y"}}, False),
     ],
 )
 def test_a_condition_on_the_record(when: dict[str, object], holds: bool) -> None:
