@@ -37,6 +37,11 @@ class SecuritySettings(Section):
     )
     username: str | None = Field(None, description="User name for PLAIN and SCRAM.")
     password: SecretStr | None = Field(None, description="Password for PLAIN and SCRAM.")
+    password_file: Path | None = Field(
+        None,
+        description="Instead of password: file that holds the current password. It is read again"
+        " when it changes, and used for the next logins.",
+    )
     token_file: Annotated[Path, Place(may_come_later=True)] | None = Field(
         None,
         description="OAUTHBEARER: file that holds the current token. It is read again when it"
@@ -78,11 +83,20 @@ class SecuritySettings(Section):
             )
         if self.sasl_mechanism == "OAUTHBEARER":
             self._refuse_no_token()
-        elif sasl and (not self.username or self.password is None):
-            raise ValueError(f"username, password: required by {self.sasl_mechanism}; set both")
+        elif sasl:
+            self._refuse_no_password()
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("cert_file, key_file: set both or neither")
         return self
+
+    def _refuse_no_password(self) -> None:
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("password, password_file: set one and not both")
+        if not self.username or (self.password is None and self.password_file is None):
+            raise ValueError(
+                f"username, password: required by {self.sasl_mechanism}; set both, or username and"
+                " password_file"
+            )
 
     def _refuse_no_token(self) -> None:
         if (self.token_file is None) == (self.token_endpoint is None):

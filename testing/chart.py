@@ -157,7 +157,8 @@ def _not_accepted(text: str) -> Iterator[str]:
     """Yield why the service would refuse a configuration; its secrets are elsewhere."""
     config = yaml.safe_load(text)
     security = config.get("kafka", {}).get("security", {})
-    if security.get("sasl_mechanism") in {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}:
+    has_password = security.get("sasl_mechanism") in {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"}
+    if has_password and "password_file" not in security:
         security["password"] = "from a secret"
     if "topic" in config.get("control", {}):
         config["control"]["key"] = "from a secret, too"

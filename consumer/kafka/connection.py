@@ -6,6 +6,7 @@ from typing import Any
 from streamlabel.config.catalog import paths_in
 from streamlabel.config.kafka import KafkaSettings
 from streamlabel.config.places import refuse_missing
+from streamlabel.consumer.kafka.passwords import current_password
 from streamlabel.consumer.kafka.tls import tls_context
 from streamlabel.consumer.kafka.tokens import token_provider
 
@@ -16,7 +17,8 @@ async def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
     """Return the keyword arguments that consumer, producer and admin client share.
 
     Raises:
-        ConfigError: a TLS file cannot be read or has the wrong content.
+        ConfigError: a TLS file or the file with the password cannot be read or has the wrong
+            content.
     """
     security = kafka.security
     await asyncio.to_thread(refuse_missing, paths_in(security, ("kafka", "security")))
@@ -33,7 +35,7 @@ async def connection_options(kafka: KafkaSettings) -> dict[str, Any]:
         options["sasl_mechanism"] = security.sasl_mechanism
     if (tokens := token_provider(security)) is not None:
         options["sasl_oauth_token_provider"] = tokens
-    elif security.password is not None:
+    elif (password := await asyncio.to_thread(current_password, security)) is not None:
         options["sasl_plain_username"] = security.username
-        options["sasl_plain_password"] = security.password.get_secret_value()
+        options["sasl_plain_password"] = password
     return options

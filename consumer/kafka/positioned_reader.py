@@ -11,9 +11,11 @@ from aiokafka import TopicPartition as KafkaPartition
 from streamlabel.config.kafka import KafkaSettings
 from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.core.records import Position, SourceRecord, TopicPartition
+from streamlabel.consumer.kafka.aiokafka_internals.group import client_of
 from streamlabel.consumer.kafka.clients import start_client, stop_consumer
 from streamlabel.consumer.kafka.connection import connection_options
 from streamlabel.consumer.kafka.errors import mapped
+from streamlabel.consumer.kafka.passwords import keep_password
 from streamlabel.consumer.kafka.reaching import reaching
 from streamlabel.consumer.kafka.topics import ensure_topics
 from streamlabel.errors import BrokerError
@@ -71,8 +73,9 @@ class PositionedReader:
             for number in range(topic.partitions)
         ]
         self._partitions = len(places)
+        options = await connection_options(self._kafka)
         consumer = AIOKafkaConsumer(
-            **await connection_options(self._kafka),
+            **options,
             group_id=None,
             enable_auto_commit=False,
             isolation_level="read_committed",
@@ -80,6 +83,7 @@ class PositionedReader:
             fetch_max_bytes=self._kafka.fetch_max_bytes,
             max_partition_fetch_bytes=self._kafka.max_partition_fetch_bytes,
         )
+        keep_password(client_of(consumer), self._kafka.security, options.get("sasl_plain_password"))
         doing = f"reading {', '.join(self._topics)}"
         async with reaching(self._kafka, doing), asyncio.timeout(_TIMEOUT_S):
             await start_client(consumer.start(), stop=partial(stop_consumer, consumer))

@@ -26,6 +26,7 @@ from streamlabel.consumer.kafka.aiokafka_internals.transactions import (
 )
 from streamlabel.consumer.kafka.clients import ends_well, start_client
 from streamlabel.consumer.kafka.connection import connection_options
+from streamlabel.consumer.kafka.passwords import keep_password
 from streamlabel.consumer.kafka.reaching import reaching
 from streamlabel.consumer.kafka.transactional_ids import end_earlier
 
@@ -54,8 +55,9 @@ async def start_producer(
     Raises:
         BrokerError: no connection, with the cause; nothing is left open.
     """
+    connection = await connection_options(kafka)
     producer = AIOKafkaProducer(
-        **await connection_options(kafka),
+        **connection,
         acks="all",
         enable_idempotence=True,
         compression_type=None if kafka.compression == "none" else kafka.compression,
@@ -63,6 +65,7 @@ async def start_producer(
         max_batch_size=kafka.max_request_bytes,  # we split batches ourselves
         **options,
     )
+    keep_password(producer.client, kafka.security, connection.get("sasl_plain_password"))
     async with reaching(kafka, "connecting the producer"):
         async with asyncio.timeout(timeout_s):
             await start_client(producer.start(), stop=partial(abandon, producer))

@@ -26,6 +26,7 @@ from streamlabel.consumer.core.ports import AssignmentListener, BrokerRole, Cloc
 from streamlabel.consumer.core.records import Position, SourceRecord, TopicPartition
 from streamlabel.consumer.delivery.time_range import TimeRange
 from streamlabel.consumer.kafka.aiokafka_internals.group import (
+    client_of,
     coordinator_of,
     fetcher_has_ended,
     is_member,
@@ -43,6 +44,7 @@ from streamlabel.consumer.kafka.input_topic import InputTopic
 from streamlabel.consumer.kafka.lease import Lease
 from streamlabel.consumer.kafka.links import Links
 from streamlabel.consumer.kafka.matching_topics import MatchingTopics
+from streamlabel.consumer.kafka.passwords import keep_password
 from streamlabel.consumer.kafka.range_offsets import RangeProgress, ReadCount
 from streamlabel.consumer.kafka.reaching import reaching
 from streamlabel.consumer.kafka.record_batch_parser import read_undecodable
@@ -201,8 +203,9 @@ class KafkaSource:
 
     async def _new_consumer(self) -> AIOKafkaConsumer:
         assignor = sticky_assignor()
-        return AIOKafkaConsumer(
-            **await connection_options(self._kafka),
+        options = await connection_options(self._kafka)
+        consumer = AIOKafkaConsumer(
+            **options,
             group_id=self._kafka.group_id,
             group_instance_id=self._kafka.group_instance_id,
             enable_auto_commit=False,
@@ -216,6 +219,9 @@ class KafkaSource:
             fetch_max_bytes=self._kafka.fetch_max_bytes,
             max_partition_fetch_bytes=self._kafka.max_partition_fetch_bytes,
         )
+        password = options.get("sasl_plain_password")
+        keep_password(client_of(consumer), self._kafka.security, password)
+        return consumer
 
     async def poll(
         self, *, max_items: int, timeout_s: float, held: Container[TopicPartition] = ()

@@ -11,9 +11,11 @@ from aiokafka import TopicPartition as KafkaPartition
 from streamlabel.config.kafka import KafkaSettings
 from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.core.records import Position, SourceRecord
+from streamlabel.consumer.kafka.aiokafka_internals.group import client_of
 from streamlabel.consumer.kafka.clients import start_client, stop_consumer
 from streamlabel.consumer.kafka.connection import connection_options
 from streamlabel.consumer.kafka.errors import mapped
+from streamlabel.consumer.kafka.passwords import keep_password
 from streamlabel.consumer.kafka.topics import find_topics
 from streamlabel.errors import ConfigError
 
@@ -48,8 +50,9 @@ async def watch(
             " its first start if kafka.create_topics is true"
         )
     numbers = range(found[topic].partitions)
+    options = await connection_options(kafka)
     consumer = AIOKafkaConsumer(
-        **await connection_options(kafka),
+        **options,
         group_id=None,
         enable_auto_commit=False,
         isolation_level="read_committed",
@@ -59,6 +62,7 @@ async def watch(
         fetch_max_bytes=kafka.fetch_max_bytes,
         max_partition_fetch_bytes=kafka.max_partition_fetch_bytes,
     )
+    keep_password(client_of(consumer), kafka.security, options.get("sasl_plain_password"))
     with mapped(f"reading {topic}"):
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             await start_client(consumer.start(), stop=partial(stop_consumer, consumer))

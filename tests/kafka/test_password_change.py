@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from aiokafka.conn import AIOKafkaConnection
@@ -13,9 +14,11 @@ from confluent_kafka.admin import (
 )
 
 from streamlabel.consumer.kafka.open_ports import cause_of_outage
+from streamlabel.consumer.kafka.passwords import watch_passwords
 from streamlabel.consumer.kafka.source import KafkaSource
 from streamlabel.consumer.kafka.topics import ensure_topics
 from streamlabel.errors import BrokerError
+from streamlabel.models.core.system_clock import SystemClock
 from testing.kafka_broker import LocalCluster
 from tests.kafka.test_reading import GUARANTEES, WITHIN_S, Topics, running, until
 
@@ -92,3 +95,45 @@ async def test_a_changed_password_is_named_and_nothing_is_lost_until_it_is_right
         await in_thread(set_password, secure_kafka, user, "first-password")
         await until(lambda: topics.committed() == 3, "it goes on by itself")
     assert await in_thread(topics.labelled) == [(0, 0), (0, 1), (0, 2)]
+
+
+@pytest.mark.parametrize("file_first", [True, False], ids=["file first", "brokers first"])
+@pytest.mark.parametrize("guarantee", GUARANTEES)
+async def test_a_password_in_a_file_is_rotated_without_a_restart(
+    secure_kafka: LocalCluster,
+    guarantee: str,
+    connections: Iterable[AIOKafkaConnection],
+    file_first: bool,
+    tmp_path: Path,
+) -> None:
+    user, file = f"user-{uuid.uuid4()}", tmp_path / "password"
+    await in_thread(set_password, secure_kafka, user, "first-password")
+    await in_thread(file.write_text, "first-password\n")
+    topics = await in_thread(Topics.create, secure_kafka)
+    security = {
+        "protocol": "SASL_PLAINTEXT",
+        "sasl_mechanism": "SCRAM-SHA-256",
+        "username": user,
+        "password_file": str(file),
+        "allow_insecure": True,
+    }
+    kafka = {"bootstrap_servers": secure_kafka.address("SASL_PLAINTEXT"), "security": security}
+    settings = topics.settings(guarantee, kafka=kafka)
+    async with running(settings) as (source, task), asyncio.TaskGroup() as group:
+        assert isinstance(source, KafkaSource)
+        watching = group.create_task(watch_passwords(SystemClock()))  # as the service does
+        await in_thread(secure_kafka.produce, topics.texts, [b"0.9 one"])
+        await until(lambda: topics.committed() == 1, "it works")
+        if file_first:
+            await in_thread(file.write_text, "second-password\n")
+        await in_thread(set_password, secure_kafka, user, "second-password")
+        for connection in connections:
+            connection.close()  # as a broker that restarts does
+        await in_thread(secure_kafka.produce, topics.texts, [b"0.9 two"])
+        if not file_first:
+            await has_lost_all(source)
+            await in_thread(file.write_text, "second-password\n")
+        await until(lambda: topics.committed() == 2, "it logs in with the new password")
+        assert not task.done()
+        watching.cancel()
+    assert await in_thread(topics.labelled) == [(0, 0), (0, 1)]

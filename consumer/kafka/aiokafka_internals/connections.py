@@ -12,6 +12,7 @@ __all__ = [
     "connections_of",
     "oldest_request",
     "token_provider_of",
+    "use_password",
 ]
 
 
@@ -68,3 +69,12 @@ def token_provider_of(connection: AIOKafkaConnection) -> AbstractTokenProvider:
     """
     provider: Any = connection._sasl_oauth_token_provider
     return provider
+
+
+def use_password(client: AIOKafkaClient, password: str) -> None:
+    """Let a client log in with another password from its next connection on.
+
+    Works around: aiokafka asks a provider for a token at each login, but keeps the password that it
+    was created with. Seen in aiokafka 0.14.0.
+    """
+    client._sasl_plain_password = password

@@ -213,7 +213,6 @@ def test_the_user_has_the_rights_that_the_service_needs_and_no_others(name: str)
     manifests = rendered(values)
     config = yaml.safe_load(kinds(manifests, "ConfigMap")[0]["data"]["config.yaml"])
     config.setdefault("control", {}).update(key="of sixteen characters")
-    config["kafka"]["security"]["password"] = "of the secret"
     settings = Settings.model_validate(config)
     acls = one(manifests, "KafkaUser")["spec"]["authorization"]["acls"]
     needed = set(service_rights(settings, partitions=2))
@@ -256,9 +255,12 @@ def test_secrets_are_files_and_in_no_manifest() -> None:
     pod = one(manifests, "Deployment")["spec"]["template"]["spec"]
     [volume] = [each for each in pod["volumes"] if each["name"] == "secrets"]
     [source] = volume["projected"]["sources"]
-    assert source["secret"]["items"] == [
-        {"key": "password", "path": "STREAMLABEL__KAFKA__SECURITY__PASSWORD"}
-    ]
+    assert source["secret"]["items"] == [{"key": "password", "path": "kafka-password"}]
+    [mount] = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "secrets"]
+    config = yaml.safe_load(one(manifests, "ConfigMap")["data"]["config.yaml"])
+    security = config["kafka"]["security"]
+    # read again when Strimzi changes it; a variable would need another pod
+    assert security["password_file"] == f"{mount['mountPath']}/kafka-password"
 
 
 def test_the_alerts_and_the_dashboard_are_those_that_were_tested() -> None:

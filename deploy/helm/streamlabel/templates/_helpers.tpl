@@ -67,6 +67,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $_ := set $security "protocol" "SASL_SSL" -}}
 {{- $_ := set $security "sasl_mechanism" "SCRAM-SHA-512" -}}
 {{- $_ := set $security "username" (include "streamlabel.kafkaUser" .) -}}
+{{- $_ := set $security "password_file" "/etc/streamlabel/secrets/kafka-password" -}}
 {{- end -}}
 {{- $_ := set $derived "kafka" (dict "security" $security) -}}
 {{- end -}}
@@ -185,7 +186,7 @@ capabilities: {drop: [ALL]}
       {{- if $owned }}
       - secret:
           name: {{ include "streamlabel.kafkaUser" .root }}
-          items: [{key: password, path: STREAMLABEL__KAFKA__SECURITY__PASSWORD}]
+          items: [{key: password, path: kafka-password}]
       {{- end }}
 {{- end }}
 {{- $user := include "streamlabel.ownsUser" .root }}

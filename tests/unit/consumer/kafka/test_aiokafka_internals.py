@@ -159,6 +159,7 @@ PRIVATE: list[tuple[str, str, Any]] = [
     ("coordinator", "_do_heartbeat", []),
     ("coordinator", "_do_commit_offsets", ["assignment", "offsets"]),
     ("client", "_conns", dict),
+    ("client", "_sasl_plain_password", NoneType),  # without SASL
     ("connection", "_requests", deque),
     ("connection", "_writer", NoneType),  # before it is open
     ("connection", "_sasl_oauth_token_provider", NoneType),
@@ -349,6 +350,30 @@ async def test_an_authenticator_gets_the_tokens_of_its_connection() -> None:
         sasl_oauth_token_provider=tokens,
     )
     assert connections.token_provider_of(connection) is tokens
+
+
+async def test_a_client_logs_in_with_the_password_that_it_was_given_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used: list[str] = []
+
+    async def noted(*_: object, **options: Any) -> AIOKafkaConnection:  # noqa: ANN401
+        used.append(options["sasl_plain_password"])
+        raise OSError
+
+    monkeypatch.setattr("aiokafka.client.create_conn", noted)
+    client = AIOKafkaClient(
+        bootstrap_servers="localhost:1",
+        security_protocol="SASL_PLAINTEXT",
+        sasl_mechanism="PLAIN",
+        sasl_plain_username="u",
+        sasl_plain_password="one",
+    )
+    for password in ("one", "two"):
+        connections.use_password(client, password)
+        with pytest.raises(kafka_errors.KafkaConnectionError):
+            await client.bootstrap()
+    assert used == ["one", "two"]
 
 
 async def test_a_queue_holds_the_batch_of_a_builder(real: Real) -> None:

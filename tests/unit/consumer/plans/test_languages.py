@@ -29,9 +29,7 @@ TEXTS = {
 def loaded() -> Languages:
     """Loading takes a second, and hypothesis has no fixture for a module."""
     found = Languages()
-    assert not found.is_loaded
     found.load()
-    assert found.is_loaded
     return found
 
 
@@ -116,3 +114,11 @@ def test_what_is_no_code_is_refused_with_a_sentence(named: Any, says: str) -> No
 @pytest.mark.parametrize("code", ["en", "zh", "und", "yue"])
 def test_codes_are_taken(code: str) -> None:
     assert language_problem(code) is None
+
+
+@pytest.mark.parametrize("loads", [False, True])
+def test_it_says_whether_it_is_loaded(loads: bool) -> None:
+    found = Languages()
+    if loads:
+        found.load()
+    assert found.is_loaded == loads
