@@ -1,5 +1,6 @@
 """A LoRA adapter from a separate folder, merged into a language model."""
 
+import hashlib
 import warnings
 from pathlib import Path
 from typing import Any, Final
@@ -8,7 +9,7 @@ from streamlabel.errors import ConfigError, ModelLoadError
 from streamlabel.models.files.transformers_errors import one_line, unusable
 from streamlabel.models.files.whole_model import refuse_not_finite
 
-__all__ = ["ADAPTER_WEIGHTS", "refuse_missing_adapter", "with_adapter"]
+__all__ = ["ADAPTER_WEIGHTS", "adapter_version", "refuse_missing_adapter", "with_adapter"]
 
 ADAPTER_WEIGHTS: Final = "adapter_model.safetensors"
 
@@ -25,6 +26,22 @@ def refuse_missing_adapter(folder: Path) -> None:
             f"model.adapter: there is no {ADAPTER_WEIGHTS} in {folder}; a .bin file can run code"
             " when it is read: save the adapter with safe_serialization"
         )
+
+
+def adapter_version(folder: Path) -> tuple[str, int]:
+    """Return the name and the id by which an engine knows this version of an adapter. Blocks.
+
+    Another version has other ones, even in the same folder: engines that are asked for a name or an
+    id that they have keep the weights of before, and cached prefixes belong to a name.
+
+    Returns:
+        The folder's name with a part of the digest of its files, and a number in [1, 2**31).
+    """
+    digest = hashlib.sha256()
+    for name in ("adapter_config.json", ADAPTER_WEIGHTS):
+        digest.update((folder / name).read_bytes())
+    number = int.from_bytes(digest.digest()[:4], "big") & 0x7FFF_FFFF
+    return f"{folder.name}-{digest.hexdigest()[:12]}", max(number, 1)
 
 
 def with_adapter(model: Any, folder: Path) -> Any:  # noqa: ANN401 untyped library

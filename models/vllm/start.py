@@ -14,6 +14,7 @@ from streamlabel.models.devices.device import library_versions
 from streamlabel.models.devices.npu import load_npu
 from streamlabel.models.devices.torch_import import autoload
 from streamlabel.models.files.checkpoint import Checkpoint
+from streamlabel.models.llm.adapter import adapter_version
 from streamlabel.models.vllm.platform import Capabilities, find_capabilities, limits
 from streamlabel.models.vllm.runtime import TOP_K, VllmRuntime
 from streamlabel.models.vllm.start_failure import Start, explain
@@ -23,7 +24,6 @@ __all__ = ["Engine", "Plan", "dtype_of", "prepare_environment", "start_engine"]
 
 # Values that vLLM accepts as maximum rank of an adapter.
 _RANKS: Final = (8, 16, 32, 64, 128, 256, 320, 512)
-_ADAPTER_ID: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,8 @@ def _adapter_request(settings: VllmSettings) -> Any:  # noqa: ANN401 untyped lib
     from vllm.lora.request import LoRARequest
 
     folder = Path(settings.adapter).expanduser()
-    return LoRARequest(folder.name, _ADAPTER_ID, str(folder.resolve()))
+    name, number = adapter_version(folder)
+    return LoRARequest(name, number, str(folder.resolve()))
 
 
 def _runner(config: Any) -> str:  # noqa: ANN401 untyped library

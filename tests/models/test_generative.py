@@ -13,6 +13,8 @@ import torch
 import transformers
 
 from streamlabel.config.model import GenerativeSettings
+from streamlabel.config.settings import Settings
+from streamlabel.consumer.plans.deployment_id import deployment_id
 from streamlabel.errors import ConfigError, InferenceError, ModelError, ModelLoadError
 from streamlabel.models.core.classifier import Prediction, PreparedText
 from streamlabel.models.label_scoring.label_tokens import LabelTokens
@@ -362,6 +364,36 @@ async def test_an_adapter_is_merged(tiny_llm: Path, tmp_path: Path) -> None:
             logits = adapted.eval()(torch.tensor([whole_row(classifier, text)])).logits[0, -1]
         expected = label_scores(logits.log_softmax(-1), classifier)
         assert torch.allclose(expected, torch.tensor(prediction.log_scores), atol=CLOSE, rtol=0)
+
+
+async def test_another_version_in_the_same_folder_is_another_model_and_the_one_before_stays(
+    tiny_llm: Path, tmp_path: Path
+) -> None:
+    """A swap loads the new version beside the old one, which still answers what was read before."""
+    import peft
+
+    def save(seed: int) -> None:
+        model = transformers.AutoModelForCausalLM.from_pretrained(tiny_llm, dtype=torch.float32)
+        lora = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])
+        adapted = peft.get_peft_model(model, lora)
+        torch.manual_seed(seed)
+        for name, weight in adapted.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(weight, std=0.2)
+        adapted.save_pretrained(tmp_path / "adapter")
+
+    at = settings(tiny_llm, adapter=str(tmp_path / "adapter"))
+    await asyncio.to_thread(save, 1)
+    first = await asyncio.to_thread(load, at)
+    before = await predictions(first, TEXTS[:6])
+    await asyncio.to_thread(save, 2)
+    second = await asyncio.to_thread(load, at)
+    served = Settings.model_construct(model=at)  # equal: the folder's name has not changed
+    ids = {deployment_id(served, {"model": each}, {}) for each in (first, second)}
+    assert len(ids) == 2
+    assert first.identity.digest != second.identity.digest
+    assert difference(before, await predictions(second, TEXTS[:6])) > 100 * CLOSE
+    assert difference(before, await predictions(first, TEXTS[:6])) == 0
 
 
 def test_a_missing_adapter_is_refused(tiny_llm: Path, tmp_path: Path) -> None:
