@@ -20,9 +20,7 @@ from streamlabel.consumer.core.ports import RecordSink, RecordSource
 from streamlabel.consumer.core.signals import DrainOnSignal, ReloadOnSignal
 from streamlabel.consumer.core.starting import unless_asked, until_reachable
 from streamlabel.consumer.following import Follower
-from streamlabel.consumer.kafka.open_ports import Ports, cause_of_outage, open_ports
-from streamlabel.consumer.kafka.passwords import watch_passwords
-from streamlabel.consumer.kafka.tls import watch_certificates
+from streamlabel.consumer.kafka.open_ports import Ports, cause_of_outage, open_ports, watch_clients
 from streamlabel.consumer.observability.connection_watch import watch_connections
 from streamlabel.consumer.observability.drift_watch import drift_watches
 from streamlabel.consumer.observability.health import Health
@@ -212,8 +210,7 @@ class _Service:
                     self._page.run(pipeline.deployments),
                     observe(pipeline, source, health=self._health, metrics=metrics, clock=clock),
                     report_periods(self._registry, period_s=period_s, clock=clock),
-                    watch_certificates(clock),
-                    watch_passwords(clock),
+                    watch_clients(clock, metrics),
                     watch_loop_lag(clock, metrics, seen=self._health.loop_lagged),
                 )
                 watchers = [group.create_task(each) for each in watching]

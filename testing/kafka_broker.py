@@ -167,7 +167,11 @@ class Cluster:
         _ask(change, what=f"the settings of {topic} are changed")
 
     def limit_writes(self, client_id: str, bytes_s: float | None) -> None:
-        """Let clients of this name write no faster; None takes the limit away.
+        """Let clients of this name write no faster; None takes the limit away."""
+        self.limit_client(client_id, producer_byte_rate=bytes_s)
+
+    def limit_client(self, client_id: str, **rates: float | None) -> None:
+        """Set quotas for clients of this name, by Kafka's names of them; None takes one away.
 
         The request is put together here (AlterClientQuotas v0): no Python client has it.
         """
@@ -176,9 +180,10 @@ class Cluster:
             return struct.pack(">h", len(value)) + value.encode()
 
         entity = struct.pack(">i", 1) + text("client-id") + text(client_id)
-        value = struct.pack(">d?", bytes_s or 0.0, bytes_s is None)
-        rule = struct.pack(">i", 1) + text("producer_byte_rate") + value
-        body = struct.pack(">i", 1) + entity + rule + b"\0"
+        rules = struct.pack(">i", len(rates))
+        for name, rate in rates.items():
+            rules += text(name) + struct.pack(">d?", rate or 0.0, rate is None)
+        body = struct.pack(">i", 1) + entity + rules + b"\0"
         header = struct.pack(">hhi", 49, 0, 1) + text("tests")
         host, port = self.bootstrap.split(",")[0].rsplit(":", 1)
         with socket.create_connection((host, int(port)), timeout=30) as connection:

@@ -27,6 +27,7 @@ CounterName = Literal[
     "control_refused",
     "shadow",
     "future_records",
+    "kafka_throttled_seconds",
 ]
 HistogramName = Literal[
     "batch_items",
@@ -127,6 +128,13 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "Records skipped because of input.empty_text: skip, or because no task applies to them.",
         "empty_text: find out why the producer sends empty texts. no_task: see the conditions.",
         ("reason",),
+    ),
+    "kafka_throttled_seconds": Metric(
+        "counter",
+        "Time for which brokers muted a connection because a quota was exceeded, by role of the"
+        " brokers.",
+        "If it rises with the lag, raise the quota, or send fewer bytes (kafka.compression).",
+        ("role",),
     ),
     "languages": Metric(
         "counter",

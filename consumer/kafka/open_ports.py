@@ -3,13 +3,18 @@
 Only this room uses aiokafka; the rest of the service uses this module.
 """
 
+import asyncio
+
 from streamlabel.config.kafka import KafkaSettings
 from streamlabel.config.settings import Settings
-from streamlabel.consumer.core.ports import Clock, RecordSink, RecordSource
+from streamlabel.consumer.core.ports import Clock, Metrics, RecordSink, RecordSource
 from streamlabel.consumer.delivery.time_range import TimeRange
 from streamlabel.consumer.kafka.diagnosis import diagnose
+from streamlabel.consumer.kafka.passwords import watch_passwords
 from streamlabel.consumer.kafka.sink import KafkaSink
 from streamlabel.consumer.kafka.source import KafkaSource
+from streamlabel.consumer.kafka.throttling import watch_throttling
+from streamlabel.consumer.kafka.tls import watch_certificates
 from streamlabel.consumer.kafka.transactional_sink import TransactionalSink
 from streamlabel.errors import StreamlabelError
 
@@ -20,6 +25,7 @@ __all__ = [
     "TransactionalSink",
     "cause_of_outage",
     "open_ports",
+    "watch_clients",
 ]
 
 Ports = tuple[RecordSource, RecordSink]
@@ -55,3 +61,11 @@ async def cause_of_outage(kafka: KafkaSettings) -> str | None:
     except StreamlabelError as error:  # a file that the settings name is missing
         return str(error)
     return None if cause is None else cause.sentence
+
+
+async def watch_clients(clock: Clock, metrics: Metrics) -> None:
+    """Renew certificates and passwords of all clients, and count what quotas cost, for ever."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(watch_certificates(clock))
+        group.create_task(watch_passwords(clock))
+        group.create_task(watch_throttling(clock, metrics))

@@ -28,6 +28,7 @@ from streamlabel.consumer.kafka.clients import ends_well, start_client
 from streamlabel.consumer.kafka.connection import connection_options
 from streamlabel.consumer.kafka.passwords import keep_password
 from streamlabel.consumer.kafka.reaching import reaching
+from streamlabel.consumer.kafka.throttling import note_throttling
 from streamlabel.consumer.kafka.transactional_ids import end_earlier
 
 __all__ = [
@@ -66,6 +67,7 @@ async def start_producer(
         **options,
     )
     keep_password(producer.client, kafka.security, connection.get("sasl_plain_password"))
+    note_throttling(producer.client, "producer")
     async with reaching(kafka, "connecting the producer"):
         async with asyncio.timeout(timeout_s):
             await start_client(producer.start(), stop=partial(abandon, producer))

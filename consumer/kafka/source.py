@@ -50,6 +50,7 @@ from streamlabel.consumer.kafka.reaching import reaching
 from streamlabel.consumer.kafka.record_batch_parser import read_undecodable
 from streamlabel.consumer.kafka.start_offsets import recreated
 from streamlabel.consumer.kafka.static_membership import StaticMembership, is_fenced, same_name
+from streamlabel.consumer.kafka.throttling import note_throttling
 from streamlabel.consumer.kafka.topics import ensure_topics
 from streamlabel.errors import BrokerError
 
@@ -221,6 +222,7 @@ class KafkaSource:
         )
         password = options.get("sasl_plain_password")
         keep_password(client_of(consumer), self._kafka.security, password)
+        note_throttling(client_of(consumer), "consumer")
         return consumer
 
     async def poll(

@@ -181,7 +181,9 @@ class MessageEncoder:
             message.update((name, doubt) for name, doubt in known if doubt is not None)
         if timings.cached:
             message["cached"] = True
-        message |= _of_record(record)
+        if record.metadata_dropped or record.language is not None:
+            rare = {"metadata_dropped": record.metadata_dropped, "language": record.language}
+            message |= {name: known for name, known in rare.items() if known}
         return message if not decision.stages else message | _stages(decision.stages)
 
     def _text_bytes(self, text: str) -> int:
@@ -218,14 +220,6 @@ class MessageEncoder:
         if kept is not None:
             return {self._names[label]: probabilities[label] for label in kept}
         return dict(zip(self._names, probabilities, strict=True))
-
-
-def _of_record(record: TextRecord) -> dict[str, Any]:
-    """Return what only some records have."""
-    found: dict[str, Any] = {"metadata_dropped": True} if record.metadata_dropped else {}
-    if record.language is not None:
-        found["language"] = record.language
-    return found
 
 
 def _stages(answers: Sequence[StageAnswer]) -> dict[str, Any]:
