@@ -160,6 +160,19 @@ def test_every_value_of_a_task_says_where_it_comes_from(tmp_path: Path) -> None:
             {"tasks": {"a": {"model": FAKE, "output": {"labels_topic": "texts"}}}},
             "tasks.a.output.labels_topic: 'texts' is also input.topic",
         ),
+        (
+            {"tasks": {"a": {"model": {**FAKE, "labels": []}}}},
+            "tasks.a.model.labels: needs at least 2 values",
+        ),
+        (
+            {"tasks": {"a": {"model": {"backend": "remote", "base_url": "http://x",
+                                       "model": "m"}}}},
+            "tasks.a.model.task: missing; set it",
+        ),
+        (
+            {"tasks": {"a": {"model": FAKE, "when": {"language": ["de", "EN"]}}}},
+            "tasks.a.when.language: 'EN' is not the code of a language; did you mean en?",
+        ),
         ({"tasks": {"a b": {"model": FAKE}}}, "tasks.a b: must look like"),
         ({"tasks": {"a": {"model": {"backend": "fak"}}}}, "did you mean fake?"),
         (
