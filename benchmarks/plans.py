@@ -27,7 +27,7 @@ _PARTS: Final[dict[str, _Part]] = {
     "swaps": lambda asked: swaps(asked.swaps),
     "repeats": lambda asked: repeats(asked.rounds),
     "cascades": lambda asked: proof(asked.trials),
-    "accuracy": lambda asked: accuracy(asked.work),
+    "accuracy": lambda asked: accuracy(asked.work, asked.minutes),
     "shadow": lambda asked: shadow(asked.rounds),
     "tasks": lambda asked: tasks(asked.rounds),
 }
@@ -42,6 +42,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=1000, help="of simulated cascades")
     parser.add_argument(
         "--work", type=Path, default=Path(".cache/plans"), help="trained models and their answers"
+    )
+    parser.add_argument(
+        "--minutes", type=float, help="of each training: no epoch is begun that would end later"
     )
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)

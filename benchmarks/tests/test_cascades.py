@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks.plans_accuracy import best_threshold, measured
+from benchmarks.plans_accuracy import best_threshold, guarantee, measured
 from benchmarks.plans_cascades import drawn, proof
 from streamlabel.models.calibration.cascade_choices import StageChoices, route
 from streamlabel.models.calibration.cascade_control import control_cascade
@@ -56,3 +56,16 @@ def test_the_chosen_threshold_passes_on_few_and_is_better_than_either_end() -> N
     found = measured(*stages, threshold=best_threshold(*stages))
     assert 0 < found.passed_on <= 0.36
     assert found.first < found.cascade
+
+
+def test_the_guarantee_accepts_what_is_right_often_enough_and_nothing_else() -> None:
+    rng = np.random.default_rng(6)
+    good = answers(rng, right=0.93, texts=2000), answers(rng, right=0.97, texts=2000)
+    accepted, error = guarantee(good, good)
+    assert accepted > 0.5
+    assert 0 < error <= 0.1
+    bad = answers(rng, right=0.4, texts=2000)
+    flat = StageChoices(
+        bad.answer, np.full(2000, 0.9), bad.is_open, rng.random(2000) < 0.6, bad.price
+    )
+    assert guarantee((flat, flat), (flat, flat)) == (0.0, 0.0)
