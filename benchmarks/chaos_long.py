@@ -145,8 +145,9 @@ def _store(slices: Sequence[Slice]) -> None:
     page = (
         "Sums of all slices that were stored so far; a part that is below its number is not"
         f" complete yet.\n\n| part | to do | done |\n| --- | ---: | ---: |\n{rows}\n"
-        f"Lost {figures['lost']:g}, doubled with exactly once {figures['exactly_once_doubled']:g},"
-        f" out of order {figures['out_of_order']:g}; {figures['slices_failed']:g} of"
+        f"Lost {figures['lost']:g}, duplicated with exactly once"
+        f" {figures['exactly_once_doubled']:g}, out of order {figures['out_of_order']:g};"
+        f" {figures['slices_failed']:g} of"
         f" {figures['slices']:g} slices failed. Largest growth of memory in a soak of at least"
         f" {_LEAST_MINUTES:g} minutes: {growth}.\n"
     )
@@ -163,7 +164,7 @@ def _store(slices: Sequence[Slice]) -> None:
 def _faults(
     part: Part, place: Place, delivery: Delivery, count: float, folder: Path
 ) -> list[Slice]:
-    """Run a scenario; one that strikes the broker strikes both deliveries."""
+    """Run a scenario; a fault in the broker affects both deliveries."""
     scenario = SCENARIOS[part.scenario]
     deliveries = list(BOTH) if scenario.shakes_broker else [delivery]
     rows = perform(
@@ -333,7 +334,7 @@ def _run(
             )
         _store(slices)
         if not all(each["passed"] for each in found):
-            return False  # a person looks at it before more time is spent
+            return False  # find out why before more time is spent
     return passed
 
 
