@@ -14,6 +14,7 @@ from streamlabel.console.store.items import (
     QueueCounts,
     Search,
 )
+from streamlabel.console.store.near_duplicates import sharing
 from streamlabel.console.store.parts import Part
 from streamlabel.console.store.rows import (
     clean,
@@ -52,18 +53,23 @@ class Finding(Part):
 
     async def alike(self, found: Item, *, limit: int) -> AlikeItems:
         """See ``api.Store``."""
-        if found.near_key is None or found.is_blind or found.text is None:
+        has_key = found.near_key is not None or found.near_keys is not None
+        if found.is_blind or found.text is None or not has_key:
             return AlikeItems(())
-        others = (
-            IS_OPEN,
-            item.c.near_key == found.near_key,
-            item.c.task == task_name(found.task),
-            item.c.purpose == found.purpose,
-            item.c.item_id != found.item_id,
-        )
         # nothing is counted: of a wave of spam there may be as many as open items
-        query = select(item.c.item_id).where(*others).order_by(item.c.item_id).limit(limit + 1)
+        query = select(item.c.item_id).order_by(item.c.item_id).limit(limit + 1)
         async with self.database.reading() as connection:
+            if found.near_keys is not None:
+                known = await sharing(connection, found, limit=limit + 1)
+                query = query.where(IS_OPEN, item.c.item_id.in_(known))
+            else:
+                query = query.where(
+                    IS_OPEN,
+                    item.c.near_key == found.near_key,
+                    item.c.task == task_name(found.task),
+                    item.c.purpose == found.purpose,
+                    item.c.item_id != found.item_id,
+                )
             ids = (await connection.execute(query)).scalars().all()
         return AlikeItems(tuple(ids[:limit]), len(ids) > limit)
 
