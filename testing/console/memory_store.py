@@ -180,7 +180,8 @@ class MemoryStore:
             for each in self.items.values()
             if each.state == "open" and each.text == item.text and not each.is_blind
         )
-        return AlikeItems(same[:limit], len(same) > limit)
+        texts = tuple(self.items[each].text or "" for each in same[:8])
+        return AlikeItems(same[:limit], len(same) > limit, texts)
 
     async def decide_alike(
         self, lease: Lease, decision: Decision, item_ids: Collection[int], *, now: datetime

@@ -441,6 +441,7 @@ async def test_records_with_keys_are_grouped_by_them_and_others_by_the_text(
         return await store.alike(await store.item(number), limit=limit)
 
     assert await alike(1) == AlikeItems((2, 8))
+    assert (await alike(1)).texts == ("text number 2", "text number 8")
     assert await alike(1, limit=1) == AlikeItems((2,), has_more=True)
     assert await alike(2) == AlikeItems((1, 3))
     assert await alike(4) == AlikeItems((5,))

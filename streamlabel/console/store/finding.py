@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
-from sqlalchemy import ColumnElement, RowMapping, case, false, func, or_, select
+from sqlalchemy import ColumnElement, LargeBinary, RowMapping, case, false, func, or_, select
 
 from streamlabel.console.store import audit_log
 from streamlabel.console.store.items import (
@@ -34,6 +35,10 @@ from streamlabel.console.store.tables import (
 )
 
 __all__ = ["Finding"]
+
+# Of the texts alike: enough to see whether they belong together.
+_SEEN: Final = 8
+_SEEN_BYTES: Final = 1_200
 
 
 class Finding(Part):
@@ -71,7 +76,12 @@ class Finding(Part):
                     item.c.item_id != found.item_id,
                 )
             ids = (await connection.execute(query)).scalars().all()
-        return AlikeItems(tuple(ids[:limit]), len(ids) > limit)
+            begin = func.substr(item.c.text, 1, _SEEN_BYTES, type_=LargeBinary)
+            texts = select(begin).where(item.c.item_id.in_(ids[:_SEEN])).order_by(item.c.item_id)
+            seen = (await connection.execute(texts)).scalars().all()
+        # the last character may be cut
+        begins = tuple(bytes(each or b"").decode("utf-8", "ignore") for each in seen)
+        return AlikeItems(tuple(ids[:limit]), len(ids) > limit, begins)
 
     async def neighbours(self, found: Item, *, limit: int) -> Sequence[Item]:
         """See ``api.Store``."""

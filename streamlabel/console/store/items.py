@@ -176,10 +176,12 @@ class AlikeItems:
     Attributes:
         item_ids: without the item itself; the first ones, as many as the limit allows.
         has_more: whether there are further ones.
+        texts: the beginnings of the first few, to see what they are.
     """
 
     item_ids: tuple[int, ...]
     has_more: bool = False
+    texts: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
