@@ -76,6 +76,8 @@ class Finding(Part):
                     item.c.item_id != found.item_id,
                 )
             ids = (await connection.execute(query)).scalars().all()
+            if not ids:
+                return AlikeItems(())
             begin = func.substr(item.c.text, 1, _SEEN_BYTES, type_=LargeBinary)
             texts = select(begin).where(item.c.item_id.in_(ids[:_SEEN])).order_by(item.c.item_id)
             seen = (await connection.execute(texts)).scalars().all()

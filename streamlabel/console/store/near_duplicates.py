@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, RowMapping, delete, exists, insert, select
+from sqlalchemy import ColumnElement, RowMapping, delete, exists, insert, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streamlabel.console.store.items import BLIND, Item
@@ -52,15 +52,16 @@ async def sharing(connection: AsyncConnection, found: Item, *, limit: int) -> Se
 
     For each key the first ones along its index are read: a wave may have any size.
     """
-    ids: set[int] = set()
-    for key in _stored(found.task, found.purpose, found.near_keys or ()):
-        query = (
-            select(near_duplicate.c.item_id)
-            .where(near_duplicate.c.key == key)
-            .order_by(near_duplicate.c.item_id)
-            .limit(limit + _LEASED)
-        )
-        ids.update((await connection.execute(query)).scalars())
+    first = [
+        select(near_duplicate.c.item_id)
+        .where(near_duplicate.c.key == key)
+        .order_by(near_duplicate.c.item_id)
+        .limit(limit + _LEASED)
+        .subquery()
+        for key in _stored(found.task, found.purpose, found.near_keys or ())
+    ]
+    query = union_all(*(select(each.c.item_id) for each in first))
+    ids = set((await connection.execute(query)).scalars())
     return sorted(ids - {found.item_id})[: limit + _LEASED]
 
 
