@@ -55,7 +55,7 @@ pre { margin: 0; padding: 14px; background: #f6f8fa; border: 1px solid #d1d9e0; 
 img { width: 100%%; border: 1px solid #d1d9e0; border-radius: 8px; display: block; }
 </style><main>
 <section><h2>1. The model is not sure <small>topic review</small></h2><pre>%(review)s</pre></section>
-<section><h2>2. A person decides, with one key</h2><img src="data:image/png;base64,%(page)s"></section>
+<section><h2>2. A reviewer decides, with one key</h2><img src="data:image/png;base64,%(page)s"></section>
 <section><h2>3. The decision is an event <small>topic verdicts</small></h2><pre>%(verdict)s</pre></section>
 </main>"""  # noqa: E501
 
