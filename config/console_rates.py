@@ -28,6 +28,6 @@ class RateSettings(Section):
     address_requests_per_minute: int | None = Field(
         6_000,
         ge=1,
-        description="Requests from one address, signed in or not. Those of proxy.addresses are not"
-        " counted: everybody comes from there. null: no limit.",
+        description="Requests from one address, signed in or not; behind proxy.addresses, from the"
+        " address in X-Forwarded-For. null: no limit.",
     )

@@ -77,21 +77,58 @@ async def test_an_address_has_a_limit_before_anybody_is_known() -> None:
         assert (await browser.get(style)).status_code == 200
 
 
-async def test_everybody_behind_the_trusted_proxy_has_an_own_limit_only() -> None:
+async def test_behind_a_proxy_the_address_is_that_of_the_person() -> None:
+    """Whoever signs people in: an office behind one proxy is not one person."""
+    proxy = TrustedProxy.of("X-Forwarded-User", ["127.0.0.1", "10.0.0.0/8"])
+    options = PageOptions(tasks=SPAM, proxy=proxy, rates=RateLimits(of_address=1))
+    async with opened(an_item(1), options=options) as console, console.client() as browser:
+
+        async def status(forwarded: str | None) -> int:
+            headers = {} if forwarded is None else {"x-forwarded-for": forwarded}
+            return (await browser.get("/sign-in", headers=headers)).status_code
+
+        assert [await status("192.0.2.1") for _ in range(2)] == [200, 429]
+        assert await status("192.0.2.2") == 200
+        # what stands before the last address, anybody may have written
+        assert await status("203.0.113.9, 192.0.2.1, 10.0.0.7") == 429
+        assert await status("192.0.2.3, nonsense") == 200
+        assert await status("192.0.2.3") == 200  # and so it was not counted
+        assert [await status(None) for _ in range(3)] == [200] * 3  # nobody knows whose
+        page = await browser.get("/review", headers={"x-forwarded-user": "ana"})
+        assert "/sign-in" in page.headers["location"]  # it passes on, and signs nobody in
+
+
+async def test_without_a_proxy_nobody_chooses_their_address() -> None:
+    options = PageOptions(tasks=SPAM, rates=RateLimits(of_address=1))
+    async with opened(an_item(1), options=options) as console, console.client() as browser:
+        answers = [
+            (await browser.get("/sign-in", headers={"x-forwarded-for": f"192.0.2.{n}"})).status_code
+            for n in range(3)
+        ]
+    assert answers == [200, 429, 429]
+
+
+async def test_wrong_passwords_are_counted_by_the_address_of_the_person() -> None:
     proxy = TrustedProxy.of("X-Forwarded-User", ["127.0.0.1"])
-    options = PageOptions(tasks=SPAM, rates=RateLimits(of_address=1, requests=2))
-    async with opened(an_item(1), an_item(2), proxy=proxy, options=options) as console:
-        for name in ("ana", "ben"):
-            async with console.client(**{"x-forwarded-user": name}) as browser:
-                assert [(await browser.get("/review")).status_code for _ in range(3)] == [
-                    200,
-                    200,
-                    429,
-                ]
+    options = PageOptions(tasks=SPAM, proxy=proxy)
+    async with opened(an_item(1), options=options) as console, console.client() as browser:
+
+        async def sign_in(name: str, password: str, address: str) -> int:
+            form = {"name": name, "password": password}
+            headers = {"x-forwarded-for": address}
+            return (await browser.post("/sign-in", data=form, headers=headers)).status_code
+
+        for n in range(10):
+            assert await sign_in(f"nobody{n}", "wrong", "192.0.2.1") == 403
+        assert await sign_in("ana", "correct horse battery", "192.0.2.1") == 403
+        assert await sign_in("ana", "correct horse battery", "192.0.2.2") == 303
 
 
 def test_the_settings_have_limits_that_a_fast_reviewer_does_not_reach() -> None:
     """``benchmarks.review`` measures some 200 decisions a minute of a script in a browser."""
-    given = {"model": {"backend": "fake"}, "console": {"rates": {"searches_per_minute": None}}}
-    rates = options_of(Settings.model_validate(given)).rates
-    assert rates == RateLimits(decisions=300, requests=1_000, of_address=6_000)
+    console = {"rates": {"searches_per_minute": None}, "proxy": {"addresses": ["10.0.0.0/8"]}}
+    given = {"model": {"backend": "fake"}, "console": console}
+    options = options_of(Settings.model_validate(given))
+    assert options.rates == RateLimits(decisions=300, requests=1_000, of_address=6_000)
+    assert options.proxy is not None
+    assert options.proxy.is_trusted("10.1.2.3")

@@ -107,6 +107,7 @@ def options_of(settings: Settings) -> PageOptions:
         lease_s=chosen.lease_s,
         undo_s=chosen.undo_s,
         calibration=_calibration(settings),
+        proxy=_behind(chosen),
         rates=_rates(chosen.rates),
         signature_secret=key,
         origins=frozenset() if chosen.public_url is None else _origin(chosen.public_url),
@@ -161,6 +162,12 @@ def _provider(chosen: ConsoleSettings) -> Provider | None:
 
 
 def _proxy(chosen: ConsoleSettings) -> TrustedProxy | None:
-    if chosen.auth != "proxy":
+    """Return the proxy that signs people in."""
+    return _behind(chosen) if chosen.auth == "proxy" else None
+
+
+def _behind(chosen: ConsoleSettings) -> TrustedProxy | None:
+    """Return the proxy in front of the console, whoever signs people in."""
+    if not chosen.proxy.addresses:
         return None
     return TrustedProxy.of(chosen.proxy.user_header, chosen.proxy.addresses)

@@ -30,7 +30,7 @@ class Paced:
         if scope["type"] != "http" or scope["path"].startswith(_FREE):
             await self._app(scope, receive, send)
             return
-        wait_s = self._wait_s(None if scope.get("client") is None else scope["client"][0])
+        wait_s = self._wait_s(self._site.address(scope))
         if wait_s > 0:
             page = self._site.too_many(Request(scope), person=None, wait_s=wait_s)
             await page(scope, receive, send)
@@ -38,7 +38,6 @@ class Paced:
         await self._app(scope, receive, send)
 
     def _wait_s(self, address: str | None) -> float:
-        proxy = self._site.access.proxy
-        if address is None or (proxy is not None and proxy.is_trusted(address)):
-            return 0.0  # a Unix socket, or a proxy from which everybody comes
+        if address is None:  # a Unix socket, or a proxy that does not say for whom it asks
+            return 0.0
         return self._site.rates.of_address(address, now_s=self._site.monotonic_s())

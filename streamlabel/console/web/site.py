@@ -10,6 +10,7 @@ from urllib.parse import quote
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import Scope
 
 from streamlabel.console.access.people import Person, Right
 from streamlabel.console.access.rates import Rates, asked_for
@@ -149,6 +150,12 @@ class Site:
             return self.message(request, person=person, status=503, name="store", text=text)
         except ReviewError as error:
             return self.message(request, person=person, status=409, name="refused", text=str(error))
+
+    def address(self, scope: Scope) -> str | None:
+        """Return whose address a request comes from, for limits; None: not known."""
+        client = None if scope.get("client") is None else str(scope["client"][0])
+        proxy = self.options.proxy
+        return client if proxy is None else proxy.address_in(scope["headers"], client=client)
 
     def too_many(
         self, request: Request, *, person: Person | None, wait_s: float, note: str = ""
