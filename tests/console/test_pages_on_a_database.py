@@ -1,5 +1,6 @@
 """The pages on a real database: what a person sends is what is stored, and what leaves."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -12,12 +13,15 @@ from streamlabel.config.console import ConsoleSettings
 from streamlabel.console.access.proxy import TrustedProxy
 from streamlabel.console.access.sessions import Sessions
 from streamlabel.console.access.signing_in import Access
-from streamlabel.console.store.items import User
+from streamlabel.console.store.items import Arrival, User
 from streamlabel.console.store.opening import SqlStore, open_store
+from streamlabel.console.topics.decoding import decoded
 from streamlabel.console.web.app import make_app
 from streamlabel.console.web.options import PageOptions, TaskChoices
+from streamlabel.consumer.core.records import Position, SourceRecord
 from streamlabel.consumer.output.verdict import VerdictMessage, read_verdict
 from testing.console.desk import RENDERER
+from testing.console.review_record import review
 from tests.console.pages import ORIGIN, inputs_of
 from tests.console_items import NOW, arrival, filled
 
@@ -98,3 +102,45 @@ async def test_a_second_look_may_agree_and_a_known_answer_be_found(tmp_path: Pat
         assert (await decided(transport, "cat", label="spam")).status_code == 200
         gold = [each for each in await verdicts(store) if each.purpose == "gold"]
         assert [(each.action, each.labels) for each in gold] == [("confirm", ["spam"])]
+
+
+async def test_a_wave_is_seen_and_decided_by_the_keys_that_its_records_bring(
+    tmp_path: Path,
+) -> None:
+    texts = ["win a phone now", "win a phone NOW!", "win a phone today", "see you on Monday"]
+    keys = [["k1", "k2"], ["k2", "k3"], ["k1"], ["k9"]]
+    async with console(tmp_path) as (store, transport):
+        settings = ConsoleSettings()
+        found = [
+            decoded(
+                SourceRecord(
+                    Position("review", 0, n), b"%d" % n, as_record(n, text, known), (), 0, 0.0
+                ),
+                settings,
+            )
+            for n, (text, known) in enumerate(zip(texts, keys, strict=True))
+        ]
+        arrivals = [each for each in found if isinstance(each, Arrival)]
+        assert len(arrivals) == len(texts)
+        await filled(store, arrivals)
+        headers = {HEADER: "ana", "origin": ORIGIN}
+        async with httpx.AsyncClient(
+            transport=transport, base_url=ORIGIN, headers=headers
+        ) as browser:
+            page = await browser.get("/review")
+            assert "Apply to all 3 texts like this one" in page.text
+            assert "win a phone today" in page.text
+            assert "see you on Monday" not in page.text
+            form = {"lease": inputs_of(page.text).hidden["lease"], "label": "spam", "alike": "1"}
+            page = await browser.post("/review", data=form)
+            assert "Applied to 2 more." in page.text
+            assert "see you on Monday" in page.text
+        decisions = await verdicts(store)
+    assert sorted(each.id for each in decisions) == ["r0", "r1", "r2"]
+    assert {tuple(each.labels or ()) for each in decisions} == {("spam",)}
+
+
+def as_record(number: int, text: str, keys: list[str]) -> bytes:
+    source = {"topic": "texts", "partition": 0, "offset": number, "timestamp_ms": 100 + number}
+    record = review(id=f"r{number}", text=text, source=source, near_duplicate_keys=keys)
+    return json.dumps(record).encode()
