@@ -27,7 +27,8 @@ def document(settings: Settings) -> dict[str, Any]:
     for number, (title, each) in enumerate(settings.input.each):
         topic = settings.input.topics[number].name if settings.input.topics else each.topic
         name = f"input{number}"
-        channels[name] = _channel(topic, f"Texts: {title or topic}.", [f"text{number}"])
+        about = "Texts." if title in {"", topic} else f"Texts: {title}."
+        channels[name] = _channel(topic, about, [f"text{number}"])
         operations[f"read{number}"] = _operation("receive", name)
     for name, action, about, topics, kinds in _others(settings):
         for number, topic in enumerate(topics):
