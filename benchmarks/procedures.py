@@ -331,8 +331,8 @@ def _page(
         f"Target error {_TARGET:.0%}, confidence {1 - _ALPHA:.0%}, {trials} simulated calibrations"
         " each. Coverage: mean / 10th percentile, that of an oracle is 1. Broken: share of"
         " calibrations above the target, the worst of the shapes; at most 5 % are allowed. Where"
-        " the error rate is just above the target everywhere, the product's procedure breaks it with a"
-        " probability of "
+        " the error rate is just above the target everywhere, the product's procedure breaks it"
+        " with a probability of "
         + " and ".join(f"{broken_at_target(n):.2%} ({n:,} labels)" for n in _SIZES)
         + ", computed. No procedure that holds the target reaches more than the last row of each"
         " table (bound, by the most powerful test).",
