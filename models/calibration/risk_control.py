@@ -15,7 +15,7 @@ from streamlabel.models.calibration.binomial_bounds import labels_needed, upper_
 from streamlabel.models.calibration.sequence_plan import passed_tests, plan_sequences
 from streamlabel.models.calibration.thresholds import NEVER, Choices, Group, Promise
 
-__all__ = ["Proven", "control_risk", "prove"]
+__all__ = ["Proven", "control_risk", "groups_of", "prove", "stricter_steps"]
 
 # A class (or a pool) gets its own threshold if it has this many times the fewest texts that could
 # pass; with fewer, the wider exact bounds cost more than a separate threshold gains.
@@ -48,7 +48,7 @@ def control_risk(
     Source: Learn then Test, Angelopoulos et al. 2021; Clopper-Pearson bounds; selective
     classification, Geifman & El-Yaniv 2017.
     """
-    members = _groups(choices, target=target, confidence=confidence)
+    members = groups_of(choices, target=target, confidence=confidence)
     level = 1 - (1 - confidence) / len(members)
     lowest = [0.0 if floors is None else max(floors[i] for i in group) for group in members]
     groups = [
@@ -72,12 +72,26 @@ def control_risk(
     )
 
 
-def _groups(choices: Choices, *, target: float, confidence: float) -> list[tuple[int, ...]]:
-    """Group the labels by how often they were chosen, without looking at errors."""
+def groups_of(
+    choices: Choices,
+    *,
+    target: float,
+    confidence: float,
+    weights: NDArray[np.float64] | None = None,
+) -> list[tuple[int, ...]]:
+    """Group the labels by how often they were chosen, without looking at errors.
+
+    Args:
+        choices: labelled texts, N.
+        target: error rate, in (0, 1).
+        confidence: of the guarantee, which the groups share.
+        weights: shape (N,), what each text counts; None: 1.
+    """
     everything = tuple(range(len(choices.names)))
     if choices.judged_whole:
         return [everything]
-    counts = np.bincount(choices.label[choices.is_open], minlength=len(everything))
+    weighed = None if weights is None else weights[choices.is_open]
+    counts = np.bincount(choices.label[choices.is_open], weighed, minlength=len(everything))
     order = sorted(everything, key=lambda index: -int(counts[index]))
     for alone in range(len(order), 0, -1):
         pool = tuple(sorted(order[alone:]))
@@ -165,26 +179,30 @@ def prove(
     count = int(ends[last.count - 1])
     errors = int(wrong[count - 1])
     bound = upper_bound(errors, count, confidence=1 - last.level)
-    stricter = _stricter([float(confidence[t.count - 1]) for t in found], confidence, count)
+    mass = np.arange(1, len(confidence) + 1, dtype=np.float64)
+    stricter = stricter_steps([float(confidence[t.count - 1]) for t in found], confidence, mass)
     return Proven(float(confidence[count - 1]), count, errors, bound, stricter)
 
 
-def _stricter(
-    passed: Sequence[float], ranked: NDArray[np.float64], count: int
+def stricter_steps(
+    passed: Sequence[float], ranked: NDArray[np.float64], mass: NDArray[np.float64]
 ) -> tuple[float, ...]:
     """Return the thresholds of tests that passed before the last one, ascending.
 
     Args:
-        passed: thresholds that passed.
+        passed: thresholds that passed; the lowest one is in use.
         ranked: shape (N,), confidences, descending.
-        count: texts that the threshold in use accepts.
+        mass: shape (N,), of the traffic, accumulated along them.
     """
     kept: list[float] = []
+    most = np.inf
     for threshold in sorted(set(passed)):
-        accepted = int(np.searchsorted(-ranked, -threshold, side="right"))
-        if accepted <= _STEP * count:
+        accepted = float(mass[np.searchsorted(-ranked, -threshold, side="right") - 1])
+        if most == np.inf:
+            most = accepted  # the one in use
+        elif accepted <= _STEP * most:
             kept.append(threshold)
-            count = accepted
+            most = accepted
     return tuple(kept)
 
 

@@ -128,9 +128,7 @@ def learn(
 
     settings = load_settings(config, overrides).settings
     quiet_logs(settings)
-    if (suggest is None) != (reviews is None):
-        raise ConfigError("--suggest N and --reviews FILE belong together")
-    if suggest is not None and reviews is not None:
+    if suggest is not None or reviews is not None:
         _suggest(reviews, suggest)
         return
     require("learn", "scipy", extra="evaluate")
@@ -145,6 +143,9 @@ def learn(
     wish = Wish(target_error, confidence, max_weight, _known(gold), correct_noise=correct_noise)
     proposal = proposal_of(list(ledger.verdicts.values()), now, model.task, wish)
     show(proposal, now)
+    if proposal.tests.is_kept:
+        say("nothing is written: nothing changes")
+        return
     if out is None:
         say("nothing is written: name a file with --out")
         return
@@ -154,11 +155,14 @@ def learn(
         announce(settings, model, out)
 
 
-def _suggest(reviews: Path, count: int) -> None:
+def _suggest(reviews: Path | None, count: int | None) -> None:
     from streamlabel.commands.terminal import say
+    from streamlabel.errors import ConfigError
     from streamlabel.learning.suggesting import candidates_in, suggest
     from streamlabel.tools.files import open_input
 
+    if reviews is None or count is None:
+        raise ConfigError("--suggest N and --reviews FILE belong together")
     with open_input(str(reviews)) as stream:
         candidates = list(candidates_in(stream))
     found = suggest(candidates, count=count)

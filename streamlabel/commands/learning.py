@@ -85,18 +85,19 @@ def proposal_of(
             )
         typer.echo(line)
     _say_reviewers(verdicts, labels.names, wish.gold)
-    confidence, tested_at = wish.confidence, target
+    tested_with, tested_at = wish.confidence, target
     if wish.correct_noise:
-        spent = (1 - confidence) * _FOR_NOISE
+        spent = (1 - wish.confidence) * _FOR_NOISE
         tested_at = raised_target(target, wrong=wrong, judged=judged, confidence=1 - spent)
-        confidence += spent
+        tested_with += spent
     return propose(
         data,
         now,
         target=target,
         tested_at=tested_at,
-        confidence=confidence,
+        confidence=wish.confidence,
         max_weight=wish.max_weight,
+        tested_with=tested_with,
     )
 
 
@@ -119,7 +120,7 @@ def _say_reviewers(
 
 def show(proposal: "Proposal", now: "CalibrationFile") -> None:
     """Print what the proposal would change."""
-    fit, file = proposal.fit, proposal.file
+    fit, file, tests = proposal.fit, proposal.file, proposal.tests
     clipped = f", {fit.clipped:,} weights cut" if fit.clipped else ""
     typer.echo(
         f"{file.evidence.items:,} verdicts, as much as {fit.effective:,.0f} labels of equal weight"
@@ -127,6 +128,18 @@ def show(proposal: "Proposal", now: "CalibrationFile") -> None:
     )
     for note in fit.notes:
         typer.echo(f"  {note}")
+    if tests.is_refuted:
+        typer.echo(
+            "the thresholds in force do not hold the target error: audits refute it; the new ones"
+            " may send more to review"
+        )
+    if tests.is_kept:
+        typer.echo(
+            f"the calibration in force stays: {_percent(tests.review_before)} of traffic in"
+            " review; audits do not contradict its target error, and these"
+            f" {tests.records:,} verdicts prove no thresholds with less review"
+        )
+        return
     if fit.method is None:
         typer.echo("confidences stay: no fit describes later verdicts better")
     else:
@@ -138,8 +151,8 @@ def show(proposal: "Proposal", now: "CalibrationFile") -> None:
     for name, limit in after.items():
         typer.echo(f"  {name}: {_shown(before.get(name))} -> {_shown(limit)}")
     typer.echo(
-        f"review {_percent(proposal.review_before)} -> {_percent(proposal.promise.review_share)} of"
-        f" traffic, on {proposal.sample:,} verdicts of equal probability"
+        f"review {_percent(tests.review_before)} -> {_percent(tests.review_after)} of"
+        f" traffic, tested on {tests.records:,} verdicts"
     )
     if file.thresholds is not None:
         typer.echo(file.thresholds.summary)

@@ -60,6 +60,12 @@ def train_encoder(
             " frequent ones."
         ),
     ] = "none",
+    label_smoothing: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.5, help="Share of each label that is spread over the others in the loss."
+        ),
+    ] = 0.0,
     precision: PrecisionOption = "auto",
     seed: Seed = 17,
     verdicts: Annotated[
@@ -106,6 +112,7 @@ def train_encoder(
         refuse_taken,
         remember,
         reviewed_texts,
+        warn_unknown,
     )
     from streamlabel.config.model import EncoderSettings
     from streamlabel.extras import require
@@ -128,13 +135,14 @@ def train_encoder(
         sources.append(source_of(verdicts or data, f"{len(more):,} texts that reviewers decided"))
     labels = LabelSet(labels_in(train), "multi_label" if several else "single_label")
     checkpoint = open_checkpoint(EncoderSettings(path=base))
+    warn_unknown(checkpoint.folder, train)
     settings = FitSettings(
         epochs=epochs,
         learning_rate=learning_rate,
         batch_items=batch_items,
         max_tokens=max_tokens,
         trained_layers=None if trained_layers < 0 else trained_layers,
-        label_smoothing=0.0,
+        label_smoothing=label_smoothing,
         class_weights=class_weights,
         patience=patience,
         minutes=minutes,

@@ -34,11 +34,14 @@ __all__ = [
     "refuse_taken",
     "remember",
     "reviewed_texts",
+    "warn_unknown",
 ]
 
 # Fewer are not enough for training and held-out evaluation.
 _LEAST_TEXTS = 20
 _SHOWN_LABELS = 10
+# Share of unknown tokens from which on a base is not for the language of the texts.
+_MUCH_UNKNOWN = 0.05
 
 
 def refuse_taken(out: Path, *, overwrite: bool) -> None:
@@ -116,6 +119,18 @@ def reviewed_texts(
     if not several and any(len(text.labels) != 1 for text in texts):
         raise ConfigError(f"{verdicts.name}: has verdicts with several labels, or none: --problem")
     return unseen(texts, held)
+
+
+def warn_unknown(base: Path, texts: Sequence[LabelledText]) -> None:
+    """Say if the tokenizer of a base does not know much of the texts: another language."""
+    from streamlabel.training.new_base import unknown_share
+
+    share = unknown_share(base, [text.text for text in texts])
+    if share > _MUCH_UNKNOWN:
+        say(
+            f"warning: {base} does not know {share:.0%} of the tokens of these texts, probably"
+            " their script; choose a base for the language, or make one with streamlabel train base"
+        )
 
 
 def examples(texts: Iterable[LabelledText]) -> list[Example]:

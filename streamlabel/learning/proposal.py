@@ -7,9 +7,9 @@ from typing import cast
 import numpy as np
 
 from streamlabel import __version__
-from streamlabel.errors import ConfigError
 from streamlabel.learning.refit import Refit, refit, sample_of
 from streamlabel.learning.reviewed import Reviewed
+from streamlabel.learning.threshold_tests import Aim, Tests, tested_thresholds
 from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.calibration.calibration_sections import (
     Evidence,
@@ -17,9 +17,7 @@ from streamlabel.models.calibration.calibration_sections import (
     Mapped,
     Reference,
 )
-from streamlabel.models.calibration.labels_missing import what_is_missing
 from streamlabel.models.calibration.outcomes import count_by_label
-from streamlabel.models.calibration.risk_control import control_risk
 from streamlabel.models.calibration.thresholds import Choices, Promise
 from streamlabel.models.core.labels import LabelSet
 from streamlabel.quality.choosing import Wish, stricter_section, thresholds_section
@@ -51,18 +49,14 @@ class Proposal:
     """A calibration from verdicts.
 
     Attributes:
-        file: to be written.
+        file: to be written; the one in force if that stays.
         fit: the evidence for its mapping.
-        promise: the evidence for its thresholds.
-        sample: records that the thresholds were tested on.
-        review_before: share of those that goes to review with the thresholds in force.
+        tests: the evidence for its thresholds.
     """
 
     file: CalibrationFile
     fit: Refit
-    promise: Promise
-    sample: int
-    review_before: float
+    tests: Tests
 
 
 def propose(
@@ -73,8 +67,12 @@ def propose(
     tested_at: float,
     confidence: float,
     max_weight: float,
+    tested_with: float | None = None,
 ) -> Proposal:
     """Return the calibration that verdicts support.
+
+    It never sends more to review than the one in force does while that one guarantees the target
+    and audits do not refute it: then the one in force stays.
 
     Args:
         data: decided reviews.
@@ -82,41 +80,65 @@ def propose(
         target: error rate of accepted labels that the file will guarantee.
         tested_at: error rate that is tested: the target, or above it if reviewers' errors are
             corrected for.
-        confidence: of the test.
+        confidence: that the file will state.
         max_weight: largest weight of a verdict in the fit.
+        tested_with: confidence of the tests: above the stated one if the bounds of reviewers'
+            errors take the rest; None: the stated one.
 
     Raises:
         ConfigError: there are too few verdicts, no audits, or no threshold holds the target.
     """
     labels = LabelSet(tuple(now.model.labels), now.model.problem_type)
     fit = refit(data, now.calibration, max_weight=max_weight)
-    limits = [now.limits.get(name, 0.0) for name in labels.names]
-    accepts_nothing = min(limits) > 1
-    choices = sample_of(data, fit.calibration, labels, everything_reviewed=accepts_nothing)
-    promise = control_risk(choices, target=tested_at, confidence=confidence)
-    if not promise.is_kept:
-        raise ConfigError(what_is_missing(choices, target=tested_at, confidence=confidence))
-    before = sample_of(data, now.calibration, labels, everything_reviewed=accepts_nothing)
-    wish = Wish(target_error=target, confidence=confidence)
-    section = thresholds_section(promise, wish, labels).model_copy(
-        update={"target_error": target, "bound": target, "summary": _summary(promise, target)}
+    accepts_nothing = min(now.limits.get(name, 0.0) for name in labels.names) > 1
+    # a sample of the traffic; raises if no record was audited
+    sample = sample_of(data, fit.calibration, labels, everything_reviewed=accepts_nothing)
+    tests = tested_thresholds(
+        data,
+        now,
+        None if fit.method is None else fit.calibration,
+        sample,
+        aim=Aim(target, tested_at, confidence, tested_with or confidence),
     )
-    file = now.model_copy(
+    file = now
+    if not tests.is_kept:
+        file = _file(data, now, fit, tests, sample, target=target, confidence=confidence)
+    return Proposal(file, fit, tests)
+
+
+def _file(
+    data: Reviewed,
+    now: CalibrationFile,
+    fit: Refit,
+    tests: Tests,
+    sample: Choices,
+    *,
+    target: float,
+    confidence: float,
+) -> CalibrationFile:
+    labels = LabelSet(tuple(now.model.labels), now.model.problem_type)
+    wish = Wish(target_error=target, confidence=confidence)
+    section = thresholds_section(tests.promise, wish, labels).model_copy(
+        update={
+            "target_error": target,
+            "bound": target,
+            "confidence": confidence,
+            "summary": _summary(tests, target, confidence),
+        }
+    )
+    return now.model_copy(
         update={
             "schema_": "streamlabel.calibration/v2",
             "mapping": now.mapping if fit.method is None else _mapped(fit, labels),
             "thresholds": section,
-            "stricter": stricter_section(promise),
-            "by_label": _outcomes(choices, promise),
+            "stricter": stricter_section(tests.promise),
+            "by_label": _outcomes(sample, tests.promise),
             "missed": {},  # a limit of missed texts was tested with other thresholds
             "prediction_sets": now.prediction_sets if fit.method is None else None,
-            "reference": _reference(now, choices, labels),
+            "reference": _reference(now, sample, labels),
             "evidence": _evidence(data, fit, labels),
         }
     ).with_id()
-    return Proposal(
-        file, fit, promise, len(choices.label), 1 - float(before.accepted(limits).mean())
-    )
 
 
 def accepted_error(data: Reviewed, undecided: int) -> AcceptedError | None:
@@ -139,10 +161,10 @@ def accepted_error(data: Reviewed, undecided: int) -> AcceptedError | None:
     )
 
 
-def _summary(promise: Promise, target: float) -> str:
+def _summary(tests: Tests, target: float, confidence: float) -> str:
     text = (
-        f"review {promise.review_share:.1%} of traffic; accepted error <= {target:.1%}"
-        f" ({promise.confidence:.0%}), {promise.labels:,} verdicts"
+        f"review {tests.review_after:.1%} of traffic; accepted error <= {target:.1%}"
+        f" ({confidence:.0%}), {tests.records:,} verdicts"
     )
     return text.replace("%", " %")
 

@@ -16,11 +16,12 @@ from streamlabel.models.calibration.calibration_fit import (
     fit_weighted,
     negative_log_likelihood,
 )
+from streamlabel.models.calibration.stratified_control import Strata
 from streamlabel.models.calibration.thresholds import Choices
 from streamlabel.models.calibration.weights import inverse_weights, thinned
 from streamlabel.models.core.labels import LabelSet
 
-__all__ = ["LEAST_EFFECTIVE", "Refit", "refit", "sample_of"]
+__all__ = ["LEAST_EFFECTIVE", "Refit", "choices_from", "refit", "sample_of", "strata_of"]
 
 Floats = NDArray[np.float64]
 
@@ -178,6 +179,39 @@ def sample_of(
         labels.names,
         is_multi=labels.problem_type == "multi_label",
     )
+
+
+def strata_of(
+    data: Reviewed, calibration: Calibration, labels: LabelSet
+) -> tuple[Choices, Strata, NDArray[np.int64]]:
+    """Return all records that exact tests of two strata may use: audited ones, and those in review.
+
+    Within each, all had the same probability: records of which more were seen, because a share was
+    changed for a while, are thinned out at random.
+
+    Args:
+        data: decided reviews; some are audits.
+        calibration: for the confidences.
+        labels: of the model.
+
+    Returns:
+        What the model chose for the records, how they came to review, and their rows in ``data``.
+    """
+    kept = np.zeros(len(data), dtype=bool)
+    least = []
+    for part in (data.is_audit, ~data.is_audit):
+        rows = np.flatnonzero(part)
+        kept[rows] = thinned([data.ids[row] for row in rows], data.probability[rows])
+        least.append(float(data.probability[rows].min()) if len(rows) else 1.0)
+    rows = np.flatnonzero(kept)
+    choices = choices_from(
+        calibrated(calibration, data.log_scores[rows]),
+        data.truth[rows],
+        data.is_open[rows],
+        labels.names,
+        is_multi=labels.problem_type == "multi_label",
+    )
+    return choices, Strata(data.is_audit[rows], least[0] / least[1]), rows
 
 
 def choices_from(

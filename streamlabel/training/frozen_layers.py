@@ -18,6 +18,8 @@ _BATCH_ITEMS = 32
 def frozen_states(model: Any, rows: Sequence[Sequence[int]], *, first: int) -> list[Any]:  # noqa: ANN401 torch modules of any architecture
     """Return for each row of token ids the input of layer ``first``: (T, hidden).
 
+    After the last layer, where all are frozen, it is the output of that one.
+
     Raises:
         ModelLoadError: the encoder does not consist of embeddings and one stack of layers.
     """
@@ -25,7 +27,10 @@ def frozen_states(model: Any, rows: Sequence[Sequence[int]], *, first: int) -> l
 
     seen: list[Any] = []
     stack = _stack(model.base_model)
-    hook = stack[first].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    if first < len(stack):
+        hook = stack[first].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    else:
+        hook = stack[-1].register_forward_hook(lambda _, _inputs, out: seen.append(_hidden(out)))
     states: list[Any] = [None] * len(rows)
     by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     model.eval()
@@ -41,6 +46,10 @@ def frozen_states(model: Any, rows: Sequence[Sequence[int]], *, first: int) -> l
     finally:
         hook.remove()
     return states
+
+
+def _hidden(output: Any) -> Any:  # noqa: ANN401 a tensor, in a tuple in older architectures
+    return output[0] if isinstance(output, tuple) else output
 
 
 def padded(tensors: Sequence[Any]) -> tuple[Any, Any]:

@@ -87,6 +87,17 @@ def test_a_fitted_folder_is_an_ordinary_classifier_that_knows_its_examples(
     assert report.loss < 1.0
 
 
+def test_with_all_layers_frozen_only_pooler_and_head_change(encoder: Path, tmp_path: Path) -> None:
+    settings = FitSettings(epochs=3, learning_rate=3e-3, batch_items=4, trained_layers=0)
+    folder = tmp_path / "head"
+    fit_head(EXAMPLES, LABELS, encoder=encoder, folder=folder, settings=settings)
+    before = AutoModelForSequenceClassification.from_pretrained(encoder).state_dict()
+    after = AutoModelForSequenceClassification.from_pretrained(folder).state_dict()
+    changed = {name for name in after if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith(("classifier.", "bert.pooler.")) for name in changed)
+
+
 def test_lower_layers_and_embeddings_stay_as_they_were(encoder: Path, tmp_path: Path) -> None:
     fit_head(EXAMPLES, LABELS, encoder=encoder, folder=tmp_path / "fitted", settings=QUICK)
 

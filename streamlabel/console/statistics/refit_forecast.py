@@ -70,4 +70,4 @@ def refit_forecast(
         confidence=now.thresholds.confidence,
         max_weight=_MAX_WEIGHT,
     )
-    return RefitForecast(len(data), found.review_before, found.promise.review_share, target)
+    return RefitForecast(len(data), found.tests.review_before, found.tests.review_after, target)

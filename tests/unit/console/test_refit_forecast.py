@@ -12,11 +12,11 @@ from tests.unit.learning.test_learning import data_of, traffic, two_labels
 def test_the_forecast_is_what_a_proposal_would_write() -> None:
     verdicts, now = traffic(20_000), two_labels()
     found = refit_forecast(list(reversed(verdicts)), now)
-    proposal = propose(
+    tests = propose(
         data_of(verdicts), now, target=0.05, tested_at=0.05, confidence=0.95, max_weight=1000.0
-    )
+    ).tests
     assert found.verdicts == len(verdicts)
-    assert (found.before, found.after) == (proposal.review_before, proposal.promise.review_share)
+    assert (found.before, found.after) == (tests.review_before, tests.review_after)
     assert found.after < found.before  # thresholds of 0.9 were stricter than the target needs
     assert found.promise == 0.05
 

@@ -182,8 +182,45 @@ def test_a_proposal_is_a_calibration_with_its_own_evidence() -> None:
     assert found.file.id != now.id
     assert found.file.thresholds is not None
     assert found.file.thresholds.target_error == 0.12
-    assert found.sample < len(data)
+    assert 0 < found.tests.records <= len(data)
     assert found.file.evidence.items == len(data)
+
+
+def in_force(threshold: float, *, target: float = 0.05) -> CalibrationFile:
+    section = two_labels().thresholds
+    assert section is not None
+    limits = dict.fromkeys(LABELS.names, threshold)
+    return two_labels(
+        thresholds=section.model_dump() | {"by_label": limits, "target_error": target}
+    )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_proposal_never_asks_for_more_review_while_the_target_is_not_refuted(seed: int) -> None:
+    """Few audits of labels that are as good as the target: often nothing looser is proven."""
+    data, now = data_of(traffic(5000, seed=seed, overconfident=1.1)), in_force(0.9)
+    found = propose(data, now, target=0.05, tested_at=0.05, confidence=0.95, max_weight=1000)
+    assert not found.tests.is_refuted
+    assert found.tests.review_after <= found.tests.review_before
+    assert found.tests.is_kept == (found.file == now)
+    assert found.tests.is_kept or found.tests.review_after < found.tests.review_before
+
+
+def test_a_refuted_target_may_ask_for_more_review_and_is_said() -> None:
+    data, now = data_of(traffic(40_000, overconfident=2.0)), in_force(0.9, target=0.1)
+    found = propose(data, now, target=0.1, tested_at=0.1, confidence=0.95, max_weight=1000)
+    assert found.tests.is_refuted
+    assert not found.tests.is_kept
+    assert found.tests.review_after > found.tests.review_before
+
+
+def test_a_lower_target_than_that_in_force_may_ask_for_more_review() -> None:
+    data, now = data_of(traffic(20_000, overconfident=1.3)), in_force(0.9, target=0.2)
+    found = propose(data, now, target=0.05, tested_at=0.05, confidence=0.95, max_weight=1000)
+    assert (found.tests.is_kept, found.tests.is_refuted) == (False, False)
+    assert found.file.thresholds is not None
+    assert found.file.thresholds.target_error == 0.05
+    assert found.tests.review_after > found.tests.review_before
 
 
 def test_the_error_of_accepted_labels_has_bounds_for_what_was_not_decided() -> None:
@@ -307,7 +344,7 @@ def test_the_command_says_what_changes_and_writes_a_file(tmp_path: Path) -> None
         "model: {backend: fake, labels: [ham, spam]}\nrouting: {calibration: calibration.yaml}\n"
     )
     file, out = tmp_path / "verdicts.jsonl", tmp_path / "learned.yaml"
-    rows = traffic(12_000, overconfident=1.3)
+    rows = traffic(16_000, overconfident=1.3)
     known = [
         verdict(90_000 + i, purpose="gold", labels=["ham"] if i % 20 else ["spam"])
         for i in range(60)
@@ -325,6 +362,10 @@ def test_the_command_says_what_changes_and_writes_a_file(tmp_path: Path) -> None
     made = CalibrationFile.read(out)
     assert made.thresholds is not None
     assert made.thresholds.target_error == 0.15
+    kept = CliRunner().invoke(app, [*arguments, "--target-error", "0.0501", "--out", str(out)])
+    assert kept.exit_code == 0, kept.output
+    assert "the calibration in force stays" in kept.stdout
+    assert "nothing is written" in kept.stderr
     only_reviews = [each for each in rows if each.purpose == "review"]
     file.write_bytes(b"\n".join(each.encoded() for each in only_reviews))
     refused = CliRunner().invoke(app, [*arguments, "--out", str(out)])
