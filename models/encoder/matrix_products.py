@@ -65,6 +65,10 @@ class Plain:
         y = torch.nn.functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
         return y if activation is None else activate(y, activation)
 
+    def times(self, x: "Tensor", factor: "Tensor") -> "Tensor":
+        """Return (..., out), multiplied with ``factor`` of this shape and the type of W."""
+        return self(x).mul_(factor)
+
 
 @dataclass(frozen=True, slots=True)
 class LaidOut:
@@ -80,6 +84,15 @@ class LaidOut:
         operation, algorithm = _FUSED[activation]
         y: Tensor = torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001 what torch.compile calls
             x.to(self.bias.dtype), self.weight, self.bias, operation, (), algorithm
+        )
+        return y
+
+    def times(self, x: "Tensor", factor: "Tensor") -> "Tensor":
+        """Return (rows, out), multiplied with ``factor`` while the result is in the cache."""
+        import torch
+
+        y: Tensor = torch.ops.mkldnn._linear_pointwise.binary(  # noqa: SLF001 see above
+            x.to(self.bias.dtype), factor, self.weight, self.bias, "mul"
         )
         return y
 

@@ -19,7 +19,7 @@ from streamlabel.models.devices.device import Device, device_errors, fastest_pre
 from streamlabel.models.encoder import packed_weights
 from streamlabel.models.encoder.classifier import EncoderClassifier, load
 from streamlabel.models.encoder.families import ACTIVATIONS, FAMILIES, Family
-from streamlabel.models.encoder.packed_forward import count_places
+from streamlabel.models.encoder.packed_layers import count_places
 from streamlabel.models.encoder.packed_proof import proof_rows
 from streamlabel.models.encoder.packed_weights import load_packed
 from streamlabel.models.encoder.precision import EXACT, Precision
@@ -47,7 +47,9 @@ NEEDED: dict[str, dict[str, object]] = {
         "share_att_key": True,
         "pos_att_type": ["p2c", "c2p"],
         "position_biased_input": False,
-    }
+    },
+    # ids of special tokens that the tiny vocabulary has
+    "ModernBert": {"bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3},
 }
 # Beyond the widths at which attention by distance changes, see packed_proof.
 POSITIONS = 200
@@ -192,6 +194,20 @@ def test_every_activation_of_the_table_is_that_of_transformers(
         ("Bert", {"num_hidden_layers": 1}),
         ("DebertaV2", {"position_buckets": 8, "pos_att_type": "c2p|p2c"}),
         ("DebertaV2", {"position_buckets": 256, "num_hidden_layers": 1}),
+        ("ModernBert", {"classifier_pooling": "mean", "local_attention": 16}),
+        ("ModernBert", {"classifier_pooling": "mean", "num_hidden_layers": 1}),
+        ("ModernBert", {"local_attention": 7, "num_hidden_layers": 4}),
+        ("ModernBert", {"global_attn_every_n_layers": 2, "num_hidden_layers": 3}),
+        ("ModernBert", {"layer_types": ["sliding_attention"] * 2, "local_attention": 8}),
+        (
+            "ModernBert",
+            {
+                "rope_parameters": {
+                    "full_attention": {"rope_type": "default", "rope_theta": 100.0},
+                    "sliding_attention": {"rope_type": "default", "rope_theta": 7.0},
+                }
+            },
+        ),
     ],
 )
 def test_what_config_json_may_say_is_computed_as_it_says(
@@ -267,6 +283,17 @@ def test_a_faster_precision_is_proven_in_float32_and_once(tmp_path: Path, dtype:
         ),
         ("DebertaV2", {"conv_kernel_size": 3}, "conv_kernel_size is 3"),
         ("DebertaV2", {"share_att_key": False}, "share_att_key is False"),
+        ("ModernBert", {"norm_bias": True}, "norm_bias is True"),
+        (
+            "ModernBert",
+            {
+                "rope_parameters": {
+                    "full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4},
+                    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+                }
+            },
+            "rope_parameters of full_attention are",
+        ),
         ("Albert", {"embedding_size": 16}, "albert is none of the packed families"),
     ],
 )
