@@ -17,7 +17,8 @@ from streamlabel.models.encoder.matrix_products import Activation, Linear, Plain
 from streamlabel.models.encoder.packed_layers import Embeddings, Encoder, Head, Layer, Norm
 from streamlabel.models.encoder.precision import Precision
 from streamlabel.models.encoder.rotary import Rotary, read_layers, side_by_side
-from streamlabel.models.encoder.row_attention import ByLength
+from streamlabel.models.encoder.row_attention import ByLength, RowAttention
+from streamlabel.models.encoder.variable_length import Everywhere, VariableLength, VarlenKernel
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype
@@ -31,9 +32,22 @@ def assemble(
     sizes: Mapping[str, int],
     tensors: Mapping[str, "Tensor"],
     way: Precision,
+    *,
+    device: str = "cpu",
+    kernel: VarlenKernel | None = None,
 ) -> Encoder:
-    """Return the encoder in a precision; ``tensors`` has every weight of ``weight_shapes``."""
-    return _Assembly(family, config, sizes, tensors, way).encoder()
+    """Return the encoder in a precision; ``tensors`` has every weight of ``weight_shapes``.
+
+    Args:
+        family: of the model.
+        config: its config.json.
+        sizes: as ``read_sizes`` returns them.
+        tensors: name -> weight.
+        way: the precision.
+        device: where it computes.
+        kernel: computes attention of all rows in one call; None: a call for each length.
+    """
+    return _Assembly(family, config, sizes, tensors, way, device=device).encoder(kernel)
 
 
 class _Assembly:
@@ -44,9 +58,12 @@ class _Assembly:
         sizes: Mapping[str, int],
         tensors: Mapping[str, "Tensor"],
         way: Precision,
+        *,
+        device: str,
     ) -> None:
         import torch
 
+        self._device = device
         self._family, self._config, self._sizes = family, config, sizes
         self._tensors, self._exact_layers = tensors, way.exact_layers
         self._wanted: dtype = getattr(torch, way.dtype)
@@ -54,14 +71,14 @@ class _Assembly:
         name, default = family.epsilon
         self._epsilon = float(str(config.get(name, default) if name else default))
 
-    def encoder(self) -> Encoder:
+    def encoder(self, kernel: VarlenKernel | None) -> Encoder:
         family, parts = self._family, self._family.parts
         name = str(self._config.get(family.activation, "gelu"))
         head_norm = self._norm(parts["head_norm"], exact=True) if "head_norm" in parts else None
         return Encoder(
             embeddings=self._embeddings(),
             layers=tuple(self._layer(number) for number in range(self._sizes["layers"])),
-            attention=ByLength(self._attention()),
+            attention=self._row_attention(kernel),
             attention_heads=self._sizes["heads"],
             activation=cast("Activation", ACTIVATIONS[name]),
             heads=(Head(self._plain(parts["head"]), self._plain(parts["labels"]), head_norm),),
@@ -87,6 +104,7 @@ class _Assembly:
             read_layers(self._config, sizes["layers"]),
             positions=sizes["positions"],
             size=sizes["hidden"] // sizes["heads"],
+            device=self._device,
         )
 
     def _embeddings(self) -> Embeddings:
@@ -109,6 +127,17 @@ class _Assembly:
             norm=self._norm(parts["embedded"]),
             project=project,
         )
+
+    def _row_attention(self, kernel: VarlenKernel | None) -> RowAttention:
+        by_length = ByLength(self._attention())
+        if kernel is None:
+            return by_length
+        windows = [Everywhere] * self._sizes["layers"]
+        if self._family.attention == "rotary":
+            reach = self._sizes["window"] // 2
+            are_global = read_layers(self._config, len(windows)).are_global
+            windows = [Everywhere if each else (reach, reach) for each in are_global]
+        return VariableLength(kernel, tuple(windows), by_length)
 
     def _attention(self) -> Attention:
         if self._family.attention == "bucketed":
@@ -177,7 +206,7 @@ class _Assembly:
     def _get(self, part: Part, what: str = "weight", *, kind: "dtype") -> "Tensor":
         tensor = self._tensors[f"{part.name}.{what}"].chunk(part.of)[part.at]
         # A copy: otherwise the file stays memory-mapped, and replacing it would kill the process.
-        return tensor.to(kind, copy=True)
+        return tensor.to(self._device, kind, copy=True)
 
     def _plain(self, part: Part) -> Plain:
         import torch
@@ -203,7 +232,8 @@ class _Assembly:
 
         if f"{part.name}.bias" in self._tensors:
             return self._get(part, "bias", kind=kind)
-        return torch.zeros(len(self._tensors[f"{part.name}.weight"]) // part.of, dtype=kind)
+        rows = len(self._tensors[f"{part.name}.weight"]) // part.of
+        return torch.zeros(rows, dtype=kind, device=self._device)
 
     def _norm(self, part: Part, *, exact: bool = False) -> Norm:
         import torch

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device
 
 __all__ = ["Attention", "Banded", "Bucketed", "Disentangled", "PlainAttention", "bucketed_bias"]
 
@@ -69,7 +69,9 @@ class Banded:
             end = min(start + _BAND_QUERIES, queries)
             first, last = max(0, start - reach), min(length, end + reach)
             near = slice(first, last)
-            mask = _band(reach)[: end - start, first - start + reach : last - start + reach]
+            mask = _band(reach, q.device)[
+                : end - start, first - start + reach : last - start + reach
+            ]
             parts.append(
                 scaled_dot_product_attention(
                     q[:, :, start:end], k[:, :, near], v[:, :, near], attn_mask=mask
@@ -79,7 +81,7 @@ class Banded:
 
 
 @lru_cache(maxsize=8)
-def _band(reach: int) -> "Tensor":
+def _band(reach: int, device: "device") -> "Tensor":
     """Return what is added to the scores of _BAND_QUERIES queries and the keys from ``reach`` on.
 
     Shape (_BAND_QUERIES, _BAND_QUERIES + 2 reach), float32: 0 for a key within reach.
@@ -88,7 +90,7 @@ def _band(reach: int) -> "Tensor":
 
     distance = torch.arange(_BAND_QUERIES + 2 * reach) - torch.arange(_BAND_QUERIES)[:, None]
     is_near = (distance >= 0) & (distance <= 2 * reach)
-    return torch.zeros(is_near.shape).masked_fill_(~is_near, -math.inf)
+    return torch.zeros(is_near.shape).masked_fill_(~is_near, -math.inf).to(device)
 
 
 @dataclass(frozen=True, slots=True)

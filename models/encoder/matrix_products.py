@@ -105,6 +105,8 @@ def laid_out(weight: "Tensor", bias: "Tensor", kind: "dtype") -> Linear:
     import torch
 
     weight, bias = weight.to(kind), bias.to(kind)
+    if weight.device.type != "cpu":
+        return Plain(weight, bias)
     try:
         layout = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)  # noqa: SLF001 see above
         product = LaidOut(layout, bias)

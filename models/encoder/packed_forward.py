@@ -25,6 +25,8 @@ __all__ = ["PackedForward"]
 # Tokens of one pass: with this number the widest matrix of a small BERT, (tokens, 4 hidden), stays
 # in the last-level cache. Matrix products of 1024 rows already run at full speed.
 PASS_TOKENS: Final = 1024
+# On a device, which needs far more rows for full utilisation, and where each pass costs calls.
+_DEVICE_PASS_TOKENS: Final = 32_768
 
 
 class PackedForward:
@@ -32,6 +34,8 @@ class PackedForward:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
+        self._device = encoder.embeddings.words.device
+        self._pass_tokens = PASS_TOKENS if self._device.type == "cpu" else _DEVICE_PASS_TOKENS
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -50,8 +54,8 @@ class PackedForward:
         width = sum(len(head.labels.bias) for head in self._encoder.heads)
         logits = np.empty((len(rows), width), dtype=np.float32)
         with torch.inference_mode():
-            for part in _passes(order, rows):
-                logits[part] = self._run([rows[i] for i in part]).numpy()
+            for part in _passes(order, rows, self._pass_tokens):
+                logits[part] = self._run([rows[i] for i in part]).cpu().numpy()
         return logits
 
     def _run(self, rows: Rows) -> "Tensor":
@@ -82,8 +86,13 @@ class PackedForward:
         lengths = [len(row) for row in rows]
         ids = np.concatenate(rows)
         places = count_places(ids, lengths, padding=self._encoder.padding)
-        starts = torch.from_numpy(np.cumsum([0, *lengths]).astype(np.int32))
-        return torch.from_numpy(ids), torch.from_numpy(places), Spans(lengths, starts)
+        starts = np.cumsum([0, *lengths])
+        # one buffer, so that a device needs one copy
+        numbers = torch.from_numpy(np.concatenate((ids, places, starts)).astype(np.int32))
+        if self._device.type != "cpu":
+            numbers = numbers.pin_memory().to(self._device, non_blocking=True)
+        on_device = torch.split(numbers, [len(ids), len(places), len(starts)])
+        return on_device[0], on_device[1], Spans(lengths, on_device[2])
 
     def _compute(
         self, number: int, x: "Tensor", spans: Spans, turns: "tuple[Tensor, Tensor] | None"
@@ -115,13 +124,13 @@ class PackedForward:
         return layer.leave(x[spans.firsts], attended, encoder.activation)
 
 
-def _passes(order: list[int], rows: Rows) -> list[list[int]]:
-    """Return ``order`` in parts of at most PASS_TOKENS tokens, or one row if it is longer."""
+def _passes(order: list[int], rows: Rows, most_tokens: int) -> list[list[int]]:
+    """Return ``order`` in parts of at most this many tokens, or one row if it is longer."""
     passes: list[list[int]] = []
     tokens = 0
     for i in order:
         tokens += len(rows[i])
-        if not passes or tokens > PASS_TOKENS:
+        if not passes or tokens > most_tokens:
             passes.append([])
             tokens = len(rows[i])
         passes[-1].append(i)

@@ -70,15 +70,18 @@ class Rotary:
             x.copy_(wide)
 
     @classmethod
-    def of(cls, layers: RotaryLayers, *, positions: int, size: int) -> "Rotary":
+    def of(
+        cls, layers: RotaryLayers, *, positions: int, size: int, device: str = "cpu"
+    ) -> "Rotary":
         """Return the tables.
 
         Args:
             layers: from config.json.
             positions: number of positions P.
             size: of a head, D.
+            device: where it computes.
         """
-        local, everywhere = (_table(theta, positions, size) for theta in layers.thetas)
+        local, everywhere = (_table(theta, positions, size).to(device) for theta in layers.thetas)
         return cls((local, everywhere), layers.are_global)
 
 

@@ -27,6 +27,7 @@ from streamlabel.models.encoder.pretrained import load_padded
 from streamlabel.models.encoder.weight_shapes import read_sizes, weight_shapes
 from streamlabel.models.files.checkpoint import Checkpoint, open_checkpoint
 from streamlabel.models.tokens.rows import Forward, Rows
+from testing.plain_varlen import plain_kernel
 from tests.models.tiny import LABELS, PlainTransformers, build_model
 
 pytestmark = [
@@ -140,6 +141,55 @@ def test_bfloat16_is_as_close_to_float32_as_that_of_transformers(
     theirs = average(load_padded(checkpoint, CPU, dtype="bfloat16"))
     assert average(load_packed(checkpoint, CPU, Precision("bfloat16"))) < theirs
     assert average(load_packed(checkpoint, CPU, Precision("bfloat16", exact_layers=2))) < 0.1
+
+
+@pytest.mark.skipif(fastest_precision() != "bfloat16", reason="no bfloat16 on this processor")
+@pytest.mark.parametrize("kind", ["Roberta", "ModernBert"])
+def test_attention_of_all_rows_at_once_computes_the_same(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """As on a device, whose kernel a plain one stands for."""
+    checkpoint = opened(folders[f"{kind}ForSequenceClassification"])
+    rows = random_rows(100)
+    way = Precision("bfloat16")
+    right = load_packed(checkpoint, CPU, way).logits(rows)
+    calls: list[int] = []
+
+    def counted(*args: torch.Tensor, max_q: int, **others: object) -> torch.Tensor:
+        calls.append(max_q)
+        return plain_kernel(*args, max_q=max_q, **others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(packed_weights, "_kernel_for", lambda *_: counted)
+    found = load_packed(checkpoint, CPU, way).logits(rows)
+    assert {1, 100} <= set(calls)
+    assert np.abs(found - right).max() < 0.1  # bfloat16, with logits up to 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "device", "why"),
+    [
+        ("Roberta", "npu:0", "for which no packed way is known"),
+        ("MPNet", "cuda:0", "attention of mpnet"),
+        ("DebertaV2", "cuda:0", "attention of deberta-v2"),
+    ],
+)
+def test_what_a_device_cannot_compute_packed_is_padded(
+    folders: dict[str, Path], kind: str, device: str, why: str
+) -> None:
+    checkpoint = opened(folders[f"{kind}ForSequenceClassification"])
+    with pytest.raises(packed_weights.Unpacked, match=why):
+        load_packed(checkpoint, Device(device, {}), EXACT)
+
+
+def test_a_kernel_that_differs_is_not_used(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = opened(folders["RobertaForSequenceClassification"])
+    monkeypatch.setattr(
+        packed_weights, "_kernel_for", lambda *_: lambda q, *_args, **_named: torch.zeros_like(q)
+    )
+    with pytest.raises(packed_weights.Unpacked, match="attention of variable lengths differs"):
+        load_packed(checkpoint, CPU, Precision("bfloat16"))
 
 
 @pytest.mark.parametrize(
