@@ -48,7 +48,10 @@ def test_a_kernel_with_another_idea_of_the_window_is_noticed() -> None:
 
 
 def test_a_kernel_without_numbers_is_noticed() -> None:
-    attention = of_windows(Everywhere, kernel=lambda q, *_, **__: torch.full_like(q, float("nan")))
+    def nothing(query: "Tensor", *_: object, **__: object) -> "Tensor":
+        return query * float("nan")
+
+    attention = of_windows(Everywhere, kernel=nothing)
     found = difference(attention, heads=3, size=8, device="cpu", kind=torch.bfloat16)
     assert not is_equal(found)
 
