@@ -31,12 +31,19 @@ async def engine_alone(model: Path, mix: Sequence[str]) -> float:
 
 
 def batches(
-    classifier: Classifier, texts: Sequence[PreparedText | InferenceError]
+    classifier: Classifier, texts: Sequence[PreparedText | InferenceError], *, part: float = 1.0
 ) -> Iterator[Batch[PreparedText]]:
-    """Yield the batches that the service's batcher forms when all texts are waiting."""
+    """Yield the batches that the service's batcher forms when all texts are waiting.
+
+    Args:
+        classifier: says how batches should be formed.
+        texts: prepared by it.
+        part: of a full batch that each may have.
+    """
     limits = BatchingSettings()
+    budget = limits.max_batch_tokens or classifier.hints.batch_tokens
     batcher: MicroBatcher[PreparedText] = MicroBatcher(
-        max_tokens=limits.max_batch_tokens or classifier.hints.batch_tokens,
+        max_tokens=max(1, round(part * budget)),
         max_items=limits.max_batch_items,
         pads=classifier.hints.pads,
     )

@@ -11,17 +11,20 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.engine_alone import batches, compute
 from streamlabel.config.model import EncoderSettings
-from streamlabel.models.core.classifier import Classifier
+from streamlabel.consumer.batching.micro_batcher import Batch
+from streamlabel.models.core.call_cost import CallCost
+from streamlabel.models.core.classifier import Classifier, PreparedText
 from testing import texts
 
 __all__ = ["EngineTimes", "engine_times"]
 
+_SIZES = (1 / 64, 1 / 16, 1 / 4, 1.0)  # parts of a full batch
 _FULL = 0.9  # a batch with at least this fraction of the token budget
 
 
@@ -35,6 +38,9 @@ class EngineTimes:
         full_batch_texts: median texts of such a batch.
         tokens_per_s: of all texts, with all streams busy, without tokenising.
         streams: batches that it computes concurrently.
+        tokens: of each text of the mix, all of its rows.
+        call_s: seconds of a batch beside its tokens, with all streams busy.
+        token_s: seconds of a token in a batch, with all streams busy.
     """
 
     single_s: list[float]
@@ -42,6 +48,9 @@ class EngineTimes:
     full_batch_texts: float
     tokens_per_s: float
     streams: int
+    tokens: list[int]
+    call_s: float
+    token_s: float
 
 
 def engine_times(model: Path, *, limit: int | None = None) -> EngineTimes:
@@ -61,9 +70,36 @@ async def _measure(model: Path, mix: Sequence[str]) -> EngineTimes:
         single_s = [await _single(classifier, text) for text in mix]
         full_batch_s, full_batch_texts = await _full_batch(classifier, mix)
         streams = int(classifier.identity.details["streams"])
+        tried = await classifier.prepare(mix)
+        prepared = [text for text in tried if isinstance(text, PreparedText)]
+        tokens = [text.tokens * text.rows for text in prepared]
+        call_s, token_s = await _costs(classifier, prepared, streams)
     finally:
         await classifier.close()
-    return EngineTimes(single_s, full_batch_s, full_batch_texts, tokens_per_s, streams)
+    return EngineTimes(
+        single_s, full_batch_s, full_batch_texts, tokens_per_s, streams, tokens, call_s, token_s
+    )
+
+
+async def _costs(
+    classifier: Classifier, prepared: Sequence[PreparedText], streams: int
+) -> tuple[float, float]:
+    """Return seconds of a call and of a token, from batches of several sizes on busy streams."""
+    cost = CallCost(kept=1.0)
+    for part in _SIZES:
+        waiting = batches(classifier, prepared, part=part)
+
+        async def stream(waiting: Iterator[Batch[PreparedText]] = waiting) -> None:
+            for batch in waiting:
+                began_s = time.perf_counter()
+                await classifier.classify(batch.items)
+                cost.learn(tokens=batch.padded_tokens, seconds=time.perf_counter() - began_s)
+
+        await asyncio.gather(*(stream() for _ in range(streams)))
+    fitted = cost.fitted()
+    if fitted is None:
+        raise SystemExit("too few batches to tell what a call costs; use more texts")
+    return fitted
 
 
 async def _single(classifier: Classifier, text: str) -> float:

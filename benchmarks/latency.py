@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks import latency_page
 from benchmarks.burst import burst, burst_arrivals
-from benchmarks.engine_times import engine_times
+from benchmarks.engine_times import EngineTimes, engine_times
 from benchmarks.kafka_to_kafka import (
     Contender,
     measure,
@@ -25,13 +25,15 @@ from benchmarks.kafka_to_kafka import (
     stamped_by_broker,
 )
 from benchmarks.kafka_to_kafka import warm_up as warm_up_broker
-from benchmarks.latency_page import LOADS, Latencies, Load
-from benchmarks.open_loop import collect, poisson, send, waits_s, warm_up
+from benchmarks.latency_page import LOADS, Latencies, Load, Schedules
+from benchmarks.open_loop import PARTITIONS, collect, poisson, quantile, send, waits_s, warm_up
+from benchmarks.scheduling import Costs, Service, Text, ideal_p99_s, simulate
 from benchmarks.start_up import start
 from benchmarks.throughput import naive
 from testing import minilm, texts
 from testing.kafka_broker import Cluster
 
+BATCH_TOKENS = 1024  # of a full batch on a CPU
 _CAPACITY_RUNS = 3
 _SEED = 7
 
@@ -78,8 +80,22 @@ class _Bench:
                 arrivals = poisson(chosen, per_s=per_s, rng=self.rng, prefix=f"load{number}")
                 due_s = send(self.cluster, contender.input_topic, arrivals)
                 waits = waits_s(due_s, collect(reader, len(arrivals)))
-                found.append(Load(per_s, [waits[each.key] for each in arrivals], drawn))
+                waits_of = [waits[each.key] for each in arrivals]
+                found.append(Load(per_s, waits_of, drawn, [each.at_s for each in arrivals]))
         return found
+
+
+def schedules(load: Load, alone: EngineTimes) -> Schedules:
+    """Return what the service's scheduler and an ideal one make of these arrivals, simulated."""
+    arrived = [
+        Text(at_s, number % PARTITIONS, alone.tokens[index])
+        for number, (at_s, index) in enumerate(zip(load.due_s, load.drawn, strict=True))
+    ]
+    costs = Costs(call_s=alone.call_s, token_s=alone.token_s)
+    service = Service(max_tokens=BATCH_TOKENS)
+    ours_s = quantile(simulate(arrived, service, costs.of, streams=alone.streams), 0.99)
+    ideal_s, name = ideal_p99_s(arrived, costs, max_tokens=BATCH_TOKENS, streams=alone.streams)
+    return Schedules(ideal_s, name, ours_s, costs)
 
 
 def _all(bench: _Bench, options: argparse.Namespace) -> Latencies:
@@ -96,6 +112,8 @@ def _all(bench: _Bench, options: argparse.Namespace) -> Latencies:
     plain_loop = stamped_by_broker(bench.cluster, naive(bench.cluster, bench.model))
     [plain] = bench.loads(plain_loop, rates[:1])
     arrivals = burst_arrivals(options.burst, seconds=1.5 * options.burst / capacity, rng=bench.rng)
+    at_80 = ours[LOADS.index(0.8)]
+    scheduled = schedules(at_80, alone)
     drained = burst(bench.cluster, bench.ours("burst"), arrivals)
     return Latencies(
         seconds=options.seconds,
@@ -106,6 +124,7 @@ def _all(bench: _Bench, options: argparse.Namespace) -> Latencies:
         single_s=[alone.single_s[index] for index in ours[0].drawn],
         full_batch_s=alone.full_batch_s,
         full_batch_texts=alone.full_batch_texts,
+        scheduled=scheduled,
         burst=drained,
         burst_size=options.burst,
         burst_capacity=bench.capacity(drained.texts[::4], "burst-capacity"),

@@ -15,10 +15,20 @@ from confluent_kafka import Consumer, Producer
 
 from testing.kafka_broker import Cluster
 
-__all__ = ["Arrival", "Published", "collect", "poisson", "quantile", "send", "waits_s", "warm_up"]
+__all__ = [
+    "PARTITIONS",
+    "Arrival",
+    "Published",
+    "collect",
+    "poisson",
+    "quantile",
+    "send",
+    "waits_s",
+    "warm_up",
+]
 
 _LIMIT_S = 900.0
-_PARTITIONS = 4
+PARTITIONS = 4
 _WARM_UP_TEXTS = 64
 
 
@@ -72,7 +82,7 @@ def send(cluster: Cluster, topic: str, arrivals: Iterable[Arrival]) -> dict[str,
             topic,
             json.dumps({"text": arrival.text, "id": arrival.key}).encode(),
             key=arrival.key.encode(),
-            partition=number % _PARTITIONS,
+            partition=number % PARTITIONS,
             timestamp=round(1000 * due_s[arrival.key]),
         )
         producer.poll(0)

@@ -83,7 +83,7 @@ class ModelRunner:
             pads=self._hints.pads,
         )
         self._budget = TokenBudget(
-            self._batcher.max_tokens, size=self._batcher.cost, on_change=self._budget_changed
+            self._batcher.max_tokens, size=self._batcher.size, on_change=self._budget_changed
         )
         self._isolation = FailureIsolation.of(classifier, metrics=metrics, on_step=on_step)
         self._preparing = Preparing(classifier, self._isolation, shared=shares_tokens)
@@ -169,6 +169,8 @@ class ModelRunner:
                 continue
             if not self._batcher.is_ahead:
                 self._wants_work.set()
+            # What is computed at once and alone in its turn shows its cost by its time.
+            is_measured = self._hints.queued > 0 and not self.is_busy
             self._running += 1
             answers = await self._isolation.attempt(
                 self._classifier.classify,
@@ -182,6 +184,9 @@ class ModelRunner:
                 await self._search_slots.acquire()
                 self._group.create_task(self._search(batch, answers, began_s))
             else:
+                if is_measured:
+                    seconds = self._clock.now_s() - began_s
+                    self._batcher.cost.learn(tokens=batch.padded_tokens, seconds=seconds)
                 self._conclude(batch, answers, began_s)
 
     def _next_batch(self, now_s: float) -> Batch[_Prepared] | None:

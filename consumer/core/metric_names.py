@@ -186,7 +186,8 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
     "batch_tokens": Metric(
         "histogram",
         "Padded tokens per batch.",
-        "If it is far below the token budget, the model is underused.",
+        "Below the token budget while texts do not queue; far below it with a lag, batches are"
+        " limited by batching.max_batch_items.",
         ("deployment",),
         _COUNTS,
     ),

@@ -10,13 +10,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device
 
-__all__ = ["Attention", "Bucketed", "Disentangled", "PlainAttention", "bucketed_bias"]
+__all__ = ["Attention", "Banded", "Bucketed", "Disentangled", "PlainAttention", "bucketed_bias"]
 
 # Constants of MPNet, which its config.json does not contain.
 _BUCKETS: Final = 32
 _FARTHEST: Final = 128
+
+# Queries of one call of local attention, which reads their keys and half a window on either side.
+# Fewer queries compute fewer scores that are masked, in more calls.
+_BAND_QUERIES: Final = 128
 
 
 class Attention(Protocol):
@@ -36,6 +40,57 @@ class PlainAttention:
         from torch.nn.functional import scaled_dot_product_attention
 
         return scaled_dot_product_attention(q, k, v)
+
+
+@dataclass(frozen=True, slots=True)
+class Banded:
+    """Some layers attend only to tokens near the query (ModernBERT).
+
+    Attributes:
+        are_global: for each layer, whether it attends to all tokens.
+        reach: how many tokens before and behind the query others attend to.
+    """
+
+    are_global: tuple[bool, ...]
+    reach: int
+
+    def __call__(self, q: "Tensor", k: "Tensor", v: "Tensor", number: int) -> "Tensor":
+        """Return (B, A, Q, D)."""
+        import torch
+        from torch.nn.functional import scaled_dot_product_attention
+
+        length, queries, reach = k.shape[2], q.shape[2], self.reach
+        if self.are_global[number] or length <= reach + 1:
+            return scaled_dot_product_attention(q, k, v)
+        if queries == 1:
+            return scaled_dot_product_attention(q, k[:, :, : reach + 1], v[:, :, : reach + 1])
+        parts = []
+        for start in range(0, queries, _BAND_QUERIES):
+            end = min(start + _BAND_QUERIES, queries)
+            first, last = max(0, start - reach), min(length, end + reach)
+            near = slice(first, last)
+            mask = _band(reach, q.device)[
+                : end - start, first - start + reach : last - start + reach
+            ]
+            parts.append(
+                scaled_dot_product_attention(
+                    q[:, :, start:end], k[:, :, near], v[:, :, near], attn_mask=mask
+                )
+            )
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
+
+
+@lru_cache(maxsize=8)
+def _band(reach: int, device: "device") -> "Tensor":
+    """Return what is added to the scores of _BAND_QUERIES queries and the keys from ``reach`` on.
+
+    Shape (_BAND_QUERIES, _BAND_QUERIES + 2 reach), float32: 0 for a key within reach.
+    """
+    import torch
+
+    distance = torch.arange(_BAND_QUERIES + 2 * reach) - torch.arange(_BAND_QUERIES)[:, None]
+    is_near = (distance >= 0) & (distance <= 2 * reach)
+    return torch.zeros(is_near.shape).masked_fill_(~is_near, -math.inf).to(device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ def open_encoder(settings: EncoderSettings) -> EncoderParts:
         way = choice.way
         rows = build_rows(words, settings, max_tokens)
         is_packed = isinstance(forward, PackedForward)
-        streams = min(threads, _MAX_STREAMS) if is_packed else 1
+        streams = min(threads, _MAX_STREAMS) if is_packed and device.kind == "cpu" else 1
         identity = ModelIdentity(
             name=checkpoint.name,
             backend="encoder",

@@ -58,6 +58,7 @@ class Family:
         is_padding_fixed: ``pad_token_id`` of config.json does not matter.
         attention: how positions enter attention.
         needs: name in config.json -> accepted values; None: it need not be there.
+        has_biases: besides the label scores, products and normalisations have biases.
         is_proven: tests prove that it is equal to transformers for everything that it accepts, so
             that it need not be compared at load.
     """
@@ -72,8 +73,9 @@ class Family:
     head: str = "tanh"
     padding: int | None = None
     is_padding_fixed: bool = False
-    attention: Literal["plain", "bucketed", "disentangled"] = "plain"
+    attention: Literal["plain", "bucketed", "disentangled", "rotary"] = "plain"
     needs: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+    has_biases: bool = True
     is_proven: bool = False
 
 
@@ -262,6 +264,54 @@ _DEBERTA: Final = Family(
     },
 )
 
+_MODERNBERT: Final = Family(
+    model_type="modernbert",
+    architecture="ModernBertForSequenceClassification",
+    sizes={
+        "vocabulary": ("vocab_size", 50368),
+        "hidden": ("hidden_size", 768),
+        "layers": ("num_hidden_layers", 22),
+        "heads": ("num_attention_heads", 12),
+        "inner": ("intermediate_size", 1152),
+        "positions": ("max_position_embeddings", 8192),
+        "window": ("local_attention", 128),
+    },
+    parts={
+        "words": Part("model.embeddings.tok_embeddings"),
+        "embedded": Part("model.embeddings.norm"),
+        "final_norm": Part("model.final_norm"),
+        "head": Part("head.dense"),
+        "head_norm": Part("head.norm"),
+        "labels": Part("classifier"),
+    },
+    layer={
+        "entry_norm": Part("model.layers.{}.attn_norm"),
+        "query": Part("model.layers.{}.attn.Wqkv", 0, 3),
+        "key": Part("model.layers.{}.attn.Wqkv", 1, 3),
+        "value": Part("model.layers.{}.attn.Wqkv", 2, 3),
+        "attended": Part("model.layers.{}.attn.Wo"),
+        "attended_norm": Part("model.layers.{}.mlp_norm"),
+        "up": Part("model.layers.{}.mlp.Wi", 0, 2),
+        "gate": Part("model.layers.{}.mlp.Wi", 1, 2),
+        "down": Part("model.layers.{}.mlp.Wo"),
+    },
+    activation="hidden_activation",
+    epsilon=("norm_eps", 1e-5),
+    head="gelu",
+    attention="rotary",
+    needs={
+        "attention_bias": (False, None),
+        "mlp_bias": (False, None),
+        "norm_bias": (False, None),
+        "classifier_bias": (False, None),
+        "classifier_pooling": ("cls", "mean", None),
+        "classifier_activation": ("gelu", None),
+        "rope_scaling": (None,),
+        "head_dim": (None,),
+    },
+    has_biases=False,
+)
+
 FAMILIES: Final[Mapping[str, Family]] = {
     family.architecture: family
     for family in (
@@ -283,5 +333,6 @@ FAMILIES: Final[Mapping[str, Family]] = {
         _DISTILBERT,
         _MPNET,
         _DEBERTA,
+        _MODERNBERT,
     )
 }

@@ -65,6 +65,10 @@ class Plain:
         y = torch.nn.functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
         return y if activation is None else activate(y, activation)
 
+    def times(self, x: "Tensor", factor: "Tensor") -> "Tensor":
+        """Return (..., out), multiplied with ``factor`` of this shape and the type of W."""
+        return self(x).mul_(factor)
+
 
 @dataclass(frozen=True, slots=True)
 class LaidOut:
@@ -83,6 +87,15 @@ class LaidOut:
         )
         return y
 
+    def times(self, x: "Tensor", factor: "Tensor") -> "Tensor":
+        """Return (rows, out), multiplied with ``factor`` while the result is in the cache."""
+        import torch
+
+        y: Tensor = torch.ops.mkldnn._linear_pointwise.binary(  # noqa: SLF001 see above
+            x.to(self.bias.dtype), factor, self.weight, self.bias, "mul"
+        )
+        return y
+
 
 Linear = Plain | LaidOut
 
@@ -92,6 +105,8 @@ def laid_out(weight: "Tensor", bias: "Tensor", kind: "dtype") -> Linear:
     import torch
 
     weight, bias = weight.to(kind), bias.to(kind)
+    if weight.device.type != "cpu":
+        return Plain(weight, bias)
     try:
         layout = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)  # noqa: SLF001 see above
         product = LaidOut(layout, bias)

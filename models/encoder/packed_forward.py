@@ -2,121 +2,31 @@
 
 A layer consists of matrix products, which process every token independently, and attention, which
 works within a row. Only attention needs the row boundaries, so the products run on (tokens, hidden)
-without padding, and attention runs on groups of rows of equal length, which need no attention mask.
-The head reads only the first token of a row, so the last layer computes only that one.
+without padding. The head of most models reads only the first token of a row, so their last layer
+computes only that one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlabel.models.encoder.attention import Attention
-from streamlabel.models.encoder.matrix_products import Activation, Linear, Plain
+from streamlabel.models.encoder.packed_layers import Encoder, Head, count_places
+from streamlabel.models.encoder.row_attention import Spans
 from streamlabel.models.tokens.rows import Rows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Embeddings", "Encoder", "Head", "Layer", "Norm", "PackedForward", "count_places"]
+__all__ = ["PackedForward"]
 
 # Tokens of one pass: with this number the widest matrix of a small BERT, (tokens, 4 hidden), stays
 # in the last-level cache. Matrix products of 1024 rows already run at full speed.
 PASS_TOKENS: Final = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Norm:
-    """Layer normalisation."""
-
-    weight: "Tensor"  # (hidden,)
-    bias: "Tensor | None"  # (hidden,)
-    epsilon: float
-
-    def __call__(self, x: "Tensor") -> "Tensor":
-        """Return the same shape, normalised over the last axis."""
-        from torch.nn.functional import layer_norm
-
-        return layer_norm(x, (x.shape[-1],), self.weight, self.bias, self.epsilon)
-
-
-@dataclass(frozen=True, slots=True)
-class Embeddings:
-    """From token ids to the input of the first layer.
-
-    Attributes:
-        words: (vocabulary, embedding).
-        positions: (positions, embedding), with token type 0 added, the only type of a single text;
-            None: attention alone knows positions.
-        padding: the id from which positions are counted, see ``count_places``; None: from 0.
-        norm: over the sum.
-        project: from the embedding's size to the hidden size, if they differ.
-    """
-
-    words: "Tensor"
-    positions: "Tensor | None"
-    padding: int | None
-    norm: Norm
-    project: Linear | None
-
-    def __call__(self, ids: NDArray[np.int32], lengths: list[int]) -> "Tensor":
-        """Return (T, H) of the tokens of all rows."""
-        import torch
-
-        x = self.words[torch.from_numpy(ids)]  # (T, E)
-        if self.positions is not None:
-            places = count_places(ids, lengths, padding=self.padding)
-            x = x + self.positions[torch.from_numpy(places)]
-        x = self.norm(x)
-        return x if self.project is None else self.project(x).to(x.dtype)
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One transformer layer.
-
-    Attributes:
-        qkv: query, key and value as one product; in the last layer, which needs the query of first
-            tokens only, two products: the query, then key and value.
-    """
-
-    qkv: tuple[Linear, ...]
-    attended: Linear
-    attended_norm: Norm
-    up: Linear
-    down: Linear
-    norm: Norm
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """What a model computes from the first token of a row: a product for the label scores.
-
-    All above the trunk: two models may share all weights but these.
-    """
-
-    dense: Plain  # float32
-    labels: Plain  # float32
-
-
-@dataclass(frozen=True, slots=True)
-class Encoder:
-    """The weights of a model, and what its family computes with them.
-
-    Attributes:
-        heads: one; several if models are computed together.
-    """
-
-    embeddings: Embeddings
-    layers: tuple[Layer, ...]
-    attention: Attention
-    attention_heads: int
-    activation: Activation
-    heads: tuple[Head, ...]
-    head_activation: Activation
+# On a device, which needs far more rows for full utilisation, and where each pass costs calls.
+_DEVICE_PASS_TOKENS: Final = 32_768
 
 
 class PackedForward:
@@ -124,10 +34,12 @@ class PackedForward:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
+        self._device = encoder.embeddings.words.device
+        self._pass_tokens = PASS_TOKENS if self._device.type == "cpu" else _DEVICE_PASS_TOKENS
 
     @property
     def heads(self) -> tuple[Head, ...]:
-        """What it computes from the first token of a row."""
+        """What it computes from the one vector of a row."""
         return self._encoder.heads
 
     def with_heads(self, heads: Sequence[Head]) -> "PackedForward":
@@ -142,8 +54,8 @@ class PackedForward:
         width = sum(len(head.labels.bias) for head in self._encoder.heads)
         logits = np.empty((len(rows), width), dtype=np.float32)
         with torch.inference_mode():
-            for part in _passes(order, rows):
-                logits[part] = self._run([rows[i] for i in part]).numpy()
+            for part in _passes(order, rows, self._pass_tokens):
+                logits[part] = self._run([rows[i] for i in part]).cpu().numpy()
         return logits
 
     def _run(self, rows: Rows) -> "Tensor":
@@ -151,89 +63,74 @@ class PackedForward:
         import torch
 
         encoder = self._encoder
-        lengths = [len(row) for row in rows]
-        groups = [(length, len(list(same))) for length, same in groupby(lengths)]
-        firsts = torch.from_numpy(np.cumsum([0, *lengths[:-1]]))  # (R,)
-        x = encoder.embeddings(np.concatenate(rows), lengths)  # (T, H)
-        for number, layer in enumerate(encoder.layers[:-1]):
-            x = self._feed(layer, self._attend(number, x, groups), x)  # (T, H)
-        first = x[firsts]  # (R, H)
-        first = self._feed(encoder.layers[-1], self._attend_first(x, first, groups), first)
-        scores = [head.labels(head.dense(first, encoder.head_activation)) for head in encoder.heads]
+        ids, places, spans = self._inputs(rows)
+        x = encoder.embeddings(ids, places)  # (T, H)
+        turns = None if encoder.rotary is None else encoder.rotary.turns(places)
+        inner = encoder.layers if encoder.takes_mean else encoder.layers[:-1]
+        for number in range(len(inner)):
+            x = self._compute(number, x, spans, turns)  # (T, H)
+        if not encoder.takes_mean:
+            x = self._compute_firsts(x, spans, turns)  # (R, H)
+        if encoder.final_norm is not None:
+            x = encoder.final_norm(x)
+        if encoder.takes_mean:
+            lengths = torch.tensor(spans.lengths, device=x.device)
+            x = torch.segment_reduce(x.float(), "mean", lengths=lengths)  # (R, H)
+        scores = [head(x, encoder.head_activation) for head in encoder.heads]
         return scores[0] if len(scores) == 1 else torch.cat(scores, dim=-1)
 
-    def _attend(self, number: int, x: "Tensor", groups: list[tuple[int, int]]) -> "Tensor":
+    def _inputs(self, rows: Rows) -> "tuple[Tensor, Tensor, Spans]":
+        """Return the tokens (T,) of rows, their positions (T,), and where the rows are."""
         import torch
 
-        encoder = self._encoder
-        (product,) = encoder.layers[number].qkv
-        qkv = product(x)  # (T, 3H)
-        parts, start = [], 0
-        for length, count in groups:
-            end = start + length * count
-            group = qkv[start:end].view(
-                count, length, 3, encoder.attention_heads, -1
-            )  # (B, L, 3, A, D)
-            q, k, v = group.permute(2, 0, 3, 1, 4)  # (B, A, L, D) each
-            out = encoder.attention(q, k, v, number)  # (B, A, L, D)
-            parts.append(out.transpose(1, 2).reshape(end - start, -1))  # (B * L, H)
-            start = end
-        return torch.cat(parts)  # (T, H)
+        lengths = [len(row) for row in rows]
+        ids = np.concatenate(rows)
+        places = count_places(ids, lengths, padding=self._encoder.padding)
+        starts = np.cumsum([0, *lengths])
+        # one buffer, so that a device needs one copy
+        numbers = torch.from_numpy(np.concatenate((ids, places, starts)).astype(np.int32))
+        if self._device.type != "cpu":
+            numbers = numbers.pin_memory().to(self._device, non_blocking=True)
+        on_device = torch.split(numbers, [len(ids), len(places), len(starts)])
+        return on_device[0], on_device[1], Spans(lengths, on_device[2])
 
-    def _attend_first(
-        self, x: "Tensor", first: "Tensor", groups: list[tuple[int, int]]
+    def _compute(
+        self, number: int, x: "Tensor", spans: Spans, turns: "tuple[Tensor, Tensor] | None"
     ) -> "Tensor":
-        """Attend with the first token of each row only, in the last layer."""
-        import torch
-
+        """Return the output (T, H) of a layer."""
         encoder = self._encoder
-        number = len(encoder.layers) - 1
-        hidden, heads = first.shape[-1], encoder.attention_heads
-        query, key_value = encoder.layers[number].qkv
-        queries, kv = query(first), key_value(x)  # (R, H), (T, 2H)
-        parts, start, row = [], 0, 0
-        for length, count in groups:
-            end = start + length * count
-            q = queries[row : row + count].view(count, heads, 1, -1)  # (B, A, 1, D)
-            k, v = kv[start:end].view(count, length, 2, heads, -1).permute(2, 0, 3, 1, 4)
-            out = encoder.attention(q, k, v, number)  # (B, A, 1, D)
-            parts.append(out.reshape(count, hidden))  # (B, H)
-            start, row = end, row + count
-        return torch.cat(parts)  # (R, H)
+        layer = encoder.layers[number]
+        (product,) = layer.qkv
+        qkv = product(layer.enter(x)).view(len(x), 3, encoder.attention_heads, -1)
+        if encoder.rotary is not None and turns is not None:
+            encoder.rotary.turn(qkv[:, :2], turns, number)
+        attended = encoder.attention.all(qkv, spans, number)  # (T, H)
+        return layer.leave(x, attended, encoder.activation)
 
-    def _feed(self, layer: Layer, attended: "Tensor", x: "Tensor") -> "Tensor":
-        """Return the output of the layer; overwrites ``x``, which has the type of the sums."""
-        x = layer.attended_norm(x.add_(layer.attended(attended)))
-        return layer.norm(x.add_(layer.down(layer.up(x, self._encoder.activation))))
-
-
-def count_places(
-    ids: NDArray[np.int32], lengths: list[int], *, padding: int | None
-) -> NDArray[np.int64]:
-    """Return the entry of each token (T,) in the table of positions.
-
-    Args:
-        ids: the tokens of all rows, (T,).
-        lengths: of the rows.
-        padding: None: a row's tokens are counted from 0. Else, as RoBERTa does it: tokens other
-            than this one are counted from the entry after ``padding``, which is that of this token.
-    """
-    starts = np.cumsum([0, *lengths[:-1]])
-    if padding is None:
-        return np.asarray(np.arange(len(ids)) - np.repeat(starts, lengths))
-    is_counted = ids != padding
-    seen = np.cumsum(is_counted)
-    before = seen[starts] - is_counted[starts]
-    return np.asarray((seen - np.repeat(before, lengths)) * is_counted + padding)
+    def _compute_firsts(
+        self, x: "Tensor", spans: Spans, turns: "tuple[Tensor, Tensor] | None"
+    ) -> "Tensor":
+        """Return the output (R, H) of the last layer for the first token of each row."""
+        encoder = self._encoder
+        number, layer, heads = len(encoder.layers) - 1, encoder.layers[-1], encoder.attention_heads
+        query, key_value = layer.qkv
+        y = layer.enter(x)
+        # position 0 turns nothing
+        q = query(y[spans.firsts]).view(len(spans.lengths), heads, -1)  # (R, A, D)
+        kv = key_value(y).view(len(x), 2, heads, -1)  # (T, 2, A, D)
+        if encoder.rotary is not None and turns is not None:
+            encoder.rotary.turn(kv[:, :1], turns, number)
+        attended = encoder.attention.first(q, kv, spans, number)  # (R, H)
+        return layer.leave(x[spans.firsts], attended, encoder.activation)
 
 
-def _passes(order: list[int], rows: Rows) -> list[list[int]]:
-    """Return ``order`` in parts of at most PASS_TOKENS tokens, or one row if it is longer."""
+def _passes(order: list[int], rows: Rows, most_tokens: int) -> list[list[int]]:
+    """Return ``order`` in parts of at most this many tokens, or one row if it is longer."""
     passes: list[list[int]] = []
     tokens = 0
     for i in order:
         tokens += len(rows[i])
-        if not passes or tokens > PASS_TOKENS:
+        if not passes or tokens > most_tokens:
             passes.append([])
             tokens = len(rows[i])
         passes[-1].append(i)

@@ -70,6 +70,7 @@ class PackedLoader:
         try:
             return self._load(way)
         except Unpacked as reason:
+            # also of a faster precision: then no precision is packed, so that they can be compared
             self._is_refused = True
             logger.info("padded_forward", model=self._checkpoint.name, why=str(reason))
             return None

@@ -3,12 +3,19 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from streamlabel.errors import ModelLoadError
-from streamlabel.models.devices.device import Device
+from streamlabel.errors import InferenceError, ModelLoadError
+from streamlabel.models.devices.device import Device, device_errors
 from streamlabel.models.encoder.assembly import assemble
 from streamlabel.models.encoder.families import ACTIVATIONS, FAMILIES, Family
 from streamlabel.models.encoder.packed_forward import PackedForward
 from streamlabel.models.encoder.precision import Precision
+from streamlabel.models.encoder.variable_length import (
+    VariableLength,
+    VarlenKernel,
+    difference,
+    is_equal,
+    varlen_kernel,
+)
 from streamlabel.models.encoder.weight_shapes import read_sizes, weight_shapes
 from streamlabel.models.files.checkpoint import Checkpoint
 from streamlabel.models.files.whole_model import is_harmless, not_finite
@@ -35,7 +42,7 @@ class Unpacked(Exception):  # noqa: N818 no error: another way of computing is c
 
 
 def load_packed(checkpoint: Checkpoint, device: Device, way: Precision) -> PackedForward:
-    """Return the model, if it is one of the families on the CPU.
+    """Return the model, if it is one of the families, on a CPU or a CUDA device.
 
     Reads the weights itself, because importing transformers takes longer than loading a model.
     It accepts a folder only if that contains exactly the weights that config.json requires, in its
@@ -46,16 +53,53 @@ def load_packed(checkpoint: Checkpoint, device: Device, way: Precision) -> Packe
         Unpacked: transformers has to compute it.
         ModelLoadError: a file of the weights is broken.
     """
-    if device.kind != "cpu":
-        raise Unpacked(f"it computes on {device.kind}, not on a CPU")
     family = family_of(checkpoint.config)
+    kernel = _kernel_for(family, device)
     try:
         sizes = read_sizes(family, checkpoint.config)
     except ValueError as error:
         raise Unpacked(f"config.json: {error}") from error
     tensors = _read_tensors(checkpoint)
     _refuse_others(tensors, weight_shapes(family, sizes), way)
-    return PackedForward(assemble(family, checkpoint.config, sizes, tensors, way))
+    encoder = assemble(
+        family, checkpoint.config, sizes, tensors, way, device=device.name, kernel=kernel
+    )
+    if isinstance(encoder.attention, VariableLength):
+        _prove_kernel(encoder.attention, sizes, way, device)
+    return PackedForward(encoder)
+
+
+def _kernel_for(family: Family, device: Device) -> VarlenKernel | None:
+    """Return the kernel with which a device computes all rows at once; None on a CPU."""
+    if device.kind == "cpu":
+        return None
+    if device.kind != "cuda":
+        raise Unpacked(f"it computes on {device.kind}, for which no packed way is known")
+    if family.attention not in {"plain", "rotary"}:
+        raise Unpacked(f"no kernel of a device computes attention of {family.model_type} packed")
+    kernel = varlen_kernel()
+    if kernel is None:
+        raise Unpacked("this version of torch has no attention of variable lengths")
+    return kernel
+
+
+def _prove_kernel(
+    attention: VariableLength, sizes: Mapping[str, int], way: Precision, device: Device
+) -> None:
+    """Raise Unpacked if attention of all rows at once differs from that of rows of one length."""
+    import torch
+
+    if way.dtype == "float32":  # the kernel does not take it, and is not used
+        return
+    heads, size = sizes["heads"], sizes["hidden"] // sizes["heads"]
+    kind = getattr(torch, way.dtype)
+    try:
+        with device_errors(device):
+            found = difference(attention, heads=heads, size=size, device=device.name, kind=kind)
+    except InferenceError as error:
+        raise Unpacked(f"attention of variable lengths fails on {device.name}: {error}") from error
+    if not is_equal(found):
+        raise Unpacked(f"attention of variable lengths differs on {device.name} by {found:.2g}")
 
 
 def family_of(config: Mapping[str, object]) -> Family:

@@ -1,22 +1,18 @@
 """Runs any transformers sequence classifier on rows of different lengths, by padding them."""
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamlabel.models.encoder.call_groups import CallGroups
 from streamlabel.models.tokens.rows import Rows
 from streamlabel.models.tokens.token_types import TokenTypes
 
-__all__ = ["PaddedForward", "Padding", "filled", "plan_groups"]
+__all__ = ["PaddedForward", "Padding", "filled"]
 
 # Side of the padding; "none": only rows of the same length are computed together.
 Padding = Literal["right", "left", "none"]
-
-# Fixed cost of one call of the model, in padded tokens that could be computed in the same time: low
-# on a CPU, high on devices where each kernel is launched separately.
-CALL_TOKENS = {"cpu": 64, "cuda": 2048, "npu": 2048}
 
 
 class PaddedForward:
@@ -44,7 +40,7 @@ class PaddedForward:
         self._device = device
         self._pad_id = pad_id
         self._types = types
-        self._call_tokens = CALL_TOKENS[device.partition(":")[0]]
+        self._groups = CallGroups(device)
         self.padding: Padding = "right"
 
     def logits(self, rows: Rows) -> NDArray[np.float32]:
@@ -52,9 +48,9 @@ class PaddedForward:
         import torch
 
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-        call_tokens = 0 if self.padding == "none" else self._call_tokens
-        groups = plan_groups([len(rows[i]) for i in order], call_tokens=call_tokens)
-        with torch.inference_mode():
+        lengths = [len(rows[i]) for i in order]
+        groups = self._groups.plan(lengths, may_pad=self.padding != "none")
+        with torch.inference_mode(), self._groups.measured(lengths, groups):
             # Results stay on the device until the last group is launched, so that no group waits
             # for a copy.
             parts = [
@@ -98,22 +94,3 @@ def filled(lengths: NDArray[np.integer], padding: Padding) -> NDArray[np.bool_]:
     if padding == "left":
         return np.asarray(np.arange(longest) >= longest - lengths[:, None])
     return np.asarray(np.arange(longest) < lengths[:, None])
-
-
-def plan_groups(lengths: Sequence[int], *, call_tokens: int) -> list[tuple[int, int]]:
-    """Return [start, end) of the groups of rows that are computed in one call.
-
-    Args:
-        lengths: of the rows, longest first.
-        call_tokens: cost of a call, in tokens; a group ends before its padding costs more.
-    """
-    groups: list[tuple[int, int]] = []
-    start, padding = 0, 0
-    for i, length in enumerate(lengths):
-        padding += lengths[start] - length
-        if padding > call_tokens:
-            groups.append((start, i))
-            start, padding = i, 0
-    if lengths:
-        groups.append((start, len(lengths)))
-    return groups

@@ -5,6 +5,7 @@ from typing import Final
 
 from streamlabel.errors import ModelLoadError
 from streamlabel.models.encoder.families import Family, Part
+from streamlabel.models.encoder.rotary import read_layers
 from streamlabel.models.files.label_names import count_labels
 
 __all__ = ["read_sizes", "trunk_weights", "weight_shapes"]
@@ -24,15 +25,19 @@ _SHAPES: Final[Mapping[str, tuple[str, ...]]] = {
     "value": ("hidden", "hidden"),
     "attended": ("hidden", "hidden"),
     "attended_norm": ("hidden",),
+    "entry_norm": ("hidden",),
     "up": ("inner", "hidden"),
+    "gate": ("inner", "hidden"),
     "down": ("hidden", "inner"),
     "norm": ("hidden",),
+    "final_norm": ("hidden",),
     "head": ("hidden", "hidden"),
+    "head_norm": ("hidden",),
     "labels": ("labels", "hidden"),
 }
 _TABLES: Final = frozenset({"words", "positions", "types", "distances", "relative"})
 # Above the trunk.
-_HEAD: Final = frozenset({"head", "labels"})
+_HEAD: Final = frozenset({"head", "head_norm", "labels"})
 
 
 def read_sizes(family: Family, config: Mapping[str, object]) -> dict[str, int]:
@@ -51,6 +56,10 @@ def read_sizes(family: Family, config: Mapping[str, object]) -> dict[str, int]:
         raise ValueError(str(error)) from error
     if sizes["hidden"] % sizes["heads"]:
         raise ValueError("the hidden size is no multiple of the number of heads")
+    if family.attention == "rotary":
+        read_layers(config, sizes["layers"])
+        if sizes["hidden"] // sizes["heads"] % 2:
+            raise ValueError("the size of a head is odd")
     return sizes
 
 
@@ -74,7 +83,7 @@ def _shapes(
         rows, *columns = (sizes[size] for size in _SHAPES[kind])
         name = part.name.format(number)
         shapes[f"{name}.weight"] = (rows * part.of, *columns)
-        if kind not in _TABLES:
+        if kind not in _TABLES and (family.has_biases or kind == "labels"):
             shapes[f"{name}.bias"] = (rows * part.of,)
     return shapes
 
@@ -86,7 +95,9 @@ def _all_parts(family: Family, sizes: Mapping[str, int]) -> Iterator[tuple[str, 
             yield kind, part, 0
     for number in range(sizes["layers"]):
         for kind, part in family.layer.items():
-            yield kind, part, number
+            # the embeddings, which are the input of the first layer, are normalised already
+            if kind != "entry_norm" or number > 0:
+                yield kind, part, number
 
 
 def _size(config: Mapping[str, object], name: str, default: int) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlabel.models.encoder.padded import CALL_TOKENS, filled, plan_groups
+from streamlabel.models.encoder.call_groups import CallGroups
+from streamlabel.models.encoder.padded import filled
 from streamlabel.models.label_scoring.answer import FirstToken
 from streamlabel.models.llm.shared_prefix import compute_shared
 from streamlabel.models.tokens.rows import Rows
@@ -37,7 +38,7 @@ class CausalModel:
         self._model = model
         self._device = device
         self._pad_id = pad_id
-        self._call_tokens = CALL_TOKENS[device.partition(":")[0]]
+        self._calls = CallGroups(device)
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         # Only rows of one length are computed together: see ``models.encoder.independence``.
         self.needs_equal_lengths = False
@@ -83,7 +84,8 @@ class CausalModel:
 
         order, groups = self._groups(rows)
         ids = torch.tensor(wanted, device=self._device)
-        with torch.inference_mode():
+        lengths = [len(rows[i]) for i in order]
+        with torch.inference_mode(), self._calls.measured(lengths, groups):
             parts = [
                 self._read([rows[i] for i in order[start:end]], ids, after_shared=after_shared)
                 for start, end in groups
@@ -161,8 +163,8 @@ class CausalModel:
     def _groups(self, rows: Rows) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the order of rows, longest first, and the groups [start, end) to run together."""
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-        call_tokens = 0 if self.needs_equal_lengths else self._call_tokens
-        return order, plan_groups([len(rows[i]) for i in order], call_tokens=call_tokens)
+        lengths = [len(rows[i]) for i in order]
+        return order, self._calls.plan(lengths, may_pad=not self.needs_equal_lengths)
 
     def _generate(self, rows: Rows, max_new_tokens: int, end_ids: Sequence[int]) -> list[list[int]]:
         import torch

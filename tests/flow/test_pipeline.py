@@ -407,6 +407,28 @@ async def test_what_queues_for_a_busy_device_is_a_full_batch() -> None:
         assert r.sources("labels") == list(range(4))
 
 
+@pytest.mark.parametrize("queued", [0, 1])
+async def test_batches_become_as_large_as_the_measured_times_say(queued: int) -> None:
+    """A call costs ten tokens' time. Without a queue of its own the model computes side by side."""
+    model = packing(max_in_flight=1 + queued, queued=queued)
+    async with rig(settings={"batching": {"max_batch_tokens": 100}}, classifier=model) as r:
+        for number in range(40):
+            words = 1 + 30 * (number % 3)
+            r.classifier.open.clear()
+            await r.send("0.9 a" + " a" * words)
+            await r.clock.advance(0.01 + 0.001 * (words + 2))
+            r.classifier.open.set()
+            await settle()
+        r.classifier.open.clear()
+        await r.send("0.9 a")  # what follows has to wait, and is read meanwhile
+        await r.send(*["0.9 a"] * 100)
+        r.classifier.open.set()
+        await r.drain()
+        sizes = [2 * len(batch) for batch in r.classifier.batches[41:]]
+        assert max(sizes) == 100 if queued == 0 else 60 <= max(sizes) <= 80
+        assert r.sources("labels") == list(range(141))
+
+
 @pytest.mark.parametrize("linger_s", [0.0, 0.05])
 async def test_a_text_that_does_not_fill_a_batch_goes_when_the_device_is_free(
     linger_s: float,

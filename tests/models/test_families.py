@@ -19,7 +19,7 @@ from streamlabel.models.devices.device import Device, device_errors, fastest_pre
 from streamlabel.models.encoder import packed_weights
 from streamlabel.models.encoder.classifier import EncoderClassifier, load
 from streamlabel.models.encoder.families import ACTIVATIONS, FAMILIES, Family
-from streamlabel.models.encoder.packed_forward import count_places
+from streamlabel.models.encoder.packed_layers import count_places
 from streamlabel.models.encoder.packed_proof import proof_rows
 from streamlabel.models.encoder.packed_weights import load_packed
 from streamlabel.models.encoder.precision import EXACT, Precision
@@ -27,6 +27,7 @@ from streamlabel.models.encoder.pretrained import load_padded
 from streamlabel.models.encoder.weight_shapes import read_sizes, weight_shapes
 from streamlabel.models.files.checkpoint import Checkpoint, open_checkpoint
 from streamlabel.models.tokens.rows import Forward, Rows
+from testing.plain_varlen import plain_kernel
 from tests.models.tiny import LABELS, PlainTransformers, build_model
 
 pytestmark = [
@@ -47,7 +48,9 @@ NEEDED: dict[str, dict[str, object]] = {
         "share_att_key": True,
         "pos_att_type": ["p2c", "c2p"],
         "position_biased_input": False,
-    }
+    },
+    # ids of special tokens that the tiny vocabulary has
+    "ModernBert": {"bos_token_id": 2, "cls_token_id": 2, "eos_token_id": 3, "sep_token_id": 3},
 }
 # Beyond the widths at which attention by distance changes, see packed_proof.
 POSITIONS = 200
@@ -140,6 +143,55 @@ def test_bfloat16_is_as_close_to_float32_as_that_of_transformers(
     assert average(load_packed(checkpoint, CPU, Precision("bfloat16", exact_layers=2))) < 0.1
 
 
+@pytest.mark.skipif(fastest_precision() != "bfloat16", reason="no bfloat16 on this processor")
+@pytest.mark.parametrize("kind", ["Roberta", "ModernBert"])
+def test_attention_of_all_rows_at_once_computes_the_same(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """As on a device, whose kernel a plain one stands for."""
+    checkpoint = opened(folders[f"{kind}ForSequenceClassification"])
+    rows = random_rows(100)
+    way = Precision("bfloat16")
+    right = load_packed(checkpoint, CPU, way).logits(rows)
+    calls: list[int] = []
+
+    def counted(*args: torch.Tensor, max_q: int, **others: object) -> torch.Tensor:
+        calls.append(max_q)
+        return plain_kernel(*args, max_q=max_q, **others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(packed_weights, "_kernel_for", lambda *_: counted)
+    found = load_packed(checkpoint, CPU, way).logits(rows)
+    assert {1, 100} <= set(calls)
+    assert np.abs(found - right).max() < 0.1  # bfloat16, with logits up to 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "device", "why"),
+    [
+        ("Roberta", "npu:0", "for which no packed way is known"),
+        ("MPNet", "cuda:0", "attention of mpnet"),
+        ("DebertaV2", "cuda:0", "attention of deberta-v2"),
+    ],
+)
+def test_what_a_device_cannot_compute_packed_is_padded(
+    folders: dict[str, Path], kind: str, device: str, why: str
+) -> None:
+    checkpoint = opened(folders[f"{kind}ForSequenceClassification"])
+    with pytest.raises(packed_weights.Unpacked, match=why):
+        load_packed(checkpoint, Device(device, {}), EXACT)
+
+
+def test_a_kernel_that_differs_is_not_used(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = opened(folders["RobertaForSequenceClassification"])
+    monkeypatch.setattr(
+        packed_weights, "_kernel_for", lambda *_: lambda q, *_args, **_named: torch.zeros_like(q)
+    )
+    with pytest.raises(packed_weights.Unpacked, match="attention of variable lengths differs"):
+        load_packed(checkpoint, CPU, Precision("bfloat16"))
+
+
 @pytest.mark.parametrize(
     "family",
     [family for family in FAMILIES.values() if "positions" in family.parts],
@@ -192,6 +244,20 @@ def test_every_activation_of_the_table_is_that_of_transformers(
         ("Bert", {"num_hidden_layers": 1}),
         ("DebertaV2", {"position_buckets": 8, "pos_att_type": "c2p|p2c"}),
         ("DebertaV2", {"position_buckets": 256, "num_hidden_layers": 1}),
+        ("ModernBert", {"classifier_pooling": "mean", "local_attention": 16}),
+        ("ModernBert", {"classifier_pooling": "mean", "num_hidden_layers": 1}),
+        ("ModernBert", {"local_attention": 7, "num_hidden_layers": 4}),
+        ("ModernBert", {"global_attn_every_n_layers": 2, "num_hidden_layers": 3}),
+        ("ModernBert", {"layer_types": ["sliding_attention"] * 2, "local_attention": 8}),
+        (
+            "ModernBert",
+            {
+                "rope_parameters": {
+                    "full_attention": {"rope_type": "default", "rope_theta": 100.0},
+                    "sliding_attention": {"rope_type": "default", "rope_theta": 7.0},
+                }
+            },
+        ),
     ],
 )
 def test_what_config_json_may_say_is_computed_as_it_says(
@@ -267,6 +333,17 @@ def test_a_faster_precision_is_proven_in_float32_and_once(tmp_path: Path, dtype:
         ),
         ("DebertaV2", {"conv_kernel_size": 3}, "conv_kernel_size is 3"),
         ("DebertaV2", {"share_att_key": False}, "share_att_key is False"),
+        ("ModernBert", {"norm_bias": True}, "norm_bias is True"),
+        (
+            "ModernBert",
+            {
+                "rope_parameters": {
+                    "full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4},
+                    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+                }
+            },
+            "rope_parameters of full_attention are",
+        ),
         ("Albert", {"embedding_size": 16}, "albert is none of the packed families"),
     ],
 )

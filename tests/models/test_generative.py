@@ -163,7 +163,7 @@ def test_left_padding_needs_its_mask(
         assert model.share(prompt.shared_ids)
         rows = [row[len(prompt.shared_ids) :] for row in rows]
     monkeypatch.setattr(
-        "streamlabel.models.llm.causal_model.plan_groups", lambda n, **_: [(0, len(n))]
+        "streamlabel.models.encoder.call_groups.plan_groups", lambda n, **_: [(0, len(n))]
     )
     wanted = list(classifier._reader._wanted)
 

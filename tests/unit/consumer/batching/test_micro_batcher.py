@@ -1,5 +1,6 @@
 """Micro-batching: bounded, never starving, little padding. Time is a number."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -157,6 +158,47 @@ def test_without_padding_texts_leave_in_arrival_order_under_the_real_tokens(
             assert is_full or batch.tokens + following.items[0][1] > max_tokens
 
 
+def known_cost(*, call_s: float, token_s: float, pads: bool) -> MicroBatcher[Item]:
+    b: MicroBatcher[Item] = MicroBatcher(max_tokens=1000, max_items=500, pads=pads)
+    for number in range(40):
+        tokens = (10, 100, 1000)[number % 3]
+        b.cost.learn(tokens=tokens, seconds=call_s + token_s * tokens)
+    return b
+
+
+@pytest.mark.parametrize("pads", [True, False])
+@pytest.mark.parametrize(
+    ("call_s", "most_tokens"),
+    [(0.0, 62), (0.01, 240), (1.0, 970)],  # a call costs as much as no, 10 and 1,000 tokens
+)
+def test_a_batch_is_no_larger_than_pays(pads: bool, call_s: float, most_tokens: int) -> None:
+    b = known_cost(call_s=call_s, token_s=0.001, pads=pads)
+    for number in range(190):
+        b.add((number, 10), tokens=10, now_s=0.0)
+    assert b.is_full
+    batch = b.take(0.0)
+    assert batch is not None
+    assert 0.9 * most_tokens <= batch.padded_tokens <= most_tokens
+
+
+@pytest.mark.parametrize("pads", [True, False])
+def test_full_batches_are_taken_while_three_of_them_wait(pads: bool) -> None:
+    b = known_cost(call_s=0.01, token_s=0.001, pads=pads)
+    for number in range(300):
+        b.add((number, 10), tokens=10, now_s=0.0)
+    sizes = [batch.tokens for batch in drained(b)]
+    assert sizes[0] == 1000
+    assert max(sizes[1:]) <= 240
+
+
+def test_what_a_batch_costs_never_exceeds_the_limit_of_memory() -> None:
+    b = known_cost(call_s=1.0, token_s=0.001, pads=False)
+    b.max_tokens = 50
+    for number in range(40):
+        b.add((number, 10), tokens=10, now_s=0.0)
+    assert max(batch.tokens for batch in drained(b)) == 50
+
+
 def test_without_padding_discarding_keeps_the_order() -> None:
     b: MicroBatcher[Item] = MicroBatcher(max_tokens=100, max_items=10, pads=False)
     for number in range(4):
@@ -178,8 +220,8 @@ def test_every_batch_holds_the_oldest_so_nothing_starves(lengths: list[int]) -> 
 class OneByOne(MicroBatcher[Item]):
     """Compares both sides for every text, also for those as long as the oldest."""
 
-    def _end_of_equal(self, first: int, tokens: int) -> int:
-        del tokens
+    def _end_of_equal(self, first: int, tokens: int, limit_tokens: int) -> int:
+        del tokens, limit_tokens
         return first + 1
 
 
