@@ -29,6 +29,7 @@ from streamlabel.models.remote.forced import ForcedAnswers
 from streamlabel.models.remote.probing import probe
 from streamlabel.models.remote.prompt import RemotePrompt, answer_forms
 from streamlabel.models.remote.reading import ask_candidates
+from streamlabel.models.remote.reasoned import ReasonedAnswers
 from streamlabel.models.remote.spelling import begun
 from streamlabel.models.remote.text import RemoteText
 from streamlabel.models.tokens.seen import with_seen
@@ -53,7 +54,7 @@ class RemoteClassifier:
         prompt: RemotePrompt,
         forms: Sequence[Sequence[str]],
         client: RemoteClient,
-        forced: ForcedAnswers | None = None,
+        forced: ForcedAnswers | ReasonedAnswers | None = None,
     ) -> None:
         self._settings = settings
         self._labels = labels
