@@ -200,6 +200,7 @@ def _save(
     """Write the weights; of a whole model (``base`` given) also tokenizer and chat template."""
     import torch
 
+    model = model.to("cpu")  # safetensors reads the memory of a tensor, which a device may not show
     if base is None:
         model.save_pretrained(folder)
         return

@@ -91,15 +91,6 @@ def test_a_device_that_does_not_exist_is_refused(
     assert said in done.stderr.splitlines()[-1]
 
 
-def test_a_faster_precision_is_tried_on_the_device_and_named(encoder: Path, tmp_path: Path) -> None:
-    """Without ``dtype``, bfloat16 is compared with float32 at the start, on the device."""
-    done, reports = classify({"backend": "encoder", "path": encoder, "device": "npu"}, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert '"event":"precision_tried"' in done.stderr
-    assert '"dtype":"bfloat16"' in done.stderr
-    assert sum(report.get("operators on npu:0", 0) for report in reports) > 0
-
-
 def test_memory_that_runs_out_is_found_at_start_with_the_budget_that_fits(
     encoder: Path, tmp_path: Path
 ) -> None:

@@ -185,6 +185,7 @@ def _compute(func: Any, args: Any, kwargs: Any) -> Any:
             return owners[id(made)]
         if made.untyped_storage()._cdata not in stores:  # not a view
             _devices.take(made, index)
+        _devices.seen[f"results in {str(made.dtype).removeprefix('torch.')}"] += 1
         return NpuTensor(made, index)
 
     return tree_map(outer, out)
