@@ -208,7 +208,7 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
             labels={"unharmful": (" no",), "harmful": (" yes",)},
             answer_prefix="Harmful request:",
             prompt_file="polyguard.jinja",
-            licence="CC-BY-4.0 by its card; read it, and the licence of the base model",
+            licence="see the model card, and the licence of the base model",
             published="see the paper (arXiv 2504.04377)",
             unverified=_NOT_RUN + "; the prompt is that of two third-party copies, which agree,"
             " in the chat template of Qwen2.5; PolyGuard-Ministral has another one",
@@ -232,7 +232,7 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
             licence="Apache-2.0",
             published="see the technical report, by data set",
             unverified=_NOT_RUN + "; the prompt is that of copies of gpt-oss's template, which"
-            " agree; needs vllm or remote, because it reasons first; the model is not recognised,"
+            " agree; needs vllm, because it reasons first; the model is not recognised,"
             " because gpt-oss has the same template",
         ),
     }
