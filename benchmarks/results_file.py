@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULTS", "hardware", "write"]
+__all__ = ["RESULTS", "hardware", "rounded", "write"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -44,7 +44,7 @@ def write(
         "date": datetime.now(UTC).date().isoformat(),
         "versions": _versions(libraries),
         "hardware": hardware(),
-        "figures": {key: round(value, 4) for key, value in figures.items()},
+        "figures": {key: rounded(value) for key, value in figures.items()},
         **(details or {}),
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -54,6 +54,11 @@ def write(
     )
     (RESULTS / f"{name}.md").write_text(head + page.rstrip() + "\n")
     sys.stdout.write(head + page + "\n")
+
+
+def rounded(value: float) -> float:
+    """Return a figure with four decimals, a small one with three digits: 5.2e-06 is not 0."""
+    return round(value, 4) if abs(value) >= 0.01 else float(f"{value:.3g}")
 
 
 def hardware() -> dict[str, Any]:

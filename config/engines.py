@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from streamlabel.config.chat import ChatSettings
 from streamlabel.config.places import FileName
 from streamlabel.config.policies import refuse_unasked_policies
+from streamlabel.config.reasoning import refuse_reasoning
 from streamlabel.config.remote import RemoteSettings
 from streamlabel.config.task import Task
 
@@ -187,6 +188,7 @@ class VllmSettings(ChatSettings):
     def _asks_what_its_mode_can(self) -> Self:
         if self.task is not None and self.mode != "one_token":
             refuse_unasked_policies(self.task.policies, f"mode {self.mode}", "task.")
+            refuse_reasoning(self.task.reasoning, f"mode {self.mode}", "task.")
         return self
 
     @model_validator(mode="after")

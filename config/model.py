@@ -1,6 +1,6 @@
 """Which model classifies, and how: one section per back end, selected by ``backend``."""
 
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import (
     Field,
@@ -17,6 +17,7 @@ from streamlabel.config.encoder_presets import EncoderPresetName, with_encoder_p
 from streamlabel.config.engines import RemoteSettings, VllmSettings
 from streamlabel.config.named_model import NamedModel
 from streamlabel.config.places import FileName
+from streamlabel.config.reasoning import refuse_reasoning
 from streamlabel.config.remote import ScoreReading
 from streamlabel.config.section import Section
 from streamlabel.config.task import OneQuestionTask, Task
@@ -139,6 +140,11 @@ class CausalSettings(ChatSettings):
         " the end; head: keep the beginning; review: as head_tail, and send the"
         " record to review. Only the text is cut, never the instruction.",
     )
+
+    @model_validator(mode="after")
+    def _answers_at_once(self) -> Self:
+        refuse_reasoning(self.task.reasoning, "transformers", "task.")
+        return self
 
 
 class GenerativeSettings(CausalSettings):

@@ -22,7 +22,11 @@ PresetName = Literal[
     "qwen3guard-gen",
     "shieldgemma",
     "granite-guardian-3",
+    "granite-guardian-3.3",
+    "llama-guard-2",
     "wildguard",
+    "polyguard",
+    "gpt-oss-safeguard",
 ]
 
 
@@ -39,7 +43,9 @@ class Preset:
         answer_prefix: see ``task.answer_prefix``.
         variables: for the chat template; may be overridden.
         needs: variables that have no default, with what they are.
-        prompt_file: in ``prompts/``, for a model without a chat template.
+        prompt_file: in ``prompts/``, for a model without a chat template, or whose template is
+            that of other models.
+        reasoning: see ``task.reasoning``; empty: the model answers at once.
         policy_variable: the variable that says what is judged, for ``task.policies``.
         licence: what to read before using the model.
         published: figures of the model's card, not measured here.
@@ -58,6 +64,7 @@ class Preset:
     needs: Mapping[str, str] = field(default_factory=dict)
     policy_variable: str = ""
     prompt_file: str = ""
+    reasoning: Mapping[str, Any] = field(default_factory=dict)
 
     def task(
         self, name: str, policies: Sequence[Any] = (), *, conversations: bool = False
@@ -77,6 +84,7 @@ class Preset:
             "prompt": "verbatim",
             "conversations": conversations,
             "answer_prefix": self.answer_prefix,
+            "reasoning": dict(self.reasoning) or None,
             # exact for answers of any length, and one read if all are one token
             "scoring": "trie",
             "labels": [
@@ -88,6 +96,7 @@ class Preset:
 _CATEGORIES: Final = "<BEGIN UNSAFE CONTENT CATEGORIES>"
 _QWEN: Final = "USER's query"
 _SAFE: Final = {"safe": ("safe",), "unsafe": ("unsafe",)}
+_CRITERIA: Final = "criteria_id"
 _NOT_RUN: Final = (
     "not run with its weights; the single answers are tokens of the folder's tokenizer"
 )
@@ -152,12 +161,35 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
                 "ibm-granite/granite-guardian-3.2-5b",
             ),
             template_has="guardian_config",
+            template_lacks=_CRITERIA,
             labels={"no_risk": ("No",), "risk": ("Yes",)},
             variables={"guardian_config": {"risk_name": "harm"}},
             policy_variable="guardian_config.risk_name",
             licence="Apache-2.0",
             published="see the model card, by risk",
             unverified=_NOT_RUN + "; one risk at a time, other spellings of the answers not summed",
+        ),
+        "granite-guardian-3.3": Preset(
+            models=("ibm-granite/granite-guardian-3.3-8b",),
+            template_has=_CRITERIA,
+            labels={"no_risk": (" no",), "risk": (" yes",)},
+            answer_prefix="<score>",
+            variables={"guardian_config": {"criteria_id": "harm"}, "think": False},
+            policy_variable="guardian_config.criteria_id",
+            licence="Apache-2.0",
+            published="see the model card, by criterion",
+            unverified=_NOT_RUN + "; that the answer begins with <score> is from copies of its"
+            " code; without its reasoning (think)",
+        ),
+        "llama-guard-2": Preset(
+            models=("meta-llama/Meta-Llama-Guard-2-8B",),
+            template_has=_CATEGORIES,
+            template_lacks=_QWEN,
+            labels=_SAFE,
+            answer_prefix="\n\n",
+            licence="Llama 3 community licence",
+            published="see the model card",
+            unverified=_NOT_RUN,
         ),
         "wildguard": Preset(
             models=("allenai/wildguard",),
@@ -169,6 +201,39 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
             published="F1 0.721 on the OpenAI moderation set, as another model's card says",
             unverified=_NOT_RUN + "; the prompt is that of copies of its card, which agree; the"
             " model is not recognised, so a wrong one is not refused",
+        ),
+        "polyguard": Preset(
+            models=("ToxicityPrompts/PolyGuard-Qwen", "ToxicityPrompts/PolyGuard-Qwen-Smol"),
+            template_has="",
+            labels={"unharmful": (" no",), "harmful": (" yes",)},
+            answer_prefix="Harmful request:",
+            prompt_file="polyguard.jinja",
+            licence="see the model card, and the licence of the base model",
+            published="see the paper (arXiv 2504.04377)",
+            unverified=_NOT_RUN + "; the prompt is that of two third-party copies, which agree,"
+            " in the chat template of Qwen2.5; PolyGuard-Ministral has another one",
+        ),
+        "gpt-oss-safeguard": Preset(
+            models=("openai/gpt-oss-safeguard-20b", "openai/gpt-oss-safeguard-120b"),
+            template_has="",
+            labels={"no_violation": ("0",), "violation": ("1",)},
+            answer_prefix='{"violation": ',
+            prompt_file="gpt-oss-safeguard.jinja",
+            variables={"reasoning_effort": "low"},
+            needs={
+                "policy": "the policy in full, which asks for an answer such as"
+                ' {"violation": 0} or {"violation": 1}'
+            },
+            reasoning={
+                "max_tokens": 1024,
+                "begin": "<|channel|>analysis<|message|>",
+                "end": "<|end|><|start|>assistant<|channel|>final<|message|>",
+            },
+            licence="Apache-2.0",
+            published="see the technical report, by data set",
+            unverified=_NOT_RUN + "; the prompt is that of copies of gpt-oss's template, which"
+            " agree; needs vllm, because it reasons first; the model is not recognised,"
+            " because gpt-oss has the same template",
         ),
     }
 )

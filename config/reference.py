@@ -137,7 +137,10 @@ def _comment(entry: Entry) -> str:
 def _yaml_value(entry: Entry) -> str:
     if entry.required:
         return ""
-    text = yaml.safe_dump(entry.default, default_flow_style=True, width=10_000)
+    # a text with line breaks stays on one line only between double quotes
+    has_breaks = isinstance(entry.default, str) and "\n" in entry.default
+    style = '"' if has_breaks else None
+    text = yaml.safe_dump(entry.default, default_flow_style=True, width=10_000, default_style=style)
     return " " + text.removesuffix("\n").removesuffix("\n...").strip()
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from streamlabel.config.places import FileName
+from streamlabel.config.reasoning import refuse_reasoning
 from streamlabel.config.section import Section
 from streamlabel.config.task import OneQuestionTask
 
@@ -135,6 +136,12 @@ class RemoteSettings(Section):
                 "score_reading: method one_token reads no written answer; remove it, or set method:"
                 " prompted"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _answers_at_once(self) -> Self:
+        if self.method != "one_token":
+            refuse_reasoning(self.task.reasoning, f"method {self.method}", "task.")
         return self
 
     @model_validator(mode="after")

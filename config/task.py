@@ -10,6 +10,7 @@ from streamlabel.config import yaml_file
 from streamlabel.config.conversations import turns_problem
 from streamlabel.config.places import FileName, Place
 from streamlabel.config.policies import PolicySettings, refuse_policies, refuse_unasked_policies
+from streamlabel.config.reasoning import ReasoningSettings
 from streamlabel.config.section import Section
 
 __all__ = [
@@ -128,6 +129,12 @@ class TaskSettings(Section):
         " forward pass per text; trie: exact probabilities of answers of any length,"
         " several rows per text.",
     )
+    reasoning: ReasoningSettings | None = Field(
+        None,
+        description="For models that reason before they answer: the answer is read after the"
+        " reasoning, and its probability is the one given that reasoning. For backend vllm in mode"
+        " one_token, and remote with vLLM's server. null: the answer is the first token.",
+    )
     delimiters: DelimiterSettings | None = Field(
         default_factory=DelimiterSettings,
         description="Delimiters around the text in the prompt. null: none.",
@@ -176,6 +183,11 @@ class TaskSettings(Section):
                 idle=idle,
                 letters=self.answer_with == "letters",
             )
+            if self.reasoning is not None:
+                raise ValueError(
+                    "reasoning: each policy would have a reasoning of its own; ask one question a"
+                    " task, or remove it"
+                )
         if self.policy_variable != "policy" and (self.prompt == "chat" or not self.policies):
             raise ValueError(
                 "policy_variable: only a verbatim prompt with policies has one; remove it"

@@ -27,14 +27,9 @@ __all__ = ["MessageEncoder", "dead_letter"]
 
 # Only some back ends provide these; otherwise they are left out of the message.
 _DOUBTS = (
-    "off_label_mass",
-    "argmax_is_label",
-    "first_token_probability",
-    "off_label_token",
-    "sum_error",
-    "lenient_reading",
-    "unknown_share",
-)
+    "off_label_mass", "argmax_is_label", "first_token_probability", "off_label_token", "sum_error",
+    "lenient_reading", "after_reasoning", "reasoning_tokens", "reasoning_cut", "unknown_share",
+)  # fmt: skip
 _doubts_of = attrgetter(*_DOUBTS)
 _NO_DOUBTS = (None,) * len(_DOUBTS)
 

@@ -166,6 +166,18 @@ class LabelMessage(_Part):
         description="Prompted LLM, score_reading lenient: what was accepted in the answer:"
         " thinking, fence, number, separated by commas.",
     )
+    after_reasoning: bool | None = Field(
+        None,
+        description="LLM: true if it reasoned first; its probabilities are those given the"
+        " reasoning.",
+    )
+    reasoning_tokens: int | None = Field(
+        None, ge=0, description="LLM: tokens of its reasoning; of several, the longest one's."
+    )
+    reasoning_cut: bool | None = Field(
+        None,
+        description="LLM: the reasoning did not end by itself within task.reasoning.max_tokens.",
+    )
     unknown_share: Probability | None = Field(
         None,
         description="Fraction of unknown tokens among those of visible characters; absent if the"

@@ -18,6 +18,7 @@ ReviewReason = Literal[
     "truncated",  # the model did not see all of the text
     "unreadable",  # the tokenizer recognizes nothing of the text, or too little
     "unparseable",  # prompted LLM: its answer could not be parsed
+    "reasoning_cut",  # LLM: its reasoning did not end within its budget
     "deadline",  # cascade: a later stage did not answer in time
     "stage_full",  # cascade: too many records waited for a later stage
     "disagreement",  # cascade: two stages reached their thresholds for different labels

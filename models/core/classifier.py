@@ -70,6 +70,10 @@ class Prediction:
         sum_error: prompted LLM: distance of the sum of scores from 100.
         lenient_reading: prompted LLM: what a lenient reading of the answer accepted: ``thinking``,
             ``fence``, ``number``, separated by commas.
+        after_reasoning: LLM: the probabilities are those given the model's own reasoning; None: it
+            did not reason.
+        reasoning_tokens: its length; of several samples, the longest one's.
+        reasoning_cut: it, or that of a sample, did not end by itself within its budget.
     """
 
     probabilities: tuple[float, ...] | None
@@ -84,6 +88,9 @@ class Prediction:
     off_label_token: str | None = None
     sum_error: float | None = None
     lenient_reading: str | None = None
+    after_reasoning: bool | None = None
+    reasoning_tokens: int | None = None
+    reasoning_cut: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

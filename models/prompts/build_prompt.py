@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from streamlabel.config.policies import PolicySettings
+from streamlabel.config.reasoning import ReasoningSettings
 from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ConfigError, ModelLoadError
 from streamlabel.models.prompts.phrases import AnswerKind, render_phrases
@@ -104,7 +105,10 @@ def build_prompt(
 
     def rendered(content: str, marks: Sequence[str]) -> str:
         messages = [*turns, {"role": "user", "content": content}]
-        return _render(wording.system, messages, render, marks) + task.answer_prefix
+        whole = _render(wording.system, messages, render, marks)
+        if task.reasoning is not None:
+            return _reasoning(whole, task.reasoning)
+        return _refuse_thinking(whole) + task.answer_prefix
 
     if task.conversations:
         return ConversationPrompt(
@@ -139,14 +143,14 @@ def _verbatim(
         )
     if task.conversations:
         return ConversationPrompt(
-            verbatim_turns(task, render, lambda whole: _begun(whole, task.answer_prefix)),
+            verbatim_turns(task, render, lambda whole: _begun(whole, task)),
             tokenizer=tokenizer,
             max_tokens=max_tokens,
             keep=keep,
         )
     found = render_verbatim(task, render, policy)
     return Prompt(
-        _begun(found.rendered, task.answer_prefix),
+        _begun(found.rendered, task),
         tokenizer=tokenizer,
         delimiters=None,
         max_tokens=max_tokens,
@@ -155,8 +159,11 @@ def _verbatim(
     )
 
 
-def _begun(rendered: str, prefix: str) -> str:
-    """Return a prompt with the beginning of the answer."""
+def _begun(rendered: str, task: TaskSettings) -> str:
+    """Return a prompt with the beginning of the answer, or of the reasoning before it."""
+    if task.reasoning is not None:
+        return _reasoning(rendered, task.reasoning)
+    prefix = task.answer_prefix
     # White space that some templates of a model end with and others leave to the model.
     is_there = prefix.isspace() and rendered.endswith(prefix)
     return _refuse_thinking(rendered) + ("" if is_there else prefix)
@@ -190,11 +197,21 @@ def _render(
             continue
         is_whole = all(m["content"].strip() in rendered for m in attempt)
         if is_whole and all(rendered.count(each) == 1 for each in marks):
-            return _refuse_thinking(rendered)
+            return rendered
     raise ModelLoadError(
         f"model.chat_template: the chat template does not render the instruction, the examples"
         f" and the text unchanged{refusal}; set model.chat_template to a file that does"
     )
+
+
+def _reasoning(rendered: str, reasoning: ReasoningSettings) -> str:
+    """Return a prompt after which the model reasons."""
+    if rendered.rstrip().endswith(reasoning.end.strip()):
+        raise ConfigError(
+            "model.task.reasoning: the chat template has already ended the reasoning; set"
+            " model.chat_template_kwargs (for many models: {enable_thinking: true}), or remove it"
+        )
+    return rendered + reasoning.begin
 
 
 def _refuse_thinking(rendered: str) -> str:
@@ -202,7 +219,7 @@ def _refuse_thinking(rendered: str) -> str:
         raise ModelLoadError(
             "model.path: the chat template starts a reasoning section before the answer, so the"
             " first token is not an answer; choose a model whose template accepts"
-            " enable_thinking=false, or set"
-            " model.chat_template"
+            " enable_thinking=false, set model.chat_template, or set model.task.reasoning to read"
+            " the answer after it"
         )
     return rendered

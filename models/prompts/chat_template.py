@@ -17,6 +17,7 @@ from streamlabel.models.files.transformers_errors import one_line, unusable
 from streamlabel.models.prompts.build_prompt import MARK, RenderTemplate
 from streamlabel.models.prompts.guards import refuse_other_use
 from streamlabel.models.prompts.prompt_tokens import PromptTokenizer
+from streamlabel.models.prompts.verbatim import read_prompt_file
 
 __all__ = ["Chat", "load_chat", "open_chat"]
 
@@ -55,6 +56,8 @@ def load_chat(
     vocabulary: int | None = None,
     check: Callable[[str], None] = lambda _source: None,
     needs_template: bool = True,
+    thinks: bool = False,
+    prompt_file: str | None = None,
 ) -> Chat:
     """Return tokenizer and chat template of a model folder.
 
@@ -68,6 +71,8 @@ def load_chat(
         check: called with the template's source; may raise ConfigError.
         needs_template: False: prompts have a source of their own, so a model without a chat
             template will do.
+        prompt_file: Jinja file of the prompts, which then has the variables.
+        thinks: the model shall reason before it answers, where the template can say so.
 
     Raises:
         ConfigError: the chat template file cannot be read, writes today's date and none is given,
@@ -95,7 +100,7 @@ def load_chat(
         )
 
     check(template)
-    _refuse_idle(template, variables, chat_date)
+    _refuse_idle(read_prompt_file(prompt_file) if prompt_file else template, variables, chat_date)
 
     def today(format_: str) -> str:
         if chat_date is None:
@@ -106,7 +111,7 @@ def load_chat(
             )
         return chat_date.strftime(format_)
 
-    given = {"enable_thinking": False, **variables, "strftime_now": today}
+    given = {"enable_thinking": thinks, **variables, "strftime_now": today}
 
     def render(
         messages: Sequence[Mapping[str, Any]],
@@ -199,4 +204,6 @@ def open_chat(checkpoint: Checkpoint, settings: ChatSettings, task: TaskSettings
         variables=settings.chat_template_kwargs,
         check=partial(refuse_other_use, name=checkpoint.name, preset=settings.preset, task=task),
         needs_template=task is None or task.prompt_file is None,
+        thinks=task is not None and task.reasoning is not None,
+        prompt_file=None if task is None else task.prompt_file,
     )

@@ -5,6 +5,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 
+import structlog
+
 from streamlabel.config.engines import RemoteSettings
 from streamlabel.config.masking import mask_credentials
 from streamlabel.errors import InferenceError, ModelError
@@ -27,11 +29,14 @@ from streamlabel.models.remote.forced import ForcedAnswers
 from streamlabel.models.remote.probing import probe
 from streamlabel.models.remote.prompt import RemotePrompt, answer_forms
 from streamlabel.models.remote.reading import ask_candidates
+from streamlabel.models.remote.reasoned import ReasonedAnswers
 from streamlabel.models.remote.spelling import begun
 from streamlabel.models.remote.text import RemoteText
 from streamlabel.models.tokens.seen import with_seen
 
 __all__ = ["RemoteClassifier", "load"]
+
+logger = structlog.get_logger(__name__)
 
 PROBE_PATIENCE_S = 30.0  # an operator waits for the probe at start, so it ends sooner
 
@@ -49,7 +54,7 @@ class RemoteClassifier:
         prompt: RemotePrompt,
         forms: Sequence[Sequence[str]],
         client: RemoteClient,
-        forced: ForcedAnswers | None = None,
+        forced: ForcedAnswers | ReasonedAnswers | None = None,
     ) -> None:
         self._settings = settings
         self._labels = labels
@@ -139,18 +144,21 @@ def load(settings: RemoteSettings) -> Classifier:
     hurried = settings.model_copy(update={"outage_timeout_s": patience_s})
     asked = RemoteClient(hurried, fixed=prompt.messages(PROBE))
     probed = asyncio.run(probe(asked, settings, prompt, labels, forms))
+    if asked.served not in (None, settings.model):
+        logger.warning("endpoint_serves_another_name", asked=settings.model, served=asked.served)
     identity = ModelIdentity(
         name=settings.model,
         backend="remote",
         device=mask_credentials(settings.base_url),
         dtype="unknown",  # an endpoint does not report it
-        digest=_digest(settings, labels),
+        digest=_digest(settings, labels, asked.served),
         prompt_version=prompt.digest(settings.method, labels.names, forms),
         versions=library_versions("openai"),
-        details=probed.details | {"method": settings.method},
+        details=probed.details
+        | {"method": settings.method, "served_model": asked.served or "unknown"},
     )
     hints = BatchHints(max_in_flight=settings.max_in_flight, pads=False)
-    client = RemoteClient(settings, fixed=prompt.messages(PROBE))
+    client = RemoteClient(settings, fixed=prompt.messages(PROBE), served=asked.served)
     if one_token:
         return RemoteClassifier(
             settings=settings,
@@ -183,7 +191,11 @@ def _refuse_if(is_closed: bool) -> None:
         raise ModelError("the classifier is closed")
 
 
-def _digest(settings: RemoteSettings, labels: LabelSet) -> str:
-    """The weights are not accessible: equal digests mean equal addresses and model names."""
-    parts = (settings.base_url, settings.model, settings.body, labels.names)
+def _digest(settings: RemoteSettings, labels: LabelSet, served: str | None) -> str:
+    """The weights are not accessible: equal digests mean equal addresses and model names.
+
+    A name in the replies that is not the one asked for counts: behind an alias, the model changes.
+    """
+    parts: tuple[object, ...] = (settings.base_url, settings.model, settings.body, labels.names)
+    parts += () if served in (None, settings.model) else (served,)
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()

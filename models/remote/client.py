@@ -51,7 +51,12 @@ class RemoteClient:
     Args:
         settings: address, retries and timeouts.
         fixed: messages that any working endpoint answers.
+        served: name of the model in the replies; a reply of another one is a failure. None: the
+            first reply says it.
         jitter: random factor of the back-off.
+
+    Attributes:
+        served: name of the model in the replies so far; None if they have none.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class RemoteClient:
         settings: RemoteSettings,
         *,
         fixed: Sequence[Message],
+        served: str | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         import openai
@@ -76,6 +82,7 @@ class RemoteClient:
         self._client.platform_headers()
         self._settings = settings
         self._fixed = fixed
+        self.served = served
         self._jitter = jitter
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._not_before_s = 0.0
@@ -200,7 +207,10 @@ class RemoteClient:
         """
         url = self._settings.base_url.rstrip("/").removesuffix("/v1") + path
         whole = {"model": self._settings.model, **body}
-        return await self._client.post(url, cast_to=object, body=whole)
+        reply: Any = await self._client.post(url, cast_to=object, body=whole)
+        if isinstance(reply, dict):
+            self._refuse_another(reply.get("model"))
+        return reply
 
     async def _chat(
         self,
@@ -220,7 +230,20 @@ class RemoteClient:
             "extra_body": body or None,
             **options,
         }
-        return read(first_choice(await self._create(**request)))
+        reply = await self._create(**request)
+        self._refuse_another(getattr(reply, "model", None))
+        return read(first_choice(reply))
+
+    def _refuse_another(self, name: object) -> None:
+        """Refuse a reply of another model: its probabilities are not those that were calibrated."""
+        if not isinstance(name, str) or not name:
+            return
+        self.served = self.served or name
+        if name != self.served:
+            raise UnreadableError(
+                f"it comes from the model {name[:80]!r}, the ones before from {self.served[:80]!r};"
+                " if the model was replaced, start the service again"
+            )
 
     async def _try(
         self, messages: Sequence[Message], work: Callable[[Sequence[Message]], Awaitable[T]]

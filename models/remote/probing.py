@@ -14,6 +14,7 @@ from streamlabel.models.remote.client import CONTINUED, RemoteClient
 from streamlabel.models.remote.forced import ForcedAnswers, open_forced
 from streamlabel.models.remote.prompt import RemotePrompt, is_forced
 from streamlabel.models.remote.reading import ask_candidates, guide, read_text
+from streamlabel.models.remote.reasoned import ReasonedAnswers, open_reasoned
 from streamlabel.models.remote.spelling import refuse_several_tokens
 
 __all__ = ["Probed", "probe"]
@@ -33,7 +34,7 @@ class Probed:
 
     guided: bool = False
     details: dict[str, str] = field(default_factory=dict)
-    forced: ForcedAnswers | None = None
+    forced: ForcedAnswers | ReasonedAnswers | None = None
 
 
 async def probe(
@@ -45,6 +46,9 @@ async def probe(
 ) -> Probed:
     """Classify a fixed text at the endpoint, and close the client."""
     try:
+        if settings.task.reasoning is not None:
+            reasoned = await open_reasoned(client, settings, prompt)
+            return Probed(details={"answers_read": "after reasoning"}, forced=reasoned)
         if is_forced(settings):
             forced = await open_forced(client, settings, prompt)
             return Probed(details={"answers_read": "token by token"}, forced=forced)
@@ -56,12 +60,20 @@ async def probe(
     except ModelLoadError:
         raise
     except ModelError as error:
-        hint = "; if it has no log-probabilities, set model.method: prompted"
-        raise ModelLoadError(
-            f"model.base_url: {error}{hint if settings.method == 'one_token' else ''}"
-        ) from error
+        raise ModelLoadError(f"model.base_url: {error}{_hint(settings)}") from error
     finally:
         await client.close()
+
+
+def _hint(settings: RemoteSettings) -> str:
+    if settings.task.reasoning is not None:
+        return (
+            "; model.task.reasoning needs an endpoint that returns the tokens of a completion and"
+            " the log-probabilities of a prompt: serve the model with vLLM, or remove reasoning"
+        )
+    if settings.method == "one_token":
+        return "; if it has no log-probabilities, set model.method: prompted"
+    return ""
 
 
 async def _refuse_another_turn(

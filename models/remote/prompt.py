@@ -124,6 +124,8 @@ class RemotePrompt:
         appended = (
             [self._task.answer_prefix] if self._task.answer_prefix and not self._begun else []
         )
+        reasoning = self._task.reasoning
+        appended += [] if reasoning is None else [reasoning.model_dump_json()]
         content = [self.messages(""), self._answers, *appended, *parts]
         return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:12]
 
@@ -137,7 +139,8 @@ def without_controls(text: str) -> str:
 
 def is_forced(settings: RemoteSettings) -> bool:
     """Return whether the answers are read token by token, see ``forced``."""
-    several = bool(settings.task.answer_prefix) or settings.task.scoring == "trie"
+    task = settings.task
+    several = bool(task.answer_prefix) or task.scoring == "trie" or task.reasoning is not None
     return settings.method == "one_token" and several
 
 

@@ -18,7 +18,7 @@ from streamlabel.models.prompts.chat_template import Chat
 from streamlabel.models.tokens.seen import with_seen
 from streamlabel.models.vllm.runtime import VllmRuntime
 
-__all__ = ["FirstTokenReader", "HeadReader", "Reader"]
+__all__ = ["FirstTokenReader", "HeadReader", "PromptRows", "Reader"]
 
 Logits = NDArray[np.float32]
 
@@ -35,7 +35,7 @@ class Reader(Protocol):
         ...
 
 
-class _PromptRows:
+class PromptRows:
     """Texts to prompts; the payload is the row as bytes of int32.
 
     Args:
@@ -74,7 +74,7 @@ class _PromptRows:
         )
 
 
-class FirstTokenReader(_PromptRows):
+class FirstTokenReader(PromptRows):
     """Reads the labels' probabilities from the first token, exactly.
 
     Args:
@@ -153,7 +153,7 @@ class FirstTokenReader(_PromptRows):
             return error
 
 
-class HeadReader(_PromptRows):
+class HeadReader(PromptRows):
     """Reads the labels' logits from a head made of rows of the output embedding matrix.
 
     Only the answers' logits are computed, so the off-label mass is unknown.

@@ -107,12 +107,13 @@ def load(settings: VllmSettings) -> Classifier:
         _watch(engine, settings, write_one, (0.0,))
         return prompted
     opened = OPENERS[settings.mode](settings)
-    (probe,) = opened.reader.prepare([PROBE])
+    watched = opened.canary or opened.reader
+    (probe,) = watched.prepare([PROBE])
 
     async def read_one() -> Sequence[float]:
         if isinstance(probe, InferenceError):
             raise probe
-        (outcome,) = await opened.reader.read([probe])
+        (outcome,) = await watched.read([probe])
         if isinstance(outcome, InferenceError):
             raise outcome
         return outcome.probabilities or ()

@@ -31,6 +31,7 @@ from streamlabel.models.vllm.plan import (
     task_of,
 )
 from streamlabel.models.vllm.policies import open_policies
+from streamlabel.models.vllm.reasoning import open_reasoning
 from streamlabel.models.vllm.start import Plan, start_engine
 
 __all__ = ["OPENERS"]
@@ -41,6 +42,8 @@ def open_one_token(settings: VllmSettings) -> Opened:
     task = task_of(settings)
     if task.policies:
         return open_policies(settings)
+    if task.reasoning is not None:
+        return open_reasoning(settings)
     labels = LabelSet(task.names)
     checkpoint, chat = chat_of(settings)
     with ThreadPoolExecutor(1, "digest") as beside:

@@ -23,6 +23,7 @@ class Opened:
 
     Attributes:
         expected: probabilities of the first probe.
+        canary: asked by the health check in place of ``reader``, where that does not repeat itself.
     """
 
     labels: LabelSet
@@ -31,6 +32,7 @@ class Opened:
     reader: Reader
     engine: Engine
     expected: tuple[float, ...]
+    canary: Reader | None = None
 
 
 def cached_tokens(engine: Engine, prompt: Prompt) -> int:

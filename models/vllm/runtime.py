@@ -129,6 +129,36 @@ class VllmRuntime:
         """
         return await self._all([self._write(row, max_tokens, pattern, end_ids) for row in rows])
 
+    async def think(
+        self,
+        rows: Sequence[Sequence[int]],
+        *,
+        max_tokens: int,
+        stop: int,
+        heats: Sequence[float],
+        seeds: Sequence[int | None],
+    ) -> list[list[int]]:
+        """Return the tokens that the model generates after each row, up to ``stop``.
+
+        Args:
+            rows: token ids, at least one each.
+            max_tokens: of the tokens.
+            stop: ends them, besides the end of a turn; the one that did is the last token.
+            heats: temperature of each row; 0: greedy.
+            seeds: of each row's sampling; None where it is greedy, and on a CPU: there a seed ends
+                the engine as soon as a prompt is computed in chunks (vLLM 0.32 rewinds the
+                generator, which torch's generator for the CPU cannot do).
+
+        Raises:
+            InferenceError, WorkerError: as ``first_tokens``.
+        """
+        return await self._all(
+            [
+                self._think(row, max_tokens, stop, heat, seed)
+                for row, heat, seed in zip(rows, heats, seeds, strict=True)
+            ]
+        )
+
     def call(self, work: Any) -> Any:  # noqa: ANN401 a coroutine and its result
         """Run a coroutine of this object and block; used while loading."""
         return self._loop.call(work)
@@ -203,6 +233,13 @@ class VllmRuntime:
         tokens = [int(token) for token in output.outputs[0].token_ids]
         return tokens[:-1] if tokens and tokens[-1] in end_ids else tokens
 
+    async def _think(
+        self, row: Sequence[int], max_tokens: int, stop: int, heat: float, seed: int | None
+    ) -> list[int]:
+        params = _sampling(heat, max_tokens=max_tokens, stop_token_ids=[stop], seed=seed)
+        output = await self._request(self.engine.generate, row, params, None)
+        return [int(token) for token in output.outputs[0].token_ids]
+
     async def _request(
         self,
         ask: Callable[..., AsyncIterator[Any]],
@@ -235,11 +272,15 @@ class VllmRuntime:
 
 
 def _greedy(**given: Any) -> Any:  # noqa: ANN401 vLLM's
+    return _sampling(0.0, **given)
+
+
+def _sampling(heat: float, **given: Any) -> Any:  # noqa: ANN401 vLLM's
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
     given["output_kind"] = RequestOutputKind.FINAL_ONLY
-    return SamplingParams(temperature=0.0, detokenize=False, **given)
+    return SamplingParams(temperature=heat, detokenize=False, **given)
 
 
 async def _last(outputs: AsyncIterator[Any]) -> Any:  # noqa: ANN401 vLLM's

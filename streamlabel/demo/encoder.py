@@ -11,7 +11,7 @@ from pathlib import Path
 
 from streamlabel.demo.samples import LABELS, training_examples
 from streamlabel.extras import require
-from streamlabel.training import head, losses, training_loop
+from streamlabel.training import head, losses, training_loop, training_rows
 from streamlabel.training.head import FitSettings, fit_head
 
 __all__ = ["fitted_encoder", "is_fitted", "pretrained"]
@@ -54,7 +54,7 @@ def fitted_encoder(folder: Path, *, on_step: Callable[[int, int], None] | None =
 def _place(folder: Path) -> Path:
     learned_from = [asdict(_SETTINGS), LABELS.names, [asdict(e) for e in training_examples()]]
     content = json.dumps(learned_from) + "".join(
-        map(inspect.getsource, (head, training_loop, losses))
+        map(inspect.getsource, (head, training_loop, training_rows, losses))
     )
     return folder / f"minilm-moderation-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 

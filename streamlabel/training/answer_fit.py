@@ -7,7 +7,7 @@ The result is what the generative back ends serve: an ordinary model folder, or 
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from streamlabel.models.label_scoring.taught_prompt import store_prompt
 from streamlabel.models.prompts.chat_template import Chat, load_chat
 from streamlabel.training.answer_tuning import Lessons, answer_model
 from streamlabel.training.fit_settings import EpochReport, Example, FitReport, FitSettings
+from streamlabel.training.shared_prompt import sees_only_the_mask
 from streamlabel.training.training_loop import run_epochs
 
 __all__ = ["Lora", "fit_answers"]
@@ -110,7 +111,7 @@ def fit_answers(
         chat_date=chat_date,
         vocabulary=base.vocabulary,
     )
-    is_mixed = settings.precision == "bfloat16" and chosen.kind != "cpu"
+    is_mixed = settings.precision == "bfloat16"
     lessons = Lessons(task, chat, max_tokens=settings.max_tokens, seed=settings.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -118,11 +119,16 @@ def fit_answers(
         if settings.checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         learner = model if lora is None else _adapted(model, lora)
+        answering = answer_model(
+            learner, lessons.token_ids, device=chosen.name, precision=settings.precision
+        )
+        rows = lessons.rows(examples, shuffled=True)
+        if sees_only_the_mask(answering, rows.inputs):
+            answering.packs = True
+            rows = replace(rows, shared_tokens=lessons.shared_tokens)
         course = run_epochs(
-            answer_model(
-                learner, lessons.token_ids, device=chosen.name, precision=settings.precision
-            ),
-            lessons.rows(examples, shuffled=True),
+            answering,
+            rows,
             lessons.rows(held_out, shuffled=False) if held_out else None,
             settings=settings,
             problem_type="single_label",
@@ -194,6 +200,7 @@ def _save(
     """Write the weights; of a whole model (``base`` given) also tokenizer and chat template."""
     import torch
 
+    model = model.to("cpu")  # safetensors reads the memory of a tensor, which a device may not show
     if base is None:
         model.save_pretrained(folder)
         return

@@ -19,7 +19,8 @@ from streamlabel.models.prompts.build_prompt import Prompt, build_prompt
 from streamlabel.models.prompts.chat_template import Chat
 from streamlabel.training.fit_settings import ComputeType, Example
 from streamlabel.training.losses import weights_of
-from streamlabel.training.training_loop import TrainingRows
+from streamlabel.training.shared_prompt import Packed, pack
+from streamlabel.training.training_rows import TrainingRows
 
 __all__ = ["Lessons", "answer_model"]
 
@@ -56,6 +57,7 @@ class Lessons:
     Attributes:
         token_ids: of all answers, in any order of the labels.
         prompt_version: of the served prompt.
+        shared_tokens: with which all prompts of one order begin.
     """
 
     def __init__(self, task: TaskSettings, chat: Chat, *, max_tokens: int, seed: int) -> None:
@@ -69,11 +71,14 @@ class Lessons:
                 f"model.task.scoring: {task.scoring} reads answers of several tokens; for training"
                 " set one_token, with answer_with: letters if the answers have several tokens"
             )
+        if task.reasoning is not None:
+            raise ConfigError("model.task.reasoning: training teaches to answer at once; remove it")
         self._seed = seed
         order = random.Random(seed)  # noqa: S311 no secret
         self._lessons = [_lesson(each, chat, max_tokens) for each in _orders(task, order)]
         answers = (token for lesson in self._lessons for token in lesson.answers.ids)
         self.token_ids = tuple(dict.fromkeys(answers))
+        self.shared_tokens = min(len(lesson.prompt.shared_ids) for lesson in self._lessons)
         self.prompt_version = prompt_version(self._lessons[0].prompt, self._lessons[0].answers)
 
     def rows(self, examples: Sequence[Example], *, shuffled: bool) -> TrainingRows:
@@ -81,18 +86,25 @@ class Lessons:
 
         Args:
             examples: with one label each.
-            shuffled: list the labels in another order for each example; otherwise as served.
+            shuffled: list the labels in another order for each batch; otherwise as served. All
+                rows of a batch have one order, so that their prompts begin alike.
         """
+        order = random.Random(self._seed)  # noqa: S311 no secret
+
+        def draw(batch: Sequence[int]) -> tuple[Sequence[Any], Any]:
+            return self._encode([examples[i] for i in batch], order.choice(self._lessons))
+
+        inputs, targets = self._encode(examples, self._lessons[0])
+        return TrainingRows(inputs, targets, weights_of(examples), draw if shuffled else None)
+
+    def _encode(self, examples: Sequence[Example], lesson: _Lesson) -> tuple[list[Any], Any]:
+        """Return the rows (T,) of the examples in one order of the labels, and their targets."""
         import torch
 
-        order = random.Random(self._seed)  # noqa: S311 no secret
-        lessons = [order.choice(self._lessons) if shuffled else self._lessons[0] for _ in examples]
         targets = torch.zeros(len(examples), len(self.token_ids) + 1)  # (N, U + 1)
-        inputs = []
-        for i, (lesson, example) in enumerate(zip(lessons, examples, strict=True)):
-            inputs.append(torch.tensor(lesson.prompt.encode(example.text).ids))
+        for i, example in enumerate(examples):
             targets[i, self.token_ids.index(lesson.answer_to(*example.right))] = 1.0
-        return TrainingRows(inputs, targets, weights_of(examples))
+        return [torch.tensor(lesson.prompt.encode(each.text).ids) for each in examples], targets
 
 
 def answer_model(
@@ -112,6 +124,10 @@ def answer_model(
         token_ids: of the answers.
         device: where it computes; rows and logits stay on the CPU.
         precision: of matrix products.
+
+    Returns:
+        A module; set its ``packs`` to compute the common beginning of the rows once, where
+        ``shared_prompt.sees_only_the_mask``.
     """
     import torch
 
@@ -122,21 +138,45 @@ def answer_model(
             super().__init__()
             self.model = model
             self.wanted = torch.tensor(list(token_ids), device=device)
+            self.packs = False
+            self.precision = precision
 
         def forward(self, input_ids: Any, attention_mask: Any) -> SimpleNamespace:  # noqa: ANN401 tensors
-            ids, mask = _padded_left(input_ids, attention_mask)
-            mask = mask.to(device)
+            lengths = attention_mask.sum(1).tolist()
+            rows = [row[:length] for row, length in zip(input_ids, lengths, strict=True)]
+            packed = pack(rows) if self.packs else None
             with torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16"):
-                logits = self.model(
-                    input_ids=ids.to(device),
-                    attention_mask=mask,
-                    position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-                    use_cache=False,
-                    logits_to_keep=1,
-                ).logits[:, -1]  # (B, V)
-            logits = logits.float()
+                if packed is None:
+                    logits = self._apart(*_padded_left(input_ids, attention_mask))
+                else:
+                    logits = self._together(packed)
+            logits = logits.float()  # (B, V)
             rest = logits.index_fill(1, self.wanted, float("-inf")).logsumexp(1, keepdim=True)
             return SimpleNamespace(logits=torch.cat([logits[:, self.wanted], rest], dim=1).cpu())
+
+        def _apart(self, ids: Any, mask: Any) -> Any:  # noqa: ANN401 tensors
+            mask = mask.to(device)
+            return self.model(
+                input_ids=ids.to(device),
+                attention_mask=mask,
+                position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+                use_cache=False,
+                logits_to_keep=1,
+            ).logits[:, -1]
+
+        def _together(self, packed: Packed) -> Any:  # noqa: ANN401 tensors
+            mask = packed.mask
+            if getattr(self.model.config, "_attn_implementation", None) != "sdpa":
+                # other implementations add the mask to the scores
+                least = torch.finfo(torch.float32).min
+                mask = torch.zeros(mask.shape).masked_fill(~mask, least)
+            return self.model(
+                input_ids=packed.ids.to(device),
+                attention_mask=mask.to(device),
+                position_ids=packed.positions.to(device),
+                use_cache=False,
+                logits_to_keep=packed.ends.to(device),
+            ).logits[0]
 
     return AnswerModel()
 

@@ -21,7 +21,8 @@ from streamlabel.models.files.whole_model import load_whole
 from streamlabel.training.fit_settings import EpochReport, Example, FitReport, FitSettings
 from streamlabel.training.frozen_layers import frozen_states, layer_count, without_frozen
 from streamlabel.training.losses import weights_of
-from streamlabel.training.training_loop import Course, TrainingRows, run_epochs
+from streamlabel.training.training_loop import Course, run_epochs
+from streamlabel.training.training_rows import TrainingRows
 
 __all__ = ["EpochReport", "Example", "FitReport", "FitSettings", "fit_head"]
 

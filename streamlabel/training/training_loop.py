@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,28 +10,11 @@ from streamlabel.models.core.labels import ProblemType
 from streamlabel.training.fit_settings import EpochReport, FitSettings
 from streamlabel.training.frozen_layers import padded
 from streamlabel.training.losses import loss_of
+from streamlabel.training.training_rows import TrainingRows, batches, passes
 
-__all__ = ["Course", "TrainingRows", "run_epochs"]
+__all__ = ["Course", "run_epochs"]
 
-# Number of shuffled batches that are sorted by length together: this reduces padding and keeps the
-# order random enough.
-_POOL_BATCHES = 8
 _HELD_OUT_BATCH_ITEMS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingRows:
-    """Inputs of a model with their targets.
-
-    Attributes:
-        inputs: token ids (T,) or hidden states (T, hidden), one tensor per row.
-        targets: shape (N, K), 1.0 for a correct label.
-        weights: shape (N,), of the rows in the loss, 1 in the mean; None: all alike.
-    """
-
-    inputs: Sequence[Any]
-    targets: Any
-    weights: Any = None
 
 
 @dataclass(slots=True)
@@ -130,16 +113,18 @@ class _Trainer:
         self._model.train()
         loss_sum = 0.0
         kind = self._learning[0].device.type
-        for batch in _batches(self._lengths, self._settings.batch_items, self._order):
+        shared = self._rows.shared_tokens
+        for batch in batches(self._lengths, self._settings.batch_items, self._order):
             self._optimizer.zero_grad()
-            for part in _passes(batch, self._lengths, self._settings.pass_tokens):
+            inputs, targets = self._rows.of(batch)
+            given = None if self._rows.weights is None else self._rows.weights[batch]
+            for part in passes([*map(len, inputs)], self._settings.pass_tokens, shared):
                 with torch.autocast(
                     kind, torch.bfloat16, enabled=self._settings.precision == "bfloat16"
                 ):
-                    logits = _logits(self._model, [self._rows.inputs[i] for i in part])
-                given = self._rows.weights
+                    logits = _logits(self._model, [inputs[i] for i in part])
                 weights = None if given is None else given[part]
-                loss = self._loss_of(logits.float(), self._rows.targets[part], weights)
+                loss = self._loss_of(logits.float(), targets[part], weights)
                 # the mean over the batch, from the means over its parts
                 (loss * (len(part) / len(batch))).backward()
                 loss_sum += loss.item() * len(part)
@@ -209,31 +194,3 @@ def _judged(
 def _rate(step: int, total: int, settings: FitSettings) -> float:
     rising = (step + 1) / max(1.0, settings.warmup * total)
     return min(1.0, rising, 1.0 - step / total)
-
-
-def _batches(lengths: Sequence[int], items: int, order: random.Random) -> list[list[int]]:
-    """Return indexes of inputs: random batches of inputs with similar lengths."""
-    shuffled = list(range(len(lengths)))
-    order.shuffle(shuffled)
-    batches = []
-    for start in range(0, len(shuffled), items * _POOL_BATCHES):
-        pool = sorted(shuffled[start : start + items * _POOL_BATCHES], key=lengths.__getitem__)
-        batches += [pool[i : i + items] for i in range(0, len(pool), items)]
-    order.shuffle(batches)
-    return batches
-
-
-def _passes(
-    batch: Sequence[int], lengths: Sequence[int], tokens: int | None
-) -> Iterator[list[int]]:
-    """Yield the parts of a batch that are computed at once: rows x longest row <= ``tokens``.
-
-    A row that is longer than that is a part of its own.
-    """
-    part: list[int] = []
-    for i in sorted(batch, key=lengths.__getitem__):
-        if tokens is not None and part and (len(part) + 1) * lengths[i] > tokens:
-            yield part
-            part = []
-        part.append(i)
-    yield part

@@ -28,7 +28,7 @@ from streamlabel.training.answer_fit import Lora, fit_answers
 from streamlabel.training.answer_tuning import Lessons, answer_model
 from streamlabel.training.fit_settings import EpochReport, Example, FitSettings
 from streamlabel.training.frozen_layers import padded
-from streamlabel.training.training_loop import _passes
+from streamlabel.training.training_rows import passes
 from tests.models.test_prompts import FORGERIES, SPAM, task
 
 pytestmark = pytest.mark.model
@@ -103,7 +103,9 @@ def test_the_labels_are_listed_in_many_orders_and_the_answer_goes_with_them(chat
     lessons = Lessons(LETTERS, chat, max_tokens=400, seed=1)
     rows = lessons.rows([Example("Hello", "green")] * 60, shuffled=True)
     seen = {}
-    for row, target in zip(rows.inputs, rows.targets, strict=True):
+    for _ in range(60):
+        (row, again), (target, _) = rows.of([0, 1])
+        assert torch.equal(row, again), "one order a batch, so that its prompts begin alike"
         shown = chat.tokens.decode(row.tolist())
         lines = [line for line in shown.splitlines() if line.startswith("- ")]
         answer = chat.tokens.decode([lessons.token_ids[int(target.argmax())]])
@@ -161,30 +163,34 @@ def test_memory_is_bounded_by_tokens_and_the_result_is_the_same(
 
     monkeypatch.setattr(transformers.Qwen2ForCausalLM, "forward", spy)
     whole = replace(QUICK, epochs=1, batch_items=12)
-    parts = replace(whole, pass_tokens=600)
-    losses, widest = [], []
-    for fit in (whole, parts, replace(parts, checkpointing=True)):
+
+    def fit(settings: FitSettings) -> tuple[float, int]:
         computed.clear()
         report = fit_answers(
-            TEACH[:24], task(), base=checkpoint(tiny_llm), folder=tmp_path / "m", settings=fit,
+            TEACH[:24], task(), base=checkpoint(tiny_llm), folder=tmp_path / "m", settings=settings,
             device="cpu",
         )  # fmt: skip
-        losses.append(report.loss)
-        widest.append(max(computed))
-    assert losses == pytest.approx([losses[0]] * 3, rel=1e-3)
-    assert widest[0] > 2 * 600
-    assert max(widest[1:]) <= 600
+        return report.loss, max(computed[2:])  # after two of the proof that prompts may be shared
+
+    loss, widest = fit(whole)
+    parts = replace(whole, pass_tokens=widest * 2 // 3)
+    for settings_ in (parts, replace(parts, checkpointing=True)):
+        other, most = fit(settings_)
+        assert other == pytest.approx(loss, rel=1e-3)
+        assert most <= widest * 2 // 3
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.integers(1, 100))
 def test_every_row_is_in_one_pass_within_the_budget(lengths: list[int], tokens: int) -> None:
-    parts = list(_passes(range(len(lengths)), lengths, tokens))
-    assert sorted(i for part in parts for i in part) == list(range(len(lengths)))
-    for part in parts:
-        assert len(part) == 1 or len(part) * max(lengths[i] for i in part) <= tokens
-    assert list(_passes(range(len(lengths)), lengths, None)) == [
-        sorted(range(len(lengths)), key=lengths.__getitem__)
-    ]
+    for shared in (0, min(lengths) - 1):
+        parts = list(passes(lengths, tokens, shared))
+        assert sorted(i for part in parts for i in part) == list(range(len(lengths)))
+        for part in parts:
+            own = [lengths[i] - shared for i in part]
+            wide = shared + sum(own) if shared else len(part) * max(own)
+            assert len(part) == 1 or wide <= tokens
+        whole = sorted(range(len(lengths)), key=lengths.__getitem__)
+        assert list(passes(lengths, None, shared)) == [whole]
 
 
 def test_a_whole_model_keeps_the_tokenizer_to_the_last_byte(tiny_llm: Path, tmp_path: Path) -> None:

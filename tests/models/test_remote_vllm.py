@@ -23,6 +23,8 @@ from streamlabel.config.model import GenerativeSettings
 from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ModelLoadError
 from streamlabel.models.core.classifier import Classifier, Prediction, PreparedText
+from streamlabel.models.label_scoring.after_reasoning import compile_reasoned
+from streamlabel.models.label_scoring.answer import FirstToken
 from streamlabel.models.llm import generative
 from streamlabel.models.prompts.build_prompt import build_prompt
 from streamlabel.models.prompts.chat_template import load_chat
@@ -40,6 +42,7 @@ pytestmark = [
 KEY = "a-key-of-the-test"
 TEXTS = ["Hello", "You have won a prize! Call now.", "", "1", *("blah " * n for n in (1, 20, 50))]
 BEGUN = SPAM | {"answer_prefix": "Answer: the text is", "answer_with": "letters"}
+THINKING = {"enable_thinking": True}
 NO_THINKING = {"chat_template_kwargs": {"enable_thinking": False}}
 
 
@@ -206,6 +209,45 @@ async def test_answers_of_several_tokens_equal_the_own_forward(url: str, folder:
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
     await there.close()
     await here.close()
+
+
+def own_answers(folder: Path, thinks: TaskSettings) -> list[tuple[int, tuple[float, ...]]]:
+    """Return for each text how long it was reasoned about, and the labels' log-probabilities."""
+    chat = load_chat(folder, name="talker", thinks=True)
+    prompt = build_prompt(
+        thinks, answers="one_token", render=chat.render, tokenizer=chat.tokens, max_tokens=900
+    )
+    reasoned = compile_reasoned(thinks, prompt, chat)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    found = []
+    for text in TEXTS:
+        begun = list(prompt.encode(text).ids)
+        row = list(begun)
+        with torch.inference_mode():
+            while len(row) < len(begun) + reasoned.limit:
+                token = int(model(torch.tensor([row])).logits[0, -1].argmax())
+                if token in {reasoned.stop, *chat.end_ids}:
+                    break
+                row.append(token)
+            truth = model(torch.tensor([[*row, *reasoned.tail]])).logits[0, -1].log_softmax(-1)
+        wanted = {token: float(truth[token]) for token in reasoned.reads.children[0]}
+        answer = reasoned.reads.read([FirstToken(wanted, 0, -9.0)])
+        found.append((len(row) - len(begun), answer.log_scores))
+    return found
+
+
+async def test_an_answer_after_reasoning_equals_the_own_forward(url: str, folder: Path) -> None:
+    task = SPAM | {"reasoning": {"max_tokens": 10, "end": "<|im_end|>"}}
+    served = await asyncio.to_thread(
+        remote.load, settings(url, task=task, extra_body={}, chat_template_kwargs=THINKING)
+    )
+    found = await predictions(served, TEXTS)
+    await served.close()
+    own = await asyncio.to_thread(own_answers, folder, TaskSettings.model_validate(task))
+    for (length, log_scores), ours in zip(own, found, strict=True):
+        assert ours.after_reasoning is True
+        assert ours.reasoning_tokens == length
+        assert ours.log_scores == pytest.approx(log_scores, abs=1e-3)
 
 
 async def test_fewer_candidates_never_give_a_wrong_probability(url: str, folder: Path) -> None:

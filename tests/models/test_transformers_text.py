@@ -1,7 +1,6 @@
 """Prompted scores on transformers: what the model writes is what is counted."""
 
 import asyncio
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,14 +16,12 @@ from streamlabel.errors import ConfigError, InferenceError, ModelError
 from streamlabel.models.core.classifier import Prediction, PreparedText
 from streamlabel.models.llm.causal_model import CausalModel
 from streamlabel.models.llm.prompted import PromptedClassifier, load
-from streamlabel.models.prompts.build_prompt import build_prompt
-from streamlabel.models.prompts.chat_template import load_chat
+from testing.scoring_qwen import ANSWERS, teach_scores
 from tests.models.test_prompts import SPAM
 
 pytestmark = pytest.mark.model
 
 TASK: dict[str, Any] = SPAM | {"examples": [], "instruction": "Spam?"}
-ANSWERS = {"See you soon": {"ham": 97, "spam": 3}, "Free cash": {"ham": 4, "spam": 95}}
 
 
 def settings(folder: Path, **changes: object) -> PromptedSettings:
@@ -34,36 +31,7 @@ def settings(folder: Path, **changes: object) -> PromptedSettings:
 
 @pytest.fixture(scope="module")
 def trained(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model, trained to answer two texts with scores: seconds, and then it really does."""
-    chat = load_chat(tiny_llm, name="tiny")
-    prompt = build_prompt(
-        settings(tiny_llm).task,
-        answers="scores",
-        render=chat.render,
-        tokenizer=chat.tokens,
-        max_tokens=900,
-    )
-    rows, targets = [], []
-    for text, scores in ANSWERS.items():
-        ids, answer = prompt.encode(text).ids, chat.tokens.plain(json.dumps(scores)).ids
-        rows.append([*ids, *answer, chat.end_id or 0])
-        targets.append([*[-100] * len(ids), *answer, chat.end_id or 0])
-    longest = max(map(len, rows))
-    inputs = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
-    labels = torch.tensor([row + [-100] * (longest - len(row)) for row in targets])
-    torch.set_num_threads(1)  # two threads wait for each other on a busy machine
-    torch.manual_seed(1)
-    model = transformers.AutoModelForCausalLM.from_pretrained(tiny_llm, dtype=torch.float32)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(60):
-        loss = model(input_ids=inputs, labels=labels).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    folder = tmp_path_factory.mktemp("trained")
-    model.save_pretrained(folder)
-    transformers.AutoTokenizer.from_pretrained(tiny_llm).save_pretrained(folder)
-    return folder
+    return teach_scores(tiny_llm, TASK, tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture(scope="module")

@@ -25,16 +25,22 @@ from streamlabel.config.model import GenerativeSettings
 from streamlabel.config.settings import Settings
 from streamlabel.config.task import TaskSettings
 from streamlabel.consumer.files.sink import FileSink
-from streamlabel.errors import InferenceError, ModelLoadError
+from streamlabel.errors import ConfigError, InferenceError, ModelLoadError
 from streamlabel.models.core.classifier import BatchHints, Prediction, PreparedText
 from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.files.checkpoint import open_checkpoint
+from streamlabel.models.label_scoring.after_reasoning import (
+    Reasoned,
+    compile_reasoned,
+    thought,
+)
 from streamlabel.models.label_scoring.answer import FirstToken
 from streamlabel.models.label_scoring.label_reads import compile_reads
 from streamlabel.models.label_scoring.label_trie import LabelTrie
 from streamlabel.models.label_scoring.policy_answers import compile_policies
 from streamlabel.models.llm import generative
-from streamlabel.models.prompts.build_prompt import build_prompt
+from streamlabel.models.prompts.build_prompt import Prompt, build_prompt
+from streamlabel.models.prompts.chat_template import Chat, load_chat
 from streamlabel.models.prompts.score_json import (
     Fault,
     Scores,
@@ -49,6 +55,7 @@ from streamlabel.models.vllm.answers import FirstTokenReader
 from streamlabel.models.vllm.classifier import VllmClassifier, load
 from streamlabel.models.vllm.platform import find_capabilities
 from streamlabel.models.vllm.policies import PolicyRequests
+from streamlabel.models.vllm.reasoning import ReasoningReader
 from streamlabel.models.vllm.runtime import TOP_K, VllmRuntime
 from streamlabel.models.vllm.start_failure import Start, explain
 from streamlabel.models.vllm.text import VllmPrompted, VllmText
@@ -535,6 +542,90 @@ def _forced(case: Case, row: Sequence[int], answer: Sequence[int]) -> torch.Tens
         logits = case.base(torch.tensor([[*row, *answer]])).logits[0].log_softmax(-1)
     steps = [logits[len(row) - 1 + place, token] for place, token in enumerate(answer)]
     return torch.stack(steps).sum()
+
+
+THINKS = task(reasoning={"max_tokens": 12, "end": "<|im_end|>"})
+
+
+def thinker(folder: Path, what: TaskSettings) -> tuple[Chat, Prompt, Reasoned]:
+    """Return chat, prompt and reads of a task with reasoning."""
+    chat = load_chat(folder, name="tiny", thinks=True)
+    prompt = build_prompt(
+        what, answers="one_token", render=chat.render, tokenizer=chat.tokens, max_tokens=900
+    )
+    return chat, prompt, compile_reasoned(what, prompt, chat)
+
+
+def plain_thought(
+    model: transformers.PreTrainedModel, row: list[int], limit: int, ends: Sequence[int]
+) -> list[int]:
+    """Return what the model writes greedily, one whole forward a token."""
+    tokens: list[int] = []
+    while len(tokens) < limit:
+        tokens.append(int(expected(model, [*row, *tokens]).argmax()))
+        if tokens[-1] in ends:
+            break
+    return tokens
+
+
+async def test_an_answer_after_reasoning_equals_one_plain_forward_after_it(
+    case: Case, tiny_llm: Path, record_property: Property
+) -> None:
+    """All texts at once, each of which reasons as long as it wants, or to the end of its budget."""
+    chat, prompt, reasoned = await asyncio.to_thread(thinker, tiny_llm, THINKS)
+    reader = ReasoningReader(
+        prompt=prompt, reasoned=reasoned, chat=chat, runtime=case.runtimes["base"]
+    )
+    texts = TEXTS[:12]
+    prepared = [p for p in reader.prepare(texts) if isinstance(p, PreparedText)]
+    found = [p for p in await reader.read(prepared) if isinstance(p, Prediction)]
+    assert len(found) == len(texts)
+    moved, cut = 0.0, []
+    for text, ours in zip(texts, found, strict=True):
+        row = list(prompt.encode(text).ids)
+        written = plain_thought(case.base, row, reasoned.limit, chat.end_ids)
+        own = thought(written, stop=reasoned.stop, ends=chat.end_ids)
+        assert (ours.after_reasoning, ours.reasoning_cut) == (True, own.is_cut)
+        assert ours.reasoning_tokens == len(own.tokens)
+        truth = expected(case.base, [*row, *own.tokens, *reasoned.tail])
+        firsts = [FirstToken({t: float(truth[t]) for t in reasoned.reads.children[0]}, 0, -9.0)]
+        answer = reasoned.reads.read(firsts)
+        moved = max(
+            moved,
+            *(abs(a - b) for a, b in zip(ours.log_scores or (), answer.log_scores, strict=True)),
+        )
+        cut.append(own.is_cut)
+    record_property("largest_difference", moved)
+    assert moved <= CLOSE
+    assert any(cut), "a budget of 12 tokens is used up"
+
+
+async def test_several_reasonings_are_sampled_and_averaged(case: Case, tiny_llm: Path) -> None:
+    """Without seeds, which would end the engine on a CPU."""
+    several = task(
+        reasoning={"max_tokens": 6, "end": "<|im_end|>", "samples": 4, "temperature": 1.5}
+    )
+    chat, prompt, reasoned = await asyncio.to_thread(thinker, tiny_llm, several)
+    runtime = case.runtimes["base"]
+    reader = ReasoningReader(prompt=prompt, reasoned=reasoned, chat=chat, runtime=runtime)
+    prepared = [p for p in reader.prepare(TEXTS[:3]) if isinstance(p, PreparedText)]
+    assert {text.rows for text in prepared} == {4}
+    found = [p for p in await reader.read(prepared) if isinstance(p, Prediction)]
+    assert [p.after_reasoning for p in found] == [True] * 3
+    assert all(sum(p.probabilities or ()) == pytest.approx(1) for p in found)
+    row = list(prompt.encode(TEXTS[0]).ids)
+    written = await runtime.think(
+        [row] * 4, max_tokens=6, stop=reasoned.stop, heats=reasoned.heats, seeds=[None] * 4
+    )
+    assert len({tuple(tokens) for tokens in written}) > 1
+
+
+def test_an_end_that_is_ordinary_text_is_refused(tiny_llm: Path) -> None:
+    plain = task(reasoning={"end": "So the answer is "})
+    with pytest.raises(
+        ConfigError, match=r"reasoning\.end: .* does not begin with a control token"
+    ):
+        thinker(tiny_llm, plain)
 
 
 @pytest.mark.parametrize("order", ["text first", "policy first"])

@@ -9,6 +9,7 @@ import yaml
 
 from streamlabel import errors
 from streamlabel.config.kafka import InputSettings, KafkaSettings, OutputSettings
+from streamlabel.config.presets import PRESETS
 from streamlabel.config.settings import (
     DeliverySettings,
     HttpSettings,
@@ -19,16 +20,27 @@ from streamlabel.config.worker import WorkerSettings
 from streamlabel.consumer.core.metric_names import METRICS
 from streamlabel.consumer.observability import metric_reference
 from streamlabel.consumer.observability.health import Health
+from streamlabel.tools import guard_pages
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 
 
-@pytest.mark.parametrize("name", metric_reference.files())
+GENERATED = metric_reference.files() | guard_pages.files()
+
+
+@pytest.mark.parametrize("name", GENERATED)
 def test_the_generated_page_is_up_to_date(name: str) -> None:
     """If this fails, run scripts/generate."""
-    assert (ROOT / name).read_text() == metric_reference.files()[name]
+    assert (ROOT / name).read_text() == GENERATED[name]
+
+
+def test_every_preset_has_a_page() -> None:
+    pages = {path.stem for path in (ROOT / "docs" / "guards").glob("*.md")}
+    assert pages == {*guard_pages.FAMILIES}
+    shown = [name for family in guard_pages.FAMILIES.values() for name in family.presets]
+    assert sorted(shown) == sorted(PRESETS)
 
 
 @pytest.mark.parametrize("page", [ROOT / "CHANGELOG.md", *PAGES], ids=lambda page: page.name)

@@ -487,6 +487,43 @@ async def test_a_reply_without_an_answer_has_one_outcome(odd: Reply, method: str
         assert bad.review_reasons == ("unparseable",)
 
 
+def _of_model(name: str) -> Reply:
+    assert isinstance(GOOD.body, dict)
+    return Reply(GOOD.body | {"model": name})
+
+
+async def test_a_reply_of_another_model_is_never_taken_for_the_ones_answer() -> None:
+    """Sent astray once: asked again. For one text always: its error. Always: the service ends."""
+    astray = {"once": 1, "always": 9}
+
+    def behave(request: dict[str, Any]) -> Reply:
+        text = request["messages"][-1]["content"]
+        name = next((name for name in astray if name in text), "")
+        if name and astray[name]:
+            astray[name] -= 1
+            return _of_model("another")
+        return _of_model("m-2026-11")
+
+    with Endpoint(behave) as endpoint, capture_logs() as logs:
+        classifier = await opened(endpoint, max_tries=2)
+        once, always = await ask(classifier, ["once", "always"])
+        assert isinstance(once, Prediction)
+        assert isinstance(always, InferenceError)
+        assert "it comes from the model 'another', the ones before from 'm-2026-11'" in str(always)
+        endpoint.behave = lambda _: _of_model("another")
+        classifier_of_all = await opened(endpoint, outage_timeout_s=0.3, max_tries=2)
+        endpoint.behave = lambda _: GOOD
+        with pytest.raises(WorkerGaveUpError, match="start the service again"):
+            await ask(classifier_of_all, ["hello"])
+        await classifier.close()
+        await classifier_of_all.close()
+    assert classifier.identity.details["served_model"] == "m-2026-11"
+    assert classifier.identity.digest != classifier_of_all.identity.digest
+    assert {"asked": "m", "served": "m-2026-11"}.items() <= next(
+        entry for entry in logs if entry["event"] == "endpoint_serves_another_name"
+    ).items()
+
+
 @pytest.mark.parametrize(
     ("task", "said"),
     [

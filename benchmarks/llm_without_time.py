@@ -1,0 +1,67 @@
+"""Figures of language models that do not depend on the speed of the machine."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.llm_engines import TASK
+from testing import minilm, texts
+from testing.preset_prompts import CARDS, count_byte_equal
+from testing.scoring_qwen import ANSWERS, teach_scores
+from testing.simulated_npu import differences
+from testing.tiny_models import build_causal
+
+__all__ = ["npu", "presets"]
+
+Result = tuple[dict[str, float], str, Mapping[str, Any]]
+
+_NPU_TEXTS = 40
+_SCORED: Mapping[str, Any] = {
+    "instruction": "Spam?",
+    "labels": [{"name": "ham"}, {"name": "spam"}],
+}
+
+
+def presets() -> Result:
+    """Return how many presets ask a model with its own prompt, to the last byte."""
+    found = count_byte_equal()
+    equal = sum(found.values())
+    page = (
+        f"## Presets\n\n{equal} of {len(found)} presets of language models ask with the model's"
+        " own prompt, to the last byte (`presets_byte_equal`). A preset renders the template in"
+        " the model's folder; the comparison is with transformers, on templates built alike."
+        f" For {', '.join(sorted(CARDS))} the prompt is a file of ours, compared with the string on"
+        " the model's card, written a second time. No official template was at hand.\n"
+    )
+    return {"presets_byte_equal": float(equal)}, page, {"presets": found}
+
+
+def npu(model: Path) -> Result:
+    """Return how far the simulated NPU's probabilities are from those of the CPU, in float32."""
+    rows = [row["text"] for row in texts.read("sms_spam", "dev")[:_NPU_TEXTS]]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        tiny = build_causal(folder / "tiny")
+        scorer = teach_scores(tiny, _SCORED, folder / "scorer")
+        encoder = minilm.save(folder / "encoder")
+        models: dict[str, dict[str, Any]] = {
+            "encoder": {"backend": "encoder", "path": str(encoder)},
+            "one-token": {
+                "backend": "generative", "path": str(model.resolve()), "task": dict(TASK),
+                "max_tokens": 1024,
+            },
+        }  # fmt: skip
+        found = differences(models, rows, folder)
+        prompted = {"backend": "prompted", "path": str(scorer), "task": dict(_SCORED)}
+        found |= differences({"prompted": prompted}, [*ANSWERS], folder)
+    worst = max(found.values())
+    listed = "".join(f"| {name} | {value:.1e} |\n" for name, value in found.items())
+    page = (
+        f"## Simulated NPU\n\nA device that computes on the CPU and refuses operands of two devices"
+        f" (`testing/npu`), float32: the largest difference of a probability from the CPU's own"
+        f" path.\n\n| | largest difference |\n| --- | ---: |\n{listed}\n{_NPU_TEXTS} texts of"
+        " sms_spam; encoder: MiniLM, one-token: SmolLM2, prompted: a tiny model taught to write"
+        " scores about two texts.\n"
+    )
+    return {"npu_max_difference": worst}, page, {"differences": found}
