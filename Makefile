@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo demo-console demo-llm docs promtool chromium test check format clean
+.PHONY: help setup models demo demo-console demo-llm docs promtool chromium clients test check format clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,7 +58,10 @@ promtool: setup ## get the tool that tests the alerting rules
 chromium: ## get the browser in which the pages of the review console are tested
 	scripts/chromium
 
-test: setup $(VENV)/.vllm models promtool chromium ## run every check and test
+clients: ## install KafkaJS, with which the example in JavaScript reads our topics
+	scripts/clients
+
+test: setup $(VENV)/.vllm models promtool chromium clients ## run every check and test
 	scripts/check
 	scripts/test
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from streamlabel.config.console_access import OidcSettings, ProxySettings
+from streamlabel.config.console_rates import RateSettings
 from streamlabel.config.input_topics import TopicName
 from streamlabel.config.places import Place
 from streamlabel.config.section import Section
@@ -146,6 +147,7 @@ class ConsoleSettings(Section):
         " by somebody else, before other items. Default: there are none.",
     )
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    rates: RateSettings = Field(default_factory=RateSettings)
     severe_labels: list[str] = Field(
         default_factory=list,
         description="Labels whose texts may burden people: they are counted, and blurred at first.",

@@ -41,8 +41,9 @@ class ProxySettings(Section):
 
     addresses: list[str] = Field(
         default_factory=list,
-        description="IP addresses or networks of the proxy. From others the header is refused."
-        " Required by auth: proxy.",
+        description="IP addresses or networks of the proxies in front of the console. From others"
+        " the header is refused. Required by auth: proxy. With any auth, limits by address use"
+        " X-Forwarded-For of requests from there.",
     )
     user_header: str = Field("X-Forwarded-User", description="Header with the account.")
 

@@ -93,7 +93,11 @@ def test_the_wheel_holds_what_is_read_at_run_time_and_no_tests(names: set[str]) 
 
 
 def test_the_wheel_holds_the_examples_and_the_live_page(names: set[str]) -> None:
-    for folder in ("streamlabel/demo/examples", "consumer/observability/page"):
+    for folder in (
+        "streamlabel/demo/examples",
+        "consumer/observability/page",
+        "consumer/output/examples",
+    ):
         for path in (ROOT / folder).rglob("*.*"):
             place = path.relative_to(ROOT).as_posix()
             assert (place if folder.startswith("streamlabel") else f"streamlabel/{place}") in names

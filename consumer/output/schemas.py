@@ -7,6 +7,7 @@ fields with a default are omitted where they do not apply.
 
 import json
 import sys
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,7 @@ __all__ = [
     "SourcePart",
     "StagePart",
     "TimingsPart",
+    "examples",
     "files",
     "schemas",
 ]
@@ -213,12 +215,26 @@ def schemas() -> dict[str, dict[str, Any]]:
     }
 
 
+def examples(name: str) -> list[dict[str, Any]]:
+    """Return real messages of a schema: a service and a console have written them."""
+    file = resources.files("streamlabel.consumer.output") / "examples" / f"{name}.json"
+    found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
 def files() -> dict[str, str]:
-    """Return every generated file, by its path in the tree; ``scripts/generate`` writes them."""
+    """Return every generated file, by its path in the tree; ``scripts/generate`` writes them.
+
+    The examples are in the files only: a registry compares what it has with ``schemas``.
+    """
     return {
-        f"docs/schemas/{name}.json": json.dumps(schema, indent=2) + "\n"
+        f"docs/schemas/{name}.json": _dumped(schema | {"examples": examples(name)})
         for name, schema in schemas().items()
     }
+
+
+def _dumped(schema: dict[str, Any]) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def _write(root: Path) -> None:

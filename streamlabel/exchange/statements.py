@@ -2,8 +2,8 @@
 
 What was done to a text, and on which ground, is the platform's to say: a file has it by label. The
 verdict gives the date, whether a person decided alone, and an id; no text and no name is in it.
-Fields, values and lengths were written from the published rules of the database's interface since
-July 2025; nothing was sent to it yet.
+Fields, values, lengths and conditions are those of the published documentation of the database's
+interface since July 2025, with which they were compared one by one; nothing was sent to it yet.
 """
 
 import hashlib
@@ -128,6 +128,7 @@ class StatementOfReasons(BaseModel):
     ] = ["CONTENT_TYPE_TEXT"]
     content_type_other: Short | None = None
     content_language: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = None
+    content_id: dict[Literal["EAN-13"], Annotated[str, Field(pattern=r"^[0-9]{13}$")]] | None = None
     territorial_scope: list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] | None = None
     content_date: Annotated[date, Field(ge=date(2000, 1, 1), le=date(2038, 1, 1))]
     application_date: Annotated[date, Field(ge=date(2020, 1, 1), le=date(2038, 1, 1))]

@@ -4,31 +4,16 @@
 """
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import yaml
 
 from streamlabel import __version__
-from streamlabel.config.kafka import InputSettings, OutputSettings
 from streamlabel.config.settings import Settings
-from streamlabel.consumer.output.published_schemas import PublishedName, avro_schema, proto_text
-from streamlabel.consumer.output.schemas import schemas
+from streamlabel.tools.async_api_messages import BINDING, messages_of, schemas_of
 
 __all__ = ["as_yaml", "document", "files"]
-
-_BINDING: Final = "0.5.0"
-_FORMATS: Final = {
-    "avro": "application/vnd.apache.avro;version=1.9.0",
-    "protobuf": "application/vnd.google.protobuf;version=3",
-}
-_CONTENT_TYPES: Final = {"avro": "avro/binary", "protobuf": "application/x-protobuf"}
-_ABOUT: Final[Mapping[PublishedName, str]] = {
-    "label": "A text that the model is sure of.",
-    "review": "A text that people have to decide about.",
-    "verdict": "What a person decided about a text in review.",
-}
 
 
 def document(settings: Settings) -> dict[str, Any]:
@@ -42,13 +27,13 @@ def document(settings: Settings) -> dict[str, Any]:
     for number, (title, each) in enumerate(settings.input.each):
         topic = settings.input.topics[number].name if settings.input.topics else each.topic
         name = f"input{number}"
-        channels[name] = _channel(topic, f"Texts: {title or topic}.", [f"text{number}"])
+        about = "Texts." if title in {"", topic} else f"Texts: {title}."
+        channels[name] = _channel(topic, about, [f"text{number}"])
         operations[f"read{number}"] = _operation("receive", name)
-    for name, topics, kinds in _outputs(settings):
+    for name, action, about, topics, kinds in _others(settings):
         for number, topic in enumerate(topics):
             channel = f"{name}{number}" if len(topics) > 1 else name
-            channels[channel] = _channel(topic, f"{name.capitalize()}.", kinds)
-            action = "receive" if name == "verdicts" else "send"
+            channels[channel] = _channel(topic, about, kinds)
             operations[f"{action}_{channel}"] = _operation(action, channel)
     return {
         "asyncapi": "3.0.0",
@@ -61,7 +46,7 @@ def document(settings: Settings) -> dict[str, Any]:
         "servers": _servers(settings),
         "channels": channels,
         "operations": operations,
-        "components": {"messages": _messages(settings), "schemas": _schemas(settings.output)},
+        "components": {"messages": messages_of(settings), "schemas": schemas_of(settings)},
     }
 
 
@@ -77,13 +62,47 @@ def files() -> dict[str, str]:
     return {"docs/schemas/asyncapi.yaml": as_yaml(defaults)}
 
 
-def _outputs(settings: Settings) -> list[tuple[str, tuple[str, ...], list[str]]]:
+def _others(settings: Settings) -> list[tuple[str, str, str, tuple[str, ...], list[str]]]:
+    """Return name, action, description, topics and messages of what is no input."""
     output = settings.output
+    shadow, appeals, control = settings.shadow, settings.console.appeals_topic, settings.control
+    found: list[tuple[str, str, str, tuple[str | None, ...], list[str]]] = [
+        ("labels", "send", "Results.", settings.labels_topics, ["label"]),
+        ("reviews", "send", "Texts for people.", settings.review_topics, ["review"]),
+        (
+            "dead_letters",
+            "send",
+            "What could not be classified.",
+            (output.dead_letter_topic,),
+            ["dead_letter"],
+        ),
+        (
+            "verdicts",
+            "receive",
+            "Decisions: the console and other tools write them, learn and monitor read them.",
+            (output.verdicts_topic,),
+            ["verdict"],
+        ),
+        (
+            "escalations",
+            "send",
+            "Texts for the later stages of a cascade, which run in another service.",
+            tuple(settings.escalation_topics.values()),
+            ["escalation"],
+        ),
+        (
+            "shadow",
+            "send",
+            "What a second model says.",
+            (None if shadow is None else shadow.topic,),
+            ["shadow"],
+        ),
+        ("appeals", "receive", "For the review console.", (appeals,), ["appeal"]),
+        ("control", "receive", "What deploy announces.", (control.topic,), ["deployment"]),
+    ]
     return [
-        ("labels", settings.labels_topics, ["label"]),
-        ("reviews", settings.review_topics, ["review"]),
-        ("dead_letters", (output.dead_letter_topic,), ["dead_letter"]),
-        ("verdicts", (output.verdicts_topic,), ["verdict"]),
+        (name, action, about, tuple(topic for topic in topics if topic is not None), kinds)
+        for name, action, about, topics, kinds in found
     ]
 
 
@@ -103,103 +122,12 @@ def _channel(topic: str | None, about: str, messages: list[str]) -> dict[str, An
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
     }
     if topic is not None:
-        found["bindings"] = {"kafka": {"topic": topic, "bindingVersion": _BINDING}}
+        found["bindings"] = {"kafka": {"topic": topic, "bindingVersion": BINDING}}
     return found
 
 
 def _operation(action: str, channel: str) -> dict[str, Any]:
     return {"action": action, "channel": {"$ref": f"#/channels/{channel}"}}
-
-
-def _messages(settings: Settings) -> dict[str, Any]:
-    found = {
-        f"text{number}": _input(title, each)
-        for number, (title, each) in enumerate(settings.input.each)
-    }
-    for name, about in _ABOUT.items():
-        found[name] = {
-            "name": name,
-            "summary": about,
-            "contentType": _CONTENT_TYPES.get(settings.output.format, "application/json"),
-            "payload": _payload(settings.output, name),
-            "bindings": {"kafka": {"key": _key(settings.output, name), "bindingVersion": _BINDING}},
-        }
-    found["dead_letter"] = {
-        "name": "dead_letter",
-        "summary": "A record that could not be classified: key, value and headers as they were, and"
-        " headers that say why.",
-        "headers": {
-            "type": "object",
-            "required": ["streamlabel-error-reason"],
-            "properties": {
-                "streamlabel-error-reason": {"type": "string"},
-                "streamlabel-error-message": {"type": "string"},
-                "streamlabel-source-topic": {"type": "string"},
-                "streamlabel-source-partition": {"type": "string"},
-                "streamlabel-source-offset": {"type": "string"},
-            },
-        },
-        "payload": {"description": "The value of the record, byte for byte."},
-    }
-    return found
-
-
-def _input(title: str, settings: InputSettings) -> dict[str, Any]:
-    about = f"Format {settings.format}, framing {settings.framing}."
-    payload: dict[str, Any] = {"description": about}
-    if settings.format == "text":
-        payload |= {"type": "string"}
-    elif settings.format == "json" and not settings.text_paths:
-        payload |= _nested(settings.text_path.split("."))
-    return {"name": "text", "summary": f"A text. {title}".strip(), "payload": payload}
-
-
-def _nested(path: list[str]) -> dict[str, Any]:
-    if not path:
-        return {"type": ["string", "null"], "description": "The text."}
-    return {"type": "object", "required": path[:1], "properties": {path[0]: _nested(path[1:])}}
-
-
-def _key(output: OutputSettings, name: PublishedName) -> dict[str, Any]:
-    if name == "verdict":
-        return {"type": "string", "description": "The review's id."}
-    if output.key == "id":
-        return {"type": "string", "description": "The record's id."}
-    return {"description": "The key of the record, byte for byte; may be missing."}
-
-
-def _payload(output: OutputSettings, name: PublishedName) -> dict[str, Any]:
-    if output.format == "avro":
-        return {"schemaFormat": _FORMATS["avro"], "schema": avro_schema(name)}
-    if output.format == "protobuf":
-        return {"schemaFormat": _FORMATS["protobuf"], "schema": proto_text(name)}
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _schemas(output: OutputSettings) -> dict[str, Any]:
-    """Return the JSON Schemas; their definitions become components with names of their own."""
-    if output.format in _FORMATS:
-        return {}
-    found: dict[str, Any] = {}
-    for name, schema in schemas().items():
-        inner = schema.get("$defs", {})
-        plain = {key: value for key, value in schema.items() if key not in {"$defs", "$schema"}}
-        found[name] = _moved(plain, name)
-        found |= {f"{name}.{part}": _moved(each, name) for part, each in inner.items()}
-    return found
-
-
-def _moved(value: Any, name: str) -> Any:  # noqa: ANN401 any part of a schema
-    if isinstance(value, list):
-        return [_moved(each, name) for each in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: each.replace("#/$defs/", f"#/components/schemas/{name}.")
-        if key == "$ref"
-        else _moved(each, name)
-        for key, each in value.items()
-    }
 
 
 def _write(root: Path) -> None:

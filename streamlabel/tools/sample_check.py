@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import orjson
 
+from streamlabel.config.input_format import FORMATS
+from streamlabel.config.kafka import InputSettings
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.core.records import SourceRecord
@@ -44,7 +46,9 @@ async def check_samples(
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 record = await _last(settings, topics[name], clock)
-                if record is not None:
+                if record is None:
+                    yield PreflightCheck(f"sample {name}", "there is no record yet")
+                else:
                     yield await _read(settings, record, clock)
         except TimeoutError:
             yield PreflightCheck(f"sample {name}", "no record could be read in time")
@@ -82,9 +86,20 @@ async def _read(settings: Settings, record: SourceRecord, clock: Clock) -> Prefl
         problem = f"{topic}: this record would be a dead letter ({error.reason}): {error}"
         return PreflightCheck(f"sample {topic}", seen, None, [problem])
     origin = "the position" if text.id == str(record.position) else "a field"
-    taken = f"text {len(text.text)} characters; id from {origin}"
+    taken = f"text {len(text.text)} characters {_origin(given)}; id from {origin}"
     metadata = "" if text.metadata is None else f"; metadata {len(text.metadata)} bytes"
     return PreflightCheck(f"sample {topic}", f"{seen}; taken: {taken}{metadata}")
+
+
+def _origin(settings: InputSettings) -> str:
+    """Return where the settings say that the text is."""
+    if settings.format == "cloudevents":
+        return "from the event's data"
+    if settings.format == "text" or settings.format not in FORMATS:
+        return "from the value"
+    if settings.messages_path is not None:
+        return f"from {settings.messages_path}"
+    return f"from {', '.join(settings.text_paths or (settings.text_path,))}"
 
 
 def _fields(decoder: object, record: SourceRecord) -> str:

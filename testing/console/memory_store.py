@@ -21,6 +21,7 @@ from streamlabel.console.store.items import (
     User,
     VerdictRow,
 )
+from streamlabel.console.store.verdicts import fitting
 from streamlabel.consumer.output.verdict import VerdictMessage, VerdictSource
 from streamlabel.errors import (
     ItemGoneError,
@@ -144,6 +145,7 @@ class MemoryStore:
         item = self.items[lease.item_id]
         if item.text is None:
             raise ItemGoneError("the item was erased")
+        fitting(decision, item)  # refuses what the databases refuse
         self._decide(item, lease.reviewer, decision)
         labels = decision.labels if decision.action == "correct" else item.model_labels
         decided = decision.action in {"confirm", "correct"}
@@ -178,7 +180,8 @@ class MemoryStore:
             for each in self.items.values()
             if each.state == "open" and each.text == item.text and not each.is_blind
         )
-        return AlikeItems(same[:limit], len(same) > limit)
+        texts = tuple(self.items[each].text or "" for each in same[:8])
+        return AlikeItems(same[:limit], len(same) > limit, texts)
 
     async def decide_alike(
         self, lease: Lease, decision: Decision, item_ids: Collection[int], *, now: datetime

@@ -12,10 +12,15 @@ __all__ = ["PROXY_SETTINGS", "PageReviewer", "ShownItem"]
 
 _LEASE: Final = re.compile(r'name="lease" value="([^"]+)"')
 _HEADER: Final = "x-forwarded-user"
-# Of the section ``console``: the header says who it is.
+# Of the section ``console``: the header says who it is, and a script decides as fast as it can.
 PROXY_SETTINGS: Final = {
     "auth": "proxy",
     "proxy": {"addresses": ["127.0.0.1"], "user_header": _HEADER},
+    "rates": {
+        "decisions_per_minute": None,
+        "searches_per_minute": None,
+        "requests_per_minute": None,
+    },
 }
 
 

@@ -82,6 +82,7 @@ async def opened(
     link: OneTimeLink | None = None,
     secure: bool = False,
     now: Callable[[], datetime] = lambda: BEGIN,
+    monotonic_s: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[Console]:
     """Open the pages with some items and people."""
     people: dict[str, Role] = roles or {"ana": "reviewer", "ben": "reviewer", "lea": "lead"}
@@ -103,7 +104,7 @@ async def opened(
         options or PageOptions(secure=secure),
         renderer=RENDERER,
         now=now,
-        monotonic_s=lambda: 0.0,
+        monotonic_s=monotonic_s,
     )
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     yield Console(store, access, transport)

@@ -9,7 +9,7 @@ import pytest
 
 from streamlabel.console.access.one_time_link import OneTimeLink
 from streamlabel.console.access.proxy import TrustedProxy
-from streamlabel.console.store.items import Purpose, Role
+from streamlabel.console.store.items import AlikeItems, Item, Purpose, Role
 from streamlabel.console.web.guard import CONTENT_SECURITY_POLICY
 from streamlabel.console.web.options import PageOptions, TaskChoices
 from testing.console.memory_store import BEGIN, an_item
@@ -173,6 +173,24 @@ SIGNS = (
     "not sure enough",
     "Confirm",
 )
+
+
+async def test_the_texts_of_a_wave_can_be_seen_before_they_are_decided_together() -> None:
+    one, same = an_item(1, "win <b>now</b>"), an_item(2, "win <b>now</b>")
+    async with opened(one, same, options=OPTIONS) as console, console.client("ana") as browser:
+        alone = (await browser.get("/review")).text
+        assert "Apply to all 2 texts like this one" in alone
+        assert "Show texts that differ" not in alone  # there is nothing more to see
+
+        async def alike(item: Item, *, limit: int) -> AlikeItems:
+            return AlikeItems(
+                (2,), texts=("win <b>now</b>", "Win <b>today</b>", "Win <b>today</b>")
+            )
+
+        console.store.alike = alike  # type: ignore[method-assign]
+        page = (await browser.get("/review")).text
+        assert "Show texts that differ from this one" in page
+        assert page.count("Win &lt;b&gt;today&lt;/b&gt;") == 1
 
 
 @pytest.mark.parametrize("purpose", ["audit", "gold", "second_look"])

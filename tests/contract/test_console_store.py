@@ -24,8 +24,10 @@ from streamlabel.console.store.items import (
     User,
 )
 from streamlabel.console.store.opening import SqlStore, open_store
+from streamlabel.console.store.tables import near_duplicate
 from streamlabel.consumer.core.records import Position, TopicPartition
 from streamlabel.consumer.output.appeal import AppealMessage
+from streamlabel.consumer.output.near_duplicates import NearDuplicates
 from streamlabel.consumer.output.verdict import read_verdict
 from streamlabel.errors import (
     ItemGoneError,
@@ -416,6 +418,74 @@ async def test_what_was_decided_together_is_taken_back_together(store: SqlStore)
     assert [key for key, _ in await sent(store)] == ["r1", "r3", "r4"]
 
 
+async def test_records_with_keys_are_grouped_by_them_and_others_by_the_text(
+    store: SqlStore,
+) -> None:
+    await filled(
+        store,
+        [
+            arrival(1, near_key=None, near_keys=("a", "b")),
+            arrival(2, near_key=None, near_keys=("b", "c")),
+            arrival(3, near_key=None, near_keys=("c", "d")),  # like 2, not like 1
+            arrival(4, near_key="b"),  # a key of the console, not of a record
+            arrival(5, near_key="b"),
+            arrival(6, near_key=None, near_keys=("a",), purpose="audit"),  # blind, so alone
+            arrival(7, near_key=None, near_keys=("a",), task="tone"),
+            arrival(8, near_key=None, near_keys=("a",)),
+            arrival(9, near_key=None),
+            arrival(10, near_key=None),
+        ],
+    )
+
+    async def alike(number: int, *, limit: int = 10) -> AlikeItems:
+        return await store.alike(await store.item(number), limit=limit)
+
+    assert await alike(1) == AlikeItems((2, 8))
+    assert (await alike(1)).texts == ("text number 2", "text number 8")
+    assert await alike(1, limit=1) == AlikeItems((2,), has_more=True)
+    assert await alike(2) == AlikeItems((1, 3))
+    assert await alike(4) == AlikeItems((5,))
+    assert await alike(6) == await alike(7) == await alike(9) == AlikeItems(())
+    lease = await leased(store, "ann")
+    assert lease.item_id == 1
+    assert await store.decide_alike(lease, HAM, range(1, 11), now=NOW) == 3  # with 2 and 8
+    assert await alike(3) == AlikeItems(())  # what is decided is in no group
+    again = await store.undo(reviewer="ann", item_id=1, now=later(1))
+    assert await alike(3) == AlikeItems((2,))
+    assert await store.decide_alike(again, HAM, [2, 8], now=later(2)) == 3
+    await store.reopen(8, by="lea", note="", now=later(30))
+    await store.reopen(1, by="lea", note="", now=later(30))
+    assert await alike(8) == AlikeItems((1,))
+    await store.erase_record("r1", by="lea", now=later(40))
+    assert await alike(8) == AlikeItems(())
+    async with store.database.reading() as connection:
+        left = (await connection.execute(sqlalchemy.select(near_duplicate.c.item_id))).scalars()
+        assert sorted(set(left)) == [3, 7, 8]  # of open items that are not blind
+
+
+@pytest.fixture
+def near() -> NearDuplicates:
+    return NearDuplicates()  # imports what it needs: not in the event loop
+
+
+async def test_a_wave_of_edited_texts_is_one_group_by_the_keys_of_the_service(
+    store: SqlStore, near: NearDuplicates
+) -> None:
+    text = "Win a free phone today, answer this message with your address and your birthday! No {}"
+    wave = [text.format(word) for word in ("kidding", "joke", "costs at all", "strings")]
+    other = "The meeting of the gardening club was moved to Thursday because of the heavy rain."
+    texts = [*wave, other]
+    await filled(
+        store,
+        [
+            arrival(n, text=each, near_key=None, near_keys=tuple(near.keys(each)))
+            for n, each in enumerate(texts, start=1)
+        ],
+    )
+    assert await store.alike(await store.item(1), limit=10) == AlikeItems((2, 3, 4))
+    assert await store.alike(await store.item(5), limit=10) == AlikeItems(())
+
+
 @pytest.mark.parametrize("number", [3, 60])
 async def test_texts_alike_are_decided_and_taken_back_by_a_few_statements(
     make: Make, number: int
@@ -679,13 +749,16 @@ async def test_neighbours_are_the_nearest_in_time_on_both_sides(
     assert [each.review_id for each in found] == [name for _, name in sorted(others)][:limit]
 
 
-async def test_what_a_page_asks_never_sorts_or_scans_the_items(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keys", [{"near_key": "same"}, {"near_key": None, "near_keys": ("k",)}])
+async def test_what_a_page_asks_never_sorts_or_scans_the_items(
+    tmp_path: Path, keys: dict[str, Any]
+) -> None:
     """With any number of open items, all of them alike: the plans are what the cost hangs on.
 
     Of SQLite: those of PostgreSQL depend on the statistics of its tables.
     """
     store = await open_store(ConsoleSettings(database=str(tmp_path / "console.db")))
-    await filled(store, [arrival(n, near_key="same", key=b"same") for n in range(20)])
+    await filled(store, [arrival(n, **keys, key=b"same") for n in range(20)])
     asked: list[tuple[str, Any]] = []
 
     def note(_: Any, cursor: Any, statement: str, parameters: Any, *__: Any) -> None:  # noqa: ANN401
@@ -717,7 +790,9 @@ async def test_what_a_page_asks_never_sorts_or_scans_the_items(tmp_path: Path) -
     slow = [
         (detail, statement)
         for detail, statement in plans
-        if "TEMP B-TREE" in detail or ("SCAN item" in detail and "INDEX" not in detail)
+        if "TEMP B-TREE" in detail
+        or "SCAN near_duplicate" in detail
+        or ("SCAN item" in detail and "INDEX" not in detail)
     ]
     assert slow == []
 

@@ -1,6 +1,7 @@
 """The AsyncAPI document of a service: valid, complete, and without secrets."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,11 @@ import yaml
 from typer.testing import CliRunner
 
 from streamlabel.__main__ import app
-from streamlabel.tools.async_api import files
+from streamlabel.api import load_settings
+from streamlabel.config.settings import Settings
+from streamlabel.tools.async_api import document, files
+from streamlabel.tools.async_api_page import files as pages
+from streamlabel.tools.async_api_page import page
 
 ROOT = Path(__file__).parents[2]
 VALIDATOR = jsonschema.Draft7Validator(
@@ -35,6 +40,19 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "tasks": {"tasks": {"tone": {**FAKE, "output": {"labels_topic": "tones"}}, "spam": FAKE}},
     "avro": {**FAKE, "output": {"format": "avro", "registry": REGISTRY, "key": "id"}},
+    "everything else": {
+        **FAKE,
+        "output": {"format": "avro", "registry": REGISTRY},
+        "shadow": {"topic": "second", "model": {"backend": "fake"}},
+        "control": {"topic": "deployments", "key": "k" * 32},
+        "console": {"appeals_topic": "appeals"},
+    },
+    "a cascade": {
+        "cascade": [
+            {"name": "fast", **FAKE, "routing": {"threshold": 0.9}},
+            {"name": "slow", **FAKE, "escalate": "harder", "routing": {"threshold": 0.9}},
+        ]
+    },
     "protobuf": {**FAKE, "output": {"format": "protobuf", "registry": REGISTRY}},
 }
 
@@ -68,12 +86,34 @@ def test_the_document_is_valid_and_complete(name: str, tmp_path: Path) -> None:
     assert {"review", "dead-letters", "verdicts"} <= topics
     assert {"posts", None, "lines"} <= topics or name != "several topics"
     assert {"tones", "labels"} <= topics or name != "tasks"
+    known = load_settings(config)
+    inputs = {None if each.pattern else each.name for each in known.input.topics}
+    others = {known.output.verdicts_topic, known.console.appeals_topic, known.control.topic}
+    assert topics - {None} == (
+        (inputs or {known.input.topic}) | {*known.output_topics} | others
+    ) - {None}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_page_shows_every_channel_message_and_field(name: str) -> None:
+    found = document(Settings.model_validate(SETTINGS[name]))
+    shown = page(found)
+    for channel in found["channels"].values():
+        assert f"| `{channel['address'] or 'topics of a pattern'}` |" in shown
+    for message in found["components"]["messages"]:
+        assert f"\n## {message}\n" in shown
+        assert f"](#{message.lower()})" in shown
+    for schema in found["components"]["schemas"].values():
+        for field in schema.get("properties", {}):
+            assert re.search(rf"\| `([\w.\[\]]+\.)?{field}` \|", shown), field
+    rows = [line for line in shown.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} <= {3, 5}  # no cell breaks a table
 
 
 def test_a_document_that_is_not_valid_would_be_found() -> None:
     assert not VALIDATOR.is_valid({"asyncapi": "3.0.0", "info": {"title": "x"}})
 
 
-def test_the_file_is_that_of_the_code() -> None:
-    for path, content in files().items():
+def test_the_files_are_those_of_the_code() -> None:
+    for path, content in (files() | pages()).items():
         assert (ROOT / path).read_text() == content, "run scripts/generate"

@@ -65,9 +65,8 @@ def test_topics_of_a_pattern_are_read_also_when_they_come_later(
     assert f"sample {posts}" in checked.stdout
     assert "text string (10 characters), tags array (2), metadata {user number," in checked.stdout
     assert f"sample {first}" in checked.stdout
-    assert "json: text string (7 characters); taken: text 7 characters; id from the position" in (
-        checked.stdout
-    )
+    taken = "taken: text 7 characters from text; id from the position"
+    assert f"json: text string (7 characters); {taken}" in checked.stdout
     assert "0.9" not in checked.stdout.partition(f"sample {posts}")[2].partition("topic model")[0]
     service = ServiceProcess(config, tmp_path / "service.log")
     try:

@@ -46,7 +46,7 @@ class TrustedProxy:
             headers: as in ASGI: lower-case names.
             client: address of the peer; what other headers say about it is ignored.
         """
-        if client is None or not self._is_trusted(client):
+        if client is None or not self.is_trusted(client):
             return None
         found = [value for name, value in headers if name == self.header.encode("latin-1")]
         if len(found) != 1:  # two: one of them is not from the proxy
@@ -54,7 +54,32 @@ class TrustedProxy:
         name = found[0].decode("utf-8", "replace").strip()
         return name if 0 < len(name) <= _MAX_CHARACTERS else None
 
-    def _is_trusted(self, client: str) -> bool:
+    def address_in(
+        self, headers: Sequence[tuple[bytes, bytes]], *, client: str | None
+    ) -> str | None:
+        """Return whose address a request comes from; None: not known.
+
+        Of requests that the proxy passes on it is the last one in X-Forwarded-For that is not a
+        proxy's: what stands before it, anybody may have written.
+
+        Args:
+            headers: as in ASGI: lower-case names.
+            client: address of the peer.
+        """
+        if client is None or not self.is_trusted(client):
+            return client
+        given = b",".join(value for name, value in headers if name == b"x-forwarded-for")
+        for part in reversed(given.decode("latin-1").split(",")):
+            try:
+                address = str(ip_address(part.strip()))
+            except ValueError:
+                return None
+            if not self.is_trusted(address):
+                return address
+        return None
+
+    def is_trusted(self, client: str) -> bool:
+        """Return whether an address is one of the proxy."""
         try:
             address = ip_address(client)
         except ValueError:  # a Unix socket

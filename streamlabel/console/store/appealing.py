@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from streamlabel.console.store.api import Refused
 from streamlabel.console.store.gold_items import copied
 from streamlabel.console.store.items import Arrival, Event
+from streamlabel.console.store.near_duplicates import remember
 from streamlabel.console.store.parts import exclude
 from streamlabel.console.store.rows import by_console, row_of
 from streamlabel.console.store.tables import item, verdict
@@ -63,6 +64,7 @@ async def appealed(
             detail = f"its record {why}: write the appeal with text and labels"
             refused.append(Refused(position, "appeal_without_text", detail))
             continue
+        await remember(connection, [await _row(connection, item_id)])
         events.append(by_console("appealed", now, item_id, appeal_id=appeal.appeal_id))
     return refused, events
 
@@ -92,6 +94,11 @@ def _with_reason(metadata: object, reason: str | None) -> object:
         return metadata
     others = metadata if isinstance(metadata, dict) else {"metadata": metadata}
     return {"appeal": reason} | {name: value for name, value in others.items() if value is not None}
+
+
+async def _row(connection: AsyncConnection, item_id: int) -> RowMapping:
+    query = select(item).where(item.c.item_id == item_id)
+    return (await connection.execute(query)).mappings().one()
 
 
 async def _deciders(connection: AsyncConnection, first_id: int) -> Sequence[str]:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from streamlabel.console.store.api import Refused
 from streamlabel.console.store.appealing import appealed
 from streamlabel.console.store.items import Arrival
+from streamlabel.console.store.near_duplicates import remember
 from streamlabel.console.store.parts import Part
 from streamlabel.console.store.rows import by_console, clean, ms, row_of
 from streamlabel.console.store.tables import input_offset, item, refused
@@ -57,9 +58,7 @@ class Arriving(Part):
             ]
             unknown, reused = await _unknown(connection, fresh)
             if unknown:
-                await connection.execute(
-                    insert(item), [row_of(arrival, now=now) for arrival in unknown]
-                )
+                await _add(connection, unknown, now)
             late = [
                 each
                 for each in refusals
@@ -99,6 +98,14 @@ class Arriving(Part):
                 why=why,
             )
             await self._append(connection, [event])
+
+
+async def _add(connection: AsyncConnection, arrivals: Sequence[Arrival], now: datetime) -> None:
+    await connection.execute(insert(item), [row_of(arrival, now=now) for arrival in arrivals])
+    with_keys = [arrival.review_id for arrival in arrivals if arrival.near_keys]
+    if with_keys:
+        query = select(item).where(item.c.review_id.in_(with_keys))
+        await remember(connection, (await connection.execute(query)).mappings().all())
 
 
 async def _stored(connection: AsyncConnection, partitions: Any) -> dict[TopicPartition, int]:  # noqa: ANN401 iterable

@@ -16,6 +16,7 @@ from streamlabel.console.store.decided import (
 )
 from streamlabel.console.store.gold_items import copied
 from streamlabel.console.store.items import Decision, Event, Item, Lease
+from streamlabel.console.store.near_duplicates import forget, shares_a_key
 from streamlabel.console.store.parts import Part, exclude
 from streamlabel.console.store.rows import item_of, ms
 from streamlabel.console.store.tables import IS_OPEN, item, lease, outbox, verdict
@@ -114,6 +115,9 @@ class Deciding(Part):
         await connection.execute(delete(lease).where(lease.c.item_id.in_(list(ids))))
         changes = [change_of(found, decision, ids, due_ms, ms(now)) for found, decision in decided]
         await connection.execute(CHANGE, changes)
+        await forget(
+            connection, [each["of_item"] for each in changes if each["to_state"] != "open"]
+        )
         events = []
         for found, decision in decided:
             if goes_back(found, decision):
@@ -171,14 +175,14 @@ async def _still_alike(
     connection: AsyncConnection, found: Item, item_ids: Collection[int], now: datetime
 ) -> list[Item]:
     """Return those that are still open, alike, of the same task and not to be decided blind."""
-    if found.near_key is None or found.is_blind:
+    if found.is_blind or (found.near_key is None and found.near_keys is None):
         return []
     query = (
         select(item)
         .where(
             IS_OPEN,
             item.c.item_id.in_(list(item_ids)),
-            item.c.near_key == found.near_key,
+            shares_a_key(found),
             item.c.task == (found.task or ""),
             item.c.purpose == found.purpose,
             item.c.open_from_ms <= ms(now),

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streamlabel.console.store.items import Event
+from streamlabel.console.store.near_duplicates import forget
 from streamlabel.console.store.parts import Part
 from streamlabel.console.store.rows import by_console, clean, ms
 from streamlabel.console.store.tables import event, gold, item, lease, refused, verdict
@@ -102,13 +103,22 @@ async def _erase_items(connection: AsyncConnection, item_ids: list[int]) -> None
         return
     these = item.c.item_id.in_(item_ids)
     await connection.execute(delete(lease).where(lease.c.item_id.in_(item_ids)))
+    await forget(connection, item_ids)
     await connection.execute(
         update(item).where(these, item.c.state != "decided").values(state="purged")
     )
     await connection.execute(
         update(item)
         .where(these)
-        .values(text=None, metadata=None, key=None, near_key=None, thread=None, relation=None)
+        .values(
+            text=None,
+            metadata=None,
+            key=None,
+            near_key=None,
+            near_keys=None,
+            thread=None,
+            relation=None,
+        )
     )
     await connection.execute(
         update(gold).where(gold.c.item_id.in_(item_ids)).values(is_enabled=False)

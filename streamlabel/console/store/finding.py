@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
-from sqlalchemy import ColumnElement, RowMapping, case, false, func, or_, select
+from sqlalchemy import ColumnElement, LargeBinary, RowMapping, case, false, func, or_, select
 
 from streamlabel.console.store import audit_log
 from streamlabel.console.store.items import (
@@ -14,6 +15,7 @@ from streamlabel.console.store.items import (
     QueueCounts,
     Search,
 )
+from streamlabel.console.store.near_duplicates import sharing
 from streamlabel.console.store.parts import Part
 from streamlabel.console.store.rows import (
     clean,
@@ -34,6 +36,10 @@ from streamlabel.console.store.tables import (
 
 __all__ = ["Finding"]
 
+# Of the texts alike: enough to see whether they belong together.
+_SEEN: Final = 8
+_SEEN_BYTES: Final = 1_200
+
 
 class Finding(Part):
     """Finds items; changes nothing."""
@@ -52,20 +58,32 @@ class Finding(Part):
 
     async def alike(self, found: Item, *, limit: int) -> AlikeItems:
         """See ``api.Store``."""
-        if found.near_key is None or found.is_blind or found.text is None:
+        has_key = found.near_key is not None or found.near_keys is not None
+        if found.is_blind or found.text is None or not has_key:
             return AlikeItems(())
-        others = (
-            IS_OPEN,
-            item.c.near_key == found.near_key,
-            item.c.task == task_name(found.task),
-            item.c.purpose == found.purpose,
-            item.c.item_id != found.item_id,
-        )
         # nothing is counted: of a wave of spam there may be as many as open items
-        query = select(item.c.item_id).where(*others).order_by(item.c.item_id).limit(limit + 1)
+        query = select(item.c.item_id).order_by(item.c.item_id).limit(limit + 1)
         async with self.database.reading() as connection:
+            if found.near_keys is not None:
+                known = await sharing(connection, found, limit=limit + 1)
+                query = query.where(IS_OPEN, item.c.item_id.in_(known))
+            else:
+                query = query.where(
+                    IS_OPEN,
+                    item.c.near_key == found.near_key,
+                    item.c.task == task_name(found.task),
+                    item.c.purpose == found.purpose,
+                    item.c.item_id != found.item_id,
+                )
             ids = (await connection.execute(query)).scalars().all()
-        return AlikeItems(tuple(ids[:limit]), len(ids) > limit)
+            if not ids:
+                return AlikeItems(())
+            begin = func.substr(item.c.text, 1, _SEEN_BYTES, type_=LargeBinary)
+            texts = select(begin).where(item.c.item_id.in_(ids[:_SEEN])).order_by(item.c.item_id)
+            seen = (await connection.execute(texts)).scalars().all()
+        # the last character may be cut
+        begins = tuple(bytes(each or b"").decode("utf-8", "ignore") for each in seen)
+        return AlikeItems(tuple(ids[:limit]), len(ids) > limit, begins)
 
     async def neighbours(self, found: Item, *, limit: int) -> Sequence[Item]:
         """See ``api.Store``."""

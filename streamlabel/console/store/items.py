@@ -49,7 +49,9 @@ class Arrival:
         raw_probabilities: before calibration, if they differ.
         review_probability: with which it came to review, in (0, 1]; None if not known.
         key: of the Kafka record.
-        near_key: equal for texts that differ in case, digits, punctuation or spaces at most.
+        near_key: equal for texts that differ in case, digits, punctuation or spaces at most; None
+            if there are near_keys.
+        near_keys: of the review record; nearly equal texts share one at least.
         thread: value of ``console.thread_path`` in the metadata.
         priority: larger first; see ``console.order``.
     """
@@ -79,6 +81,7 @@ class Arrival:
     due_at: datetime | None = None
     priority: float = 0.0
     near_key: str | None = None
+    near_keys: tuple[str, ...] | None = None
     thread: str | None = None
 
 
@@ -122,6 +125,7 @@ class Item:
     look: int
     state: State
     near_key: str | None
+    near_keys: tuple[str, ...] | None = None
     raw_probabilities: Mapping[str, float] | None = None
     thread: str | None = None
     generation: int = 0
@@ -172,10 +176,12 @@ class AlikeItems:
     Attributes:
         item_ids: without the item itself; the first ones, as many as the limit allows.
         has_more: whether there are further ones.
+        texts: the beginnings of the first few, to see what they are.
     """
 
     item_ids: tuple[int, ...]
     has_more: bool = False
+    texts: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from streamlabel.errors import ConfigError
 __all__ = ["BASE", "HEAD", "LATEST", "migrate", "version_of"]
 
 # Of the last module in ``migrations.versions``.
-LATEST: Final = "0003"
+LATEST: Final = "0004"
 HEAD: Final = "head"
 BASE: Final = "base"
 _FOLDER: Final = Path(__file__).parent / "migrations"

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from streamlabel.console.store.items import Event, Lease
 from streamlabel.console.store.leasing import Leasing
+from streamlabel.console.store.near_duplicates import remember
 from streamlabel.console.store.parts import open_again
 from streamlabel.console.store.rows import ms
 from streamlabel.console.store.tables import exclusion, item, lease, outbox, verdict
@@ -83,6 +84,7 @@ class Revising(Leasing):
                 .where(item.c.item_id == item_id)
                 .values(state="open", open_from_ms=0, verdict_id=None, labels=None, decided_ms=None)
             )
+            await remember(connection, [row])
             detail = {"verdict_id": verdict_id}
             event = Event(
                 at=now, actor=by, action="reopened", item_id=item_id, detail=detail, note=note
@@ -125,6 +127,7 @@ async def _take_back(
         .where(item.c.item_id.in_(ids))
         .values(state="open", open_from_ms=0, verdict_id=None, labels=None, decided_ms=None)
     )
+    await remember(connection, [row for row in rows if row["state"] == "decided"])
 
 
 async def _second_looks_removed(

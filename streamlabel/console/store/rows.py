@@ -102,6 +102,7 @@ def row_of(arrival: Arrival, *, now: datetime) -> dict[str, Any]:
         "raw_probabilities": _mapping(arrival.raw_probabilities),
         "prediction_set": _listed(arrival.prediction_set),
         "reasons": list(arrival.reasons),
+        "near_keys": _listed(arrival.near_keys),
         "source_topic": arrival.source.topic,
         "source_partition": arrival.source.partition,
         "source_offset": arrival.source.offset,
@@ -130,6 +131,7 @@ def item_of(row: RowMapping) -> Item:
         raw_probabilities=row["raw_probabilities"],
         prediction_set=_tuple(row["prediction_set"]),
         reasons=tuple(row["reasons"]),
+        near_keys=_tuple(row["near_keys"]),
         source=VerdictSource(
             topic=row["source_topic"],
             partition=row["source_partition"],

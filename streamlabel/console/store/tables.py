@@ -96,6 +96,7 @@ item = Table(
     Column("open_from_ms", BigInteger, nullable=False),  # not offered before
     Column("generation", BigInteger, nullable=False),
     Column("near_key", Text),
+    Column("near_keys", JSON(none_as_null=True)),  # of the review record
     Column("thread", Text),
     Column("relation", String(32)),  # equal for items of one thread, else of one key
     Column("parent_id", BigInteger),  # the first look
@@ -122,6 +123,15 @@ Index("item_arrived", item.c.arrived_ms)
 Index("item_decided", item.c.decided_ms)
 Index("item_parent", item.c.parent_id)
 Index("item_verdict", item.c.verdict_id)
+
+# The keys of nearly equal texts that open items have; digests.
+near_duplicate = Table(
+    "near_duplicate",
+    METADATA,
+    Column("key", String(32), primary_key=True),
+    Column("item_id", BigInteger, primary_key=True, autoincrement=False),
+)
+Index("near_duplicate_item", near_duplicate.c.item_id)
 
 # Who does not get an item: those who skipped it, and who took the first look.
 exclusion = Table(

@@ -22,6 +22,9 @@ _ONE_TASK: Final = "default"
 # PostgreSQL's indexes hold no longer values; with the task before it and "#2" behind it.
 _ID_LIMIT_BYTES: Final = 1_000
 
+# Of a record; ours have eight. Each is a row of the database.
+_NEAR_KEYS: Final = 16
+
 
 class RefusalError(Exception):
     """Why a record cannot become an item: reason and detail."""
@@ -94,6 +97,9 @@ def _arrival(record: SourceRecord, message: ReviewMessage, settings: ConsoleSett
     due_at = due_time(message.metadata, settings.order.due_path)
     is_audit = message.audit_probability is not None and "audit" in message.reasons
     thread = value_at(message.metadata, settings.thread_path)
+    near_keys = (
+        _tuple(message.near_duplicate_keys[:_NEAR_KEYS]) if message.near_duplicate_keys else None
+    )
     return Arrival(
         review_id=message.id if message.task is None else f"{message.task}/{message.id}",
         record_id=message.id,
@@ -130,7 +136,8 @@ def _arrival(record: SourceRecord, message: ReviewMessage, settings: ConsoleSett
             labels=labels,
             confidence=message.confidence,
         ),
-        near_key=near_key(message.text),
+        near_key=None if near_keys else near_key(message.text),
+        near_keys=near_keys,
         thread=thread if isinstance(thread, str) else None if thread is None else str(thread),
     )
 

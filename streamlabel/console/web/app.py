@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from streamlabel.console.access.rates import Rates
 from streamlabel.console.access.signing_in import Access
 from streamlabel.console.store.api import Store
 from streamlabel.console.web.accounts import Accounts
@@ -20,6 +21,7 @@ from streamlabel.console.web.guard import Guard
 from streamlabel.console.web.leading import Leading
 from streamlabel.console.web.lease_form import LeaseForms
 from streamlabel.console.web.options import PageOptions
+from streamlabel.console.web.paced import Paced
 from streamlabel.console.web.rendering import Renderer
 from streamlabel.console.web.reviewing import Reviewing
 from streamlabel.console.web.site import Site
@@ -55,10 +57,14 @@ def make_app(
         options=options,
         renderer=renderer,
         leases=LeaseForms(options.signature_secret),
+        rates=Rates(options.rates),
         now=now,
         monotonic_s=monotonic_s,
     )
-    middleware = [Middleware(Guard, origins=options.origins, secure=options.secure)]
+    middleware = [
+        Middleware(Guard, origins=options.origins, secure=options.secure),
+        Middleware(Paced, site=site),
+    ]
     if access.provider is not None:  # keeps state and nonce while somebody is at the provider
         middleware.append(
             Middleware(

@@ -49,9 +49,9 @@ def decision_of(
         what = "confirm"
     else:
         chosen = _fitting(item, labels, task)
-        what = "confirm" if set(chosen) == set(item.model_labels or ()) else "correct"
-        if item.model_labels is None:
-            what = "correct"
+        is_same = item.model_labels is not None and set(chosen) == set(item.model_labels)
+        # of a blind item the store alone says whether it is the model's answer: nobody confirms it
+        what = "confirm" if is_same and not item.is_blind else "correct"
     return Decision(
         action=what,
         labels=chosen if what == "correct" else None,

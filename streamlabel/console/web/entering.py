@@ -71,7 +71,7 @@ class Entering:
         form = await read_form(request)
         name = form.one("name").strip()
         back = local_path(form.one("back"))
-        address = "" if request.client is None else request.client.host
+        address = self._site.address(request.scope) or ""
         try:
             cookie = await self._access.by_password(
                 name, form.one("password"), address=address, now_s=self._site.monotonic_s()

@@ -11,11 +11,13 @@ from urllib.parse import urlsplit
 from starlette.applications import Starlette
 
 from streamlabel.config.console import ConsoleSettings
+from streamlabel.config.console_rates import RateSettings
 from streamlabel.config.settings import Settings
 from streamlabel.console.access.one_time_link import OneTimeLink
 from streamlabel.console.access.passwords import Passwords
 from streamlabel.console.access.provider import Provider, ProviderOptions
 from streamlabel.console.access.proxy import TrustedProxy
+from streamlabel.console.access.rates import RateLimits
 from streamlabel.console.access.sessions import Sessions
 from streamlabel.console.access.signing_in import Access
 from streamlabel.console.store.api import Store
@@ -105,9 +107,20 @@ def options_of(settings: Settings) -> PageOptions:
         lease_s=chosen.lease_s,
         undo_s=chosen.undo_s,
         calibration=_calibration(settings),
+        proxy=_behind(chosen),
+        rates=_rates(chosen.rates),
         signature_secret=key,
         origins=frozenset() if chosen.public_url is None else _origin(chosen.public_url),
         secure=(chosen.public_url or "").startswith("https://"),
+    )
+
+
+def _rates(chosen: RateSettings) -> RateLimits:
+    return RateLimits(
+        decisions=chosen.decisions_per_minute,
+        searches=chosen.searches_per_minute,
+        requests=chosen.requests_per_minute,
+        of_address=chosen.address_requests_per_minute,
     )
 
 
@@ -149,6 +162,12 @@ def _provider(chosen: ConsoleSettings) -> Provider | None:
 
 
 def _proxy(chosen: ConsoleSettings) -> TrustedProxy | None:
-    if chosen.auth != "proxy":
+    """Return the proxy that signs people in."""
+    return _behind(chosen) if chosen.auth == "proxy" else None
+
+
+def _behind(chosen: ConsoleSettings) -> TrustedProxy | None:
+    """Return the proxy in front of the console, whoever signs people in."""
+    if not chosen.proxy.addresses:
         return None
     return TrustedProxy.of(chosen.proxy.user_header, chosen.proxy.addresses)

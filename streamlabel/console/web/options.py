@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from streamlabel.console.access.proxy import TrustedProxy
+from streamlabel.console.access.rates import RateLimits
 from streamlabel.models.calibration.calibration_file import CalibrationFile
 
 __all__ = ["PageOptions", "TaskChoices"]
@@ -34,6 +36,8 @@ class PageOptions:
         lease_s: time to live of a lease.
         undo_s: within which a decision can be taken back.
         calibration: in force; None: there is none, or it is not on this machine.
+        proxy: that passes requests on, for the addresses that they come from; None: none does.
+        rates: how many requests are answered.
         signature_secret: signs what forms carry; None: a random one.
         origins: of the console, for example https://review.example.org; empty: the Host header's.
         secure: whether it is reached by HTTPS.
@@ -46,6 +50,8 @@ class PageOptions:
     lease_s: float = 300.0
     undo_s: float = 10.0
     calibration: CalibrationFile | None = None
+    proxy: TrustedProxy | None = None
+    rates: RateLimits = field(default_factory=RateLimits)
     signature_secret: str | None = None
     origins: frozenset[str] = frozenset()
     secure: bool = False

@@ -73,6 +73,7 @@ def audit_plot(points: Sequence[AuditPoint], *, promised: float | None) -> Plot 
         line=" ".join(f"{x(p.audited)},{y(p.rate)}" for p in points),
         bound=" ".join(f"{x(p.audited)},{y(p.bound)}" for p in points if p.bound <= top),
         target_y=None if promised is None else y(promised),
-        xs=[Tick(x(most * i / 4), f"{most * i / 4:,.0f}") for i in range(5)],
+        # whole records: of a few, there are fewer marks
+        xs=[Tick(x(each), f"{each:,}") for each in sorted({round(most * i / 4) for i in range(5)})],
         ys=[Tick(y(step * i), f"{step * i * 100:g} %") for i in range(5)],
     )

@@ -21,6 +21,7 @@ _LABEL_CHARACTERS: Final = 120
 _METADATA_ROWS: Final = 20
 _METADATA_CHARACTERS: Final = 600
 _NEIGHBOUR_CHARACTERS: Final = 280
+_ALIKE_TEXTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class ShownItem:
         model_answer: to confirm with one key; None: blind, or no usable answer.
         alike_count: items that are decided together with this one on request.
         alike_more: whether more are alike than can be decided at once.
+        alike_texts: the first of them that are not the same.
         severe: the severe labels that the model chose, for the warning.
     """
 
@@ -76,6 +78,7 @@ class ShownItem:
     neighbours: Sequence[str]
     alike_count: int
     alike_more: bool
+    alike_texts: Sequence[str]
     severe: Sequence[str]
 
 
@@ -118,6 +121,7 @@ def present(
         ],
         alike_count=0 if item.is_blind else len(alike.item_ids),
         alike_more=not item.is_blind and alike.has_more,
+        alike_texts=[] if item.is_blind else _others(text, alike.texts),
         severe=[] if labels is None else [label for label in labels if label in options.severe],
     )
 
@@ -150,6 +154,12 @@ def choices_of(item: Item, task: TaskChoices) -> list[Choice]:
     ]
     order = {label: place for place, label in enumerate(likely)}
     return sorted(found, key=lambda choice: order.get(choice.label, len(order)))
+
+
+def _others(text: str, texts: Sequence[str]) -> list[str]:
+    """Return the texts that differ from one and from each other, shortened."""
+    different = [each for each in dict.fromkeys(texts) if not text.startswith(each)]
+    return [plain(each, limit=_NEIGHBOUR_CHARACTERS) for each in different[:_ALIKE_TEXTS]]
 
 
 def _answer(labels: Sequence[str]) -> str:

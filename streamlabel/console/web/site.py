@@ -1,5 +1,6 @@
 """What all pages share: who asks, in which language, and what happens when something is refused."""
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,10 +10,13 @@ from urllib.parse import quote
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import Scope
 
 from streamlabel.console.access.people import Person, Right
+from streamlabel.console.access.rates import Rates, asked_for
 from streamlabel.console.access.signing_in import Access
 from streamlabel.console.store.api import Store
+from streamlabel.console.web.forms import read_form
 from streamlabel.console.web.lease_form import LeaseForms
 from streamlabel.console.web.options import PageOptions
 from streamlabel.console.web.rendering import Renderer
@@ -48,6 +52,7 @@ class Site:
     options: PageOptions
     renderer: Renderer
     leases: LeaseForms
+    rates: Rates
     now: Callable[[], datetime]
     monotonic_s: Callable[[], float]
 
@@ -130,6 +135,12 @@ class Site:
             person = await self.person(request)
             if person is None:
                 return self._signed_out(request)
+            asked = asked_for(request.method, request.url.path)
+            wait_s = self.rates.of_account(person.name, asked, now_s=self.monotonic_s())
+            if wait_s > 0:
+                is_form = request.method == "POST"
+                note = (await read_form(request)).one("note") if is_form else ""
+                return self.too_many(request, person=person, wait_s=wait_s, note=note)
             if not person.may(right):
                 return self.message(request, person=person, status=403, name="forbidden")
             return await page(request, person)
@@ -139,6 +150,24 @@ class Site:
             return self.message(request, person=person, status=503, name="store", text=text)
         except ReviewError as error:
             return self.message(request, person=person, status=409, name="refused", text=str(error))
+
+    def address(self, scope: Scope) -> str | None:
+        """Return whose address a request comes from, for limits; None: not known."""
+        client = None if scope.get("client") is None else str(scope["client"][0])
+        proxy = self.options.proxy
+        return client if proxy is None else proxy.address_in(scope["headers"], client=client)
+
+    def too_many(
+        self, request: Request, *, person: Person | None, wait_s: float, note: str = ""
+    ) -> Response:
+        """Return the page that says how long to wait, with what was typed."""
+        seconds = math.ceil(wait_s)
+        text = self.words(request)("too_many_text", seconds=seconds)
+        response = self.message(
+            request, person=person, status=429, name="too_many", text=text, note=note
+        )
+        response.headers["retry-after"] = str(seconds)
+        return response
 
     async def person(self, request: Request) -> Person | None:
         """Return who makes a request."""

@@ -47,6 +47,20 @@ def test_a_review_record_becomes_an_item_with_all_that_a_verdict_needs() -> None
     assert (found.key, found.thread) == (b"key", "7")
 
 
+@pytest.mark.parametrize("keys", [None, []])
+def test_a_record_without_keys_gets_one_of_its_text(keys: list[str] | None) -> None:
+    found = arrival(review(near_duplicate_keys=keys))
+    assert found.near_keys is None
+    assert found.near_key is not None
+
+
+def test_a_record_with_keys_keeps_those_alone_and_not_too_many() -> None:
+    found = arrival(review(near_duplicate_keys=["a", "b"]))
+    assert (found.near_keys, found.near_key) == (("a", "b"), None)
+    many = [str(number) for number in range(100_000)]
+    assert arrival(review(near_duplicate_keys=many)).near_keys == tuple(many[:16])
+
+
 def test_an_audit_record_is_decided_blind_and_has_its_probability() -> None:
     found = arrival(review(reasons=["audit"], route="copy", audit_probability=0.01))
     assert (found.purpose, found.review_probability) == ("audit", 0.01)

@@ -21,6 +21,7 @@ def test_the_pages_that_must_be_translated_are() -> None:
     assert set(PAIRS) >= {
         "README.md",
         "docs/getting-started.md",
+        "docs/console.md",
         "docs/generative.md",
         "docs/platforms/ascend.md",
     }

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from streamlabel.errors import ConfigError
-from streamlabel.exchange.statements import StatementRules, statement_of
+from streamlabel.exchange.statements import StatementOfReasons, StatementRules, statement_of
 from tests.verdicts import a_verdict
 
 DAY = date(2026, 11, 28)
@@ -101,3 +102,51 @@ def test_every_review_has_an_id_that_the_database_takes(review_id: str) -> None:
     first = statement_of(verdict, rules(), content_date=DAY)
     assert first is not None
     assert first == statement_of(verdict, rules(), content_date=DAY)
+
+
+@pytest.mark.parametrize(
+    ("identity", "is_taken"), [("0123456789123", True), ("123", False), ("012345678912x", False)]
+)
+def test_a_product_has_a_number_of_thirteen_digits(identity: str, is_taken: bool) -> None:
+    given = rules(content_type=["CONTENT_TYPE_PRODUCT"], content_id={"EAN-13": identity})
+    verdict = a_verdict(action="confirm", labels=["spam"])
+    if not is_taken:
+        with pytest.raises(ConfigError, match="content_id"):
+            statement_of(verdict, given, content_date=DAY)
+        return
+    statement = statement_of(verdict, given, content_date=DAY)
+    assert statement is not None
+    assert statement.sent()["content_id"] == {"EAN-13": identity}
+
+
+def test_the_statement_of_the_published_documentation_is_taken() -> None:
+    """Without the grounds that its decision excludes, which the database ignores."""
+    published = {
+        "decision_visibility": ["DECISION_VISIBILITY_CONTENT_DISABLED"],
+        "decision_monetary": "DECISION_MONETARY_TERMINATION",
+        "end_date_monetary_restriction": "2023-08-08",
+        "decision_provision": "DECISION_PROVISION_TOTAL_SUSPENSION",
+        "decision_account": "DECISION_ACCOUNT_SUSPENDED",
+        "account_type": "ACCOUNT_TYPE_BUSINESS",
+        "decision_ground": "DECISION_GROUND_INCOMPATIBLE_CONTENT",
+        "decision_ground_reference_url": "https://www.anurl.com",
+        "content_type": ["CONTENT_TYPE_VIDEO", "CONTENT_TYPE_AUDIO", "CONTENT_TYPE_TEXT"],
+        "category": "STATEMENT_CATEGORY_CYBER_VIOLENCE_AGAINST_WOMEN",
+        "incompatible_content_ground": "incompatible content grounds",
+        "incompatible_content_explanation": "incompatible content explanation",
+        "incompatible_content_illegal": "Yes",
+        "territorial_scope": ["PT", "ES", "DE"],
+        "content_language": "EN",
+        "content_date": "2023-08-08",
+        "content_id": {"EAN-13": "0123456789123"},
+        "application_date": "2023-08-08",
+        "decision_facts": "facts about the decision",
+        "source_type": "SOURCE_TRUSTED_FLAGGER",
+        "automated_detection": "No",
+        "automated_decision": "AUTOMATED_DECISION_PARTIALLY",
+        "puid": "TK421",
+    }
+    assert StatementOfReasons.model_validate(published).sent() == published
+    for field in ("decision_ground", "category", "content_date", "decision_facts", "puid"):
+        with pytest.raises(ValidationError, match=field):
+            StatementOfReasons.model_validate({k: v for k, v in published.items() if k != field})

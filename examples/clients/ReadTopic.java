@@ -4,7 +4,7 @@
 // With at least once a result may come twice, with the same id: keep the ids that you have seen, or
 // write each result under its id.
 //
-//   java -cp "$KAFKA_HOME/libs/*" examples/java/ReadLabels.java localhost:9092 labels my-group
+//   java -cp "$KAFKA_HOME/libs/*" examples/clients/ReadTopic.java localhost:9092 labels my-group
 //
 // It ends when nothing has come for five seconds; leave out the check for a service.
 
@@ -17,7 +17,7 @@ import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.serialization.StringDeserializer;
 
-public class ReadLabels {
+public class ReadTopic {
   public static void main(String[] arguments) {
     Properties settings = new Properties();
     settings.putAll(
