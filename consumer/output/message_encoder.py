@@ -6,10 +6,9 @@ Does not use pydantic, because it runs for every record. A test validates every 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from heapq import nlargest
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -39,6 +38,14 @@ _doubts_of = attrgetter(*_DOUBTS)
 _NO_DOUBTS = (None,) * len(_DOUBTS)
 
 
+class _Times(NamedTuple):
+    """Timings as written. The records of a batch that were read together have the same object."""
+
+    of: Timings | None
+    processed_at: str
+    timings_ms: orjson.Fragment
+
+
 class MessageEncoder:
     """Encodes results of one model under one label set, as JSON. Implements ``ValueEncoder``.
 
@@ -65,7 +72,7 @@ class MessageEncoder:
         self._top = None if top is None or top >= len(labels) else top
         self._names = labels.names
         self._has_several = labels.problem_type == "multi_label"
-        self._task = {} if task is None else {"task": task}
+        self._task = task
         self._headers: Headers = () if task is None else ((TASK, task.encode()),)
         self._usual_headers = forwarded(()) + self._headers  # of a record without headers
         self._usual_bytes = bytes_of(self._usual_headers)
@@ -78,6 +85,7 @@ class MessageEncoder:
             "calibration_id": calibration_id,
             "deployment_id": deployment_id,
         }
+        self._times = _Times(None, "", orjson.Fragment(b"{}"))
         # by thresholds, as written
         self._models: dict[tuple[str | None, str | None], orjson.Fragment] = {}
 
@@ -138,10 +146,10 @@ class MessageEncoder:
         limits = decision.threshold_set_id, decision.threshold_change
         probabilities = decision.probabilities
         kept = None if self._top is None else self._kept(probabilities or prediction.probabilities)
+        times = self._times if timings is self._times.of else self._write(timings)
         message: dict[str, Any] = {
             "schema": "streamlabel.label/v1",
             "id": record.id,
-            **self._task,
             "label": decision.label,
             "confidence": decision.confidence,
             "probabilities": (
@@ -161,12 +169,12 @@ class MessageEncoder:
                 "timestamp_ms": source.timestamp_ms,
             },
             "metadata": None if record.metadata is None else orjson.Fragment(record.metadata),
-            "processed_at": _rfc3339(timings.processed_at_ms),
-            "timings_ms": {
-                "queue": round(timings.queue_ms, 3),
-                "inference": round(timings.inference_ms, 3),
-            },
+            "processed_at": times.processed_at,
+            "timings_ms": times.timings_ms,
         }
+        if self._task is not None:  # in its place, and without a cost for streams with one task
+            first = {"schema": message["schema"], "id": record.id, "task": self._task}
+            message = first | message
         if self._has_several:
             message["labels"] = decision.labels
         if probabilities != prediction.probabilities:
@@ -176,14 +184,21 @@ class MessageEncoder:
         if decision.audit_probability is not None:
             message["audit_probability"] = decision.audit_probability
         doubts = _doubts_of(prediction)
-        if doubts != _NO_DOUBTS:
-            known = zip(_DOUBTS, doubts, strict=True)
-            message.update((name, doubt) for name, doubt in known if doubt is not None)
-        if record.metadata_dropped:
-            message["metadata_dropped"] = True
+        if doubts != _NO_DOUBTS or record.metadata_dropped:
+            message |= _rare(doubts, metadata_dropped=record.metadata_dropped)
         if timings.cached:
             message["cached"] = True
         return message if not decision.stages else message | _stages(decision.stages)
+
+    def _write(self, timings: Timings) -> "_Times":
+        """Write timings, and keep them for the records that have the same."""
+        durations = {
+            "queue": round(timings.queue_ms, 3),
+            "inference": round(timings.inference_ms, 3),
+        }
+        written = orjson.Fragment(orjson.dumps(durations))
+        self._times = _Times(timings, _rfc3339(timings.processed_at_ms), written)
+        return self._times
 
     def _text_bytes(self, text: str) -> int:
         """Return how many bytes a text takes in an output."""
@@ -221,6 +236,11 @@ class MessageEncoder:
         return dict(zip(self._names, probabilities, strict=True))
 
 
+def _rare(doubts: Sequence[Any], *, metadata_dropped: bool) -> dict[str, Any]:
+    known = {name: each for name, each in zip(_DOUBTS, doubts, strict=True) if each is not None}
+    return {**known, "metadata_dropped": True} if metadata_dropped else known
+
+
 def _stages(answers: Sequence[StageAnswer]) -> dict[str, Any]:
     written = [
         {
@@ -243,7 +263,6 @@ def _shortened(text: str, room_bytes: int, size: Callable[[str], int]) -> str:
     return text[: max(fitting - 1, 0)]
 
 
-@lru_cache(maxsize=16)  # the records of one batch share it
 def _rfc3339(epoch_ms: int) -> str:
     second, ms = divmod(epoch_ms, 1000)
     return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"

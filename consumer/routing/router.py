@@ -69,8 +69,9 @@ class RoutingPolicy:
         if self.calibration is not None:
             probabilities = self.calibration.probabilities(prediction)
         reasons = list(prediction.review_reasons)
-        is_doubtful = prediction.unknown_share is not None or prediction.is_unreadable
-        if is_doubtful and self._is_unreadable(prediction):
+        if (
+            prediction.unknown_share is not None or prediction.is_unreadable
+        ) and self._is_unreadable(prediction):
             reasons.append("unreadable")
         if probabilities is None:
             return Decision(
