@@ -111,7 +111,9 @@ class RoutingPolicy:
             reasons.append("truncated")
 
     def _choose_one(self, probabilities: tuple[float, ...], reasons: list[str]) -> Decision:
-        second, confidence = (0.0, *sorted(probabilities))[-2:]
+        ordered = sorted(probabilities)
+        confidence = ordered[-1]
+        second = ordered[-2] if len(ordered) > 1 else 0.0
         chosen = probabilities.index(confidence)
         margin = confidence - second
         threshold = self.thresholds[chosen]
@@ -126,7 +128,7 @@ class RoutingPolicy:
             (name,),
             confidence,
             margin,
-            min(threshold, 1.0),
+            threshold if threshold < 1 else 1.0,
             tuple(reasons),
             probabilities,
             self._short_list(probabilities) if reasons else None,
