@@ -5,10 +5,9 @@ Does not use pydantic, because it runs for every record. A test validates every 
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from heapq import nlargest
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -17,7 +16,7 @@ from streamlabel.consumer.core.records import Headers, TextRecord
 from streamlabel.consumer.output.dead_letters import dead_letter
 from streamlabel.consumer.output.headers import TASK, forwarded
 from streamlabel.consumer.output.near_duplicates import NearDuplicates
-from streamlabel.consumer.output.timings import Timings
+from streamlabel.consumer.output.timings import Timings, WrittenTimings, write_timings
 from streamlabel.consumer.routing.decision import Decision, StageAnswer
 from streamlabel.models.core.classifier import ModelIdentity, Prediction
 from streamlabel.models.core.labels import LabelSet
@@ -36,14 +35,6 @@ _DOUBTS = (
 )
 _doubts_of = attrgetter(*_DOUBTS)
 _NO_DOUBTS = (None,) * len(_DOUBTS)
-
-
-class _Times(NamedTuple):
-    """Timings as written. The records of a batch that were read together have the same object."""
-
-    of: Timings | None
-    processed_at: str
-    timings_ms: orjson.Fragment
 
 
 class MessageEncoder:
@@ -85,7 +76,7 @@ class MessageEncoder:
             "calibration_id": calibration_id,
             "deployment_id": deployment_id,
         }
-        self._times = _Times(None, "", orjson.Fragment(b"{}"))
+        self._times = WrittenTimings(None, "", orjson.Fragment(b"{}"))
         # by thresholds, as written
         self._models: dict[tuple[str | None, str | None], orjson.Fragment] = {}
 
@@ -146,7 +137,9 @@ class MessageEncoder:
         limits = decision.threshold_set_id, decision.threshold_change
         probabilities = decision.probabilities
         kept = None if self._top is None else self._kept(probabilities or prediction.probabilities)
-        times = self._times if timings is self._times.of else self._write(timings)
+        # records of a batch that were read together share their timings
+        times = self._times if timings is self._times.of else write_timings(timings)
+        self._times = times
         message: dict[str, Any] = {
             "schema": "streamlabel.label/v1",
             "id": record.id,
@@ -189,16 +182,6 @@ class MessageEncoder:
         if timings.cached:
             message["cached"] = True
         return message if not decision.stages else message | _stages(decision.stages)
-
-    def _write(self, timings: Timings) -> "_Times":
-        """Write timings, and keep them for the records that have the same."""
-        durations = {
-            "queue": round(timings.queue_ms, 3),
-            "inference": round(timings.inference_ms, 3),
-        }
-        written = orjson.Fragment(orjson.dumps(durations))
-        self._times = _Times(timings, _rfc3339(timings.processed_at_ms), written)
-        return self._times
 
     def _text_bytes(self, text: str) -> int:
         """Return how many bytes a text takes in an output."""
@@ -261,8 +244,3 @@ def _shortened(text: str, room_bytes: int, size: Callable[[str], int]) -> str:
     lengths = range(min(len(text), max(room_bytes, 0)) + 1)
     fitting = bisect_right(lengths, room_bytes, key=lambda n: size(text[:n]))
     return text[: max(fitting - 1, 0)]
-
-
-def _rfc3339(epoch_ms: int) -> str:
-    second, ms = divmod(epoch_ms, 1000)
-    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
