@@ -44,11 +44,13 @@ class Drained:
         records_per_s: between the first and the last output.
         mean_bytes: of the outputs' values.
         memory_bytes: resident memory of the service process: after 100,000 records, at the end.
+        cpu_us: processor time of a record, of all its processes, from the first outputs on.
     """
 
     records_per_s: float
     mean_bytes: float
     memory_bytes: tuple[int, int]
+    cpu_us: float
 
 
 def null_service(cluster: Cluster, folder: Path, name: str, guarantee: str) -> Contender:
@@ -76,6 +78,7 @@ def drain(cluster: Cluster, contender: Contender, records: int) -> Drained:
     reader = _reader(cluster, contender.output_topics, "read_committed")
     seen, size_bytes, first_ms, last_ms = 0, 0, sys.maxsize, 0
     memory = [0, 0]
+    began: tuple[int, float] | None = None
     with _running(contender) as process:
         deadline_s = time.monotonic() + _LIMIT_S
         while seen < records:
@@ -88,12 +91,23 @@ def drain(cluster: Cluster, contender: Contender, records: int) -> Drained:
                 size_bytes += len(message.value() or b"")
                 written_ms = message.timestamp()[1]
                 first_ms, last_ms = min(first_ms, written_ms), max(last_ms, written_ms)
+            if seen and began is None:
+                began = seen, _cpu_s(process)
             if not memory[0] and seen >= min(records, _GROWTH_FROM):
                 memory[0] = process.memory_info().rss
         memory[1] = process.memory_info().rss
+        ended_s = _cpu_s(process)
     reader.close()
     seconds = (last_ms - first_ms) / 1000
-    return Drained(records / seconds, size_bytes / records, (memory[0], memory[1]))
+    before, began_s = began or (0, 0.0)
+    cpu_us = 1e6 * (ended_s - began_s) / max(1, records - before)
+    return Drained(records / seconds, size_bytes / records, (memory[0], memory[1]), cpu_us)
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """Return the processor time of a process and of its children that still run."""
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 def latency_ms(cluster: Cluster, contender: Contender) -> tuple[float, float]:

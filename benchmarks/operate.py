@@ -81,25 +81,32 @@ def traces(asked: argparse.Namespace) -> tuple[dict[str, float], str, Mapping[st
 
 def tracing(asked: argparse.Namespace) -> tuple[dict[str, float], str, Mapping[str, Any]]:
     """Compare the service without tracing's code with tracing off, and with 1 % traced."""
-    rates = tracing_cost.measure(records=asked.records, rounds=asked.rounds)
+    runs = tracing_cost.measure(records=asked.records, rounds=asked.rounds)
+    rates = {name: [run.records_per_s for run in of] for name, of in runs.items()}
+    cpu_us = {name: [run.cpu_us for run in of] for name, of in runs.items()}
     rows, figures = "", {}
-    for name, of in rates.items():
+    for name in runs:
         median, least, most = tracing_cost.ratio(rates, name)
+        cpu, *_ = tracing_cost.ratio(cpu_us, name)
         if name != "before":
             figures[f"tracing_{name}"] = median
-        shown = f"{median:.3f} | {least:.3f} to {most:.3f}"
-        rows += f"| {name} | {statistics.median(of):,.0f} | {shown} |\n"
+            figures[f"tracing_{name}_cpu_over_before"] = cpu
+        rows += (
+            f"| {name} | {statistics.median(rates[name]):,.0f} | {median:.3f} | {least:.3f} to"
+            f" {most:.3f} | {statistics.median(cpu_us[name]):.1f} | {cpu:.3f} |\n"
+        )
     page = (
         f"## What tracing costs\n\nNull model, at least once, {asked.records:,} records a run,"
         f" medians of {asked.rounds} rounds in turns. Before: the same code without tracing's lines"
-        " in the pipeline.\n\n| | records/s | over before | range |\n| --- | ---: | ---: | ---: |\n"
-        f"{rows}"
+        " in the pipeline. Processor time of a record: service and worker, from the first output"
+        " on.\n\n| | records/s | over before | range | µs of processor time | over before |\n"
+        f"| --- | ---: | ---: | ---: | ---: | ---: |\n{rows}"
     )
-    return (
-        figures,
-        page,
-        {"records_per_s": {name: list(map(round, of)) for name, of in rates.items()}},
-    )
+    details = {
+        "records_per_s": {name: list(map(round, of)) for name, of in rates.items()},
+        "cpu_us": {name: [round(each, 1) for each in of] for name, of in cpu_us.items()},
+    }
+    return figures, page, details
 
 
 def capacity(asked: argparse.Namespace) -> tuple[dict[str, float], str, Mapping[str, Any]]:
@@ -129,9 +136,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=_PARTS)
     parser.add_argument("--texts", type=int, default=10_000, help="of traces")
-    parser.add_argument("--records", type=int, default=60_000, help="of a backlog, tracing")
+    parser.add_argument("--records", type=int, default=120_000, help="of a backlog, tracing")
     parser.add_argument("--seconds", type=float, default=30.0, help="of capacity")
-    parser.add_argument("--rounds", type=int, default=9, help="of tracing")
+    parser.add_argument("--rounds", type=int, default=12, help="of tracing")
     asked = parser.parse_args()
     stored = results_file.RESULTS / "operate.json"
     parts: dict[str, Any] = json.loads(stored.read_text())["parts"] if stored.exists() else {}

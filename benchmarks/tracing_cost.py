@@ -2,7 +2,9 @@
 
 All three drain the same backlogs with the null model on one broker, in turns. *Before* is a copy of
 this checkout whose pipeline has no line about traces, so nothing else differs; a test keeps the
-copy possible. Spans go to a collector of its own process, which takes them and forgets them.
+copy possible. Rates of single runs differ by several per cent, so there are many rounds, and the
+processor time of a record stands beside them, which differs less. Spans go to a collector of its
+own process, which takes them and forgets them.
 """
 
 import shutil
@@ -10,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any, Final
 
 import yaml
 
-from benchmarks.delivery import drain, null_service
+from benchmarks.delivery import Drained, drain, null_service
 from benchmarks.kafka_to_kafka import Contender, warm_up
 from testing.kafka_broker import Cluster
 
@@ -75,9 +77,9 @@ def without_traces(folder: Path) -> Path:
     return folder
 
 
-def measure(*, records: int, rounds: int) -> dict[str, list[float]]:
-    """Return records/s of each contender, by round; a first round warms up and is left out."""
-    rates: dict[str, list[float]] = {name: [] for name in NAMES}
+def measure(*, records: int, rounds: int) -> dict[str, list[Drained]]:
+    """Return the runs of each contender, by round; a first round warms up and is left out."""
+    runs: dict[str, list[Drained]] = {name: [] for name in NAMES}
     cluster = Cluster.open()
     try:
         with tempfile.TemporaryDirectory() as scratch, _collector() as endpoint:
@@ -92,15 +94,15 @@ def measure(*, records: int, rounds: int) -> dict[str, list[float]]:
                         made = _of(stripped, made)
                     elif name == "sampled":
                         _set(made, tracing=tracing)
-                    rates[name].append(drain(cluster, made, records).records_per_s)
+                    runs[name].append(drain(cluster, made, records))
     finally:
         cluster.close()
-    return {name: of[1:] for name, of in rates.items()}
+    return {name: of[1:] for name, of in runs.items()}
 
 
-def ratio(rates: dict[str, list[float]], name: str) -> tuple[float, float, float]:
-    """Return the median, least and largest rate of a contender over *before* of its round."""
-    each = [mine / theirs for mine, theirs in zip(rates[name], rates["before"], strict=True)]
+def ratio(values: Mapping[str, Sequence[float]], name: str) -> tuple[float, float, float]:
+    """Return the median, least and largest value of a contender over *before* of its round."""
+    each = [mine / theirs for mine, theirs in zip(values[name], values["before"], strict=True)]
     return statistics.median(each), min(each), max(each)
 
 

@@ -317,7 +317,10 @@ class Pipeline:
         waited_s = 0.0
         while await self._goes_on():
             reading = self.in_flight.next_reading(
-                self.assignment.finished(), most=_POLL_ITEMS, now_s=self._clock.now_s()
+                self.assignment.finished(),
+                writing=self.assignment.writing(),
+                most=_POLL_ITEMS,
+                now_s=self._clock.now_s(),
             )
             if reading.max_items == 0:
                 if not await wait_all([self.in_flight.has_room], _FULL_S, self._clock):

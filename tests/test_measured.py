@@ -133,6 +133,7 @@ def test_the_page_on_performance_quotes_every_target() -> None:
         },
         "peers_latency": {"best_peer_p99_over_ours": ".2f"},
         "delivery": {"alo_over_bare": ".2f", "memory_growth": "+.1%"},
+        "expert": {"alo_over_expert": ".2f", "eos_over_expert": ".2f"},
         "scale": {"null_two_over_one": ".2f", "scale_efficiency_32": ".2f"},
         "versions": {
             "at_least_once_after_over_before": ".3f",

@@ -36,6 +36,8 @@ def decide(
     """
     results: list[tuple[Job, Result]] = []
     policy, inference_ms = deployment.policy, inference_s * 1000
+    timings: Timings | None = None  # those of records that were read together are the same
+    timed_s = 0.0
     for jobs, answer in answered:
         if isinstance(answer, RecordError):
             results += [(job, NotClassified(deployment, answer)) for job in jobs]
@@ -43,11 +45,13 @@ def decide(
         repeated = cached
         for job in jobs:
             record = job.record
+            read_s = record.source.received_at_s
+            if timings is None or read_s != timed_s or repeated is not timings.cached:
+                # < 0: it joined an equal text whose batch had begun before it was read
+                queue_ms = max(0.0, (began_s - read_s) * 1000)
+                timings = Timings(now_ms, queue_ms, inference_ms, repeated)
+                timed_s = read_s
             decision = policy.decide(answer, record.id)
-            queue_ms = (began_s - record.source.received_at_s) * 1000
-            if queue_ms < 0:  # it joined an equal text whose batch had begun before it was read
-                queue_ms = 0.0
-            timings = Timings(now_ms, queue_ms, inference_ms, repeated)
             results.append((job, Classified(deployment, answer, decision, timings)))
             repeated = True
     return results

@@ -18,6 +18,9 @@ __all__ = ["InFlight", "Reading"]
 # The most that one of several partitions may have of the room that stuck ones leave it. Three
 # partitions that are stuck for hours, one after the other, leave 1/64: 32 records by default.
 _MOST: Final = 3 / 4
+# What is being written while the partition delivers may take so much more: it leaves soon, whatever
+# the texts behind it take. Otherwise deliveries, and transactions, would be smaller for all.
+_WRITTEN: Final = 1 / 8
 # A partition whose records are mostly finished, and that delivers none for this long, is stuck.
 _STUCK_S: Final = 1.0
 # So is one that others have overtaken by this part of the room: their records were read later and
@@ -93,7 +96,12 @@ class InFlight:
         return 0 if self.size_bytes >= self._max_bytes else max(0, self._max_items - self.items)
 
     def next_reading(
-        self, finished: Mapping[TopicPartition, int], *, most: int, now_s: float
+        self,
+        finished: Mapping[TopicPartition, int],
+        *,
+        most: int,
+        now_s: float,
+        writing: Mapping[TopicPartition, int] | None = None,
     ) -> Reading:
         """Return how many records to read next, and of which partitions none.
 
@@ -105,6 +113,7 @@ class InFlight:
             finished: of each assigned partition, the records that are finished and not delivered.
             most: records of one read.
             now_s: the time.
+            writing: of each assigned partition, those of ``finished`` that are being written.
         """
         stuck = {each for each in self._shares if self._is_stuck(each, finished, now_s)}
         taken = _Share(now_s)  # by stuck partitions, together
@@ -122,7 +131,12 @@ class InFlight:
         items = min(items, most, self._left_items(_Share(now_s), taken, is_stuck=False))
         held: set[TopicPartition] = set()
         for partition, share in self._shares.items():
-            left = self._left_items(share, taken, is_stuck=partition in stuck)
+            left = self._left_items(
+                share,
+                taken,
+                is_stuck=partition in stuck,
+                writing=writing.get(partition, 0) if writing else 0,
+            )
             if left > 0:
                 items = min(items, left)
             elif partition in stuck:
@@ -145,18 +159,22 @@ class InFlight:
         is_finished = 2 * finished.get(partition, 0) > share.items
         return is_finished and now_s - share.moved_s >= _STUCK_S
 
-    def _left_items(self, share: _Share, taken: _Share, *, is_stuck: bool) -> int:
+    def _left_items(self, share: _Share, taken: _Share, *, is_stuck: bool, writing: int = 0) -> int:
         """Return how many more records a partition may have beside stuck ones; 0: none.
 
         Args:
             share: what it has.
             taken: what all stuck partitions have.
             is_stuck: whether it is one of them.
+            writing: how many of its records are being written.
         """
         own_items, own_bytes = (share.items, share.size_bytes) if is_stuck else (0, 0)
         if share.size_bytes > _MOST * (self._max_bytes - taken.size_bytes + own_bytes):
             return 0
-        most_items = _MOST * (self._max_items - taken.items + own_items)
+        room_items = self._max_items - taken.items + own_items
+        most_items = _MOST * room_items
+        if not is_stuck:
+            most_items += min(writing, _WRITTEN * room_items)
         return max(0, math.ceil(most_items) - share.items)
 
     def add(self, items: int, size_bytes: int, partition: TopicPartition, *, now_s: float) -> None:

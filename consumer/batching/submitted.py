@@ -10,7 +10,7 @@ from streamlabel.consumer.plans.job import Job
 __all__ = ["SubmittedJobs"]
 
 # Texts prepared in one call, in items and characters: a call should take milliseconds.
-_ITEMS: Final = 256
+_ITEMS: Final = 512
 _CHARACTERS: Final = 1_000_000
 _FIRST_ITEMS: Final = 32  # in the first call after a pause, while the device is idle
 

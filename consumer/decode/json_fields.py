@@ -22,6 +22,8 @@ METADATA_LIMIT_BYTES = 16 * 1024
 
 MISSING: Final = object()
 
+# As ``Found(...)``, without a call in Python for every record.
+_new_tuple: Final = tuple.__new__
 _NUMBERS: Final = frozenset({int, float})
 _INTEGER: Final = re.compile(rb"-?\d+")
 
@@ -72,7 +74,12 @@ class JsonFields:
         Raises:
             DecodeError: ``schema``: no text, not a string, or a repeated key on its path.
         """
-        text, identity, found = self._look_up(document)
+        if self._is_flat and type(document) is dict:  # the usual case, without a call for each
+            text_key, id_key, metadata_key = self._keys
+            text, identity = document.get(text_key, MISSING), document.get(id_key, MISSING)
+            found = document.get(metadata_key, MISSING)
+        else:
+            text, identity, found = self._look_up(document)
         if type(text) is not str and text is not None:
             raise self._refusal(document, text)
         if source.count(self._text.usual) != 1 or b"\\" in source:  # else no key is repeated
@@ -82,14 +89,10 @@ class JsonFields:
             metadata, is_dropped = self._as_written(found, self._metadata, source)
         if type(identity) is float:  # or an integer beyond 64 bits, which the parser rounded
             identity = self._exact(identity, source)
-        return Found(text, identity, metadata, is_dropped)
+        return _new_tuple(Found, (text, identity, metadata, is_dropped))
 
     def _look_up(self, document: object) -> tuple[object, object, object]:
         """Return text, id and metadata; each MISSING if there is none."""
-        if self._is_flat and type(document) is dict:  # the usual case, without a call for each
-            text, identity, metadata = self._keys
-            find = document.get
-            return find(text, MISSING), find(identity, MISSING), find(metadata, MISSING)
         return (
             _find(document, self._text),
             MISSING if self._id is None else _find(document, self._id),

@@ -126,6 +126,11 @@ class PartitionDelivery:
             self._tracker.delivered(passage)
 
     @property
+    def writing_items(self) -> int:
+        """How many records are being written, of ``finished_items``."""
+        return 0 if self._under_way is None else len(self._under_way.results)
+
+    @property
     def idle_s(self) -> float:
         """How long nothing was in flight, since the delivery was opened."""
         if not self.is_idle.is_set():

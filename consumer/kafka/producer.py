@@ -170,9 +170,13 @@ def build(producer: AIOKafkaProducer, batch: Sequence[Outbound]) -> Any:  # noqa
         KafkaError: it is larger than the producer accepts.
     """
     builder = producer.create_batch()
+    of: object = None  # most outputs share their headers
+    headers: list[tuple[str, bytes | None]] = []
     for outbound in batch:
+        if outbound.headers is not of:
+            of, headers = outbound.headers, list(outbound.headers)
         appended = builder.append(
-            timestamp=None, key=outbound.key, value=outbound.value, headers=list(outbound.headers)
+            timestamp=None, key=outbound.key, value=outbound.value, headers=headers
         )
         if appended is None:
             raise MessageSizeTooLargeError(f"{len(batch)} outputs, {builder.size()} bytes")

@@ -58,6 +58,8 @@ __all__ = ["KafkaSource"]
 
 _log = structlog.get_logger(__name__)
 
+# As ``Position(...)``, without a call in Python for every record.
+_new_tuple = tuple.__new__
 _DAY_MS = 86_400_000
 _REVOKE_MARGIN_MS = 10_000  # between our time limit for a revoke and the broker's
 _SLICE_S = 0.2  # one wait for records; a newly admitted partition is noticed after this
@@ -403,7 +405,7 @@ class KafkaSource:
         # From here to the return of ``poll`` nothing is awaited: see ``RecordSource.positions``.
         records = [
             SourceRecord(
-                Position(record.topic, record.partition, record.offset),
+                _new_tuple(Position, (record.topic, record.partition, record.offset)),
                 record.key,
                 record.value,
                 record.headers,

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from itertools import chain
+from itertools import chain, compress
 from operator import attrgetter
 from typing import Final
 
@@ -67,11 +67,13 @@ def _observe_waits(outcomes: Sequence[Outcome], now_ms: int, metrics: Metrics) -
         ahead = sum(wait_s < -_AHEAD_S for wait_s in waits_s)
         waits_s = [max(wait_s, 0.0) for wait_s in waits_s]
     metrics.increment("future_records", ahead)
-    if any(map(_TRACE, outcomes)):  # few records are traced
-        for outcome, wait_s in zip(outcomes, waits_s, strict=True):
-            metrics.observe("end_to_end_seconds", wait_s, trace_id=outcome.trace_id)
-    else:
-        metrics.observe_all("end_to_end_seconds", waits_s)
+    traces = list(map(_TRACE, outcomes))
+    if any(traces):  # few records are traced, and only these need a call each
+        for wait_s, trace in zip(waits_s, traces, strict=True):
+            if trace is not None:
+                metrics.observe("end_to_end_seconds", wait_s, trace_id=trace)
+        waits_s = list(compress(waits_s, [trace is None for trace in traces]))
+    metrics.observe_all("end_to_end_seconds", waits_s)
 
 
 def _log_dead_letter(outcome: Outcome) -> None:

@@ -13,6 +13,7 @@ so the pipeline has no branch for it.
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from streamlabel.consumer.core.ports import Outbound
@@ -33,8 +34,12 @@ _NS_PER_MS: Final = 1_000_000
 # Models behind these back ends are language models, which have names of their own for attributes.
 _LANGUAGE_MODELS: Final = frozenset({"vllm", "remote", "generative"})
 
+_JOB: Final = itemgetter(0)
+_DELIVERY: Final = attrgetter("delivery")
+_TOPIC: Final = attrgetter("record.source.position.topic")
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class _Traced:
     """The span of a record, the context of its producer, and where its outcomes go then."""
 
@@ -85,11 +90,14 @@ class Traces:
 
     def open_job(self, record: TextRecord, delivery: Delivery, slot: Slot[Outcomes]) -> Job:
         """Return the job of a record that was read; begin its span if it is traced."""
-        context = trace_context(record.source.headers)
-        is_traced = self._draw() < self._sample if context is None else context.is_sampled
-        if is_traced:
-            delivery = self._begin(record, context, delivery)
-        return Job(record, delivery, slot)
+        headers = record.source.headers
+        context = trace_context(headers) if headers else None
+        if context is None:
+            if self._draw() >= self._sample:
+                return Job(record, delivery, slot)
+        elif not context.is_sampled:
+            return Job(record, delivery, slot)
+        return Job(record, self._begin(record, context, delivery), slot)
 
     def _begin(
         self, record: TextRecord, context: TraceContext | None, delivery: Delivery
@@ -118,15 +126,16 @@ class Traces:
             results: of a deployment.
             now_ns: epoch nanoseconds.
         """
-        traced = [job.delivery for job, _ in results if isinstance(job.delivery, _Traced)]
+        jobs = list(map(_JOB, results))
+        # Without a step of Python for each: nearly all records of a batch are not traced.
+        traced = [each for each in dict.fromkeys(map(_DELIVERY, jobs)) if isinstance(each, _Traced)]
         if not traced:
             return
         deployment = results[0][1].deployment
-        took_ms = max(
-            (each.timings.inference_ms for _, each in results if isinstance(each, Classified)),
-            default=0.0,
+        took_ms = next(
+            (each.timings.inference_ms for _, each in results if isinstance(each, Classified)), 0.0
         )
-        topics = sorted({job.record.source.position.topic for job, _ in results})
+        topics = sorted(set(map(_TOPIC, jobs)))
         span = self._tracer.start_span(
             f"process {', '.join(topics)}",
             context=self._root,
@@ -155,10 +164,14 @@ class Traces:
         """
         own = span.get_span_context()
         context = TraceContext(own.trace_id, own.span_id, is_sampled=True)
-        topics = {each.topic for outcome in outcomes for each in outcome.outbounds}
-        span.update_name(f"send {', '.join(sorted(topics))}" if topics else "skip")
-        span.set_attribute("messaging.destination.name", ", ".join(sorted(topics)))
-        span.set_attribute("streamlabel.route", ", ".join(each.route for each in outcomes))
+        topics = ", ".join(sorted({o.topic for each in outcomes for o in each.outbounds}))
+        span.update_name(f"send {topics}" if topics else "skip")
+        span.set_attributes(
+            {
+                "messaging.destination.name": topics,
+                "streamlabel.route": ", ".join(each.route for each in outcomes),
+            }
+        )
         for outcome in outcomes:
             if outcome.route == "dead_letter":
                 span.set_attribute("error.type", outcome.reason)

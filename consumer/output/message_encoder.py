@@ -5,8 +5,6 @@ Does not use pydantic, because it runs for every record. A test validates every 
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from functools import lru_cache
 from heapq import nlargest
 from operator import attrgetter
 from typing import Any
@@ -18,7 +16,7 @@ from streamlabel.consumer.core.records import Headers, TextRecord
 from streamlabel.consumer.output.dead_letters import dead_letter
 from streamlabel.consumer.output.headers import TASK, forwarded
 from streamlabel.consumer.output.near_duplicates import NearDuplicates
-from streamlabel.consumer.output.timings import Timings
+from streamlabel.consumer.output.timings import Timings, WrittenTimings, write_timings
 from streamlabel.consumer.routing.decision import Decision, StageAnswer
 from streamlabel.models.core.classifier import ModelIdentity, Prediction
 from streamlabel.models.core.labels import LabelSet
@@ -60,7 +58,7 @@ class MessageEncoder:
         self._top = None if top is None or top >= len(labels) else top
         self._names = labels.names
         self._has_several = labels.problem_type == "multi_label"
-        self._task = {} if task is None else {"task": task}
+        self._task = task
         self._headers: Headers = () if task is None else ((TASK, task.encode()),)
         self._usual_headers = forwarded(()) + self._headers  # of a record without headers
         self._usual_bytes = bytes_of(self._usual_headers)
@@ -73,6 +71,7 @@ class MessageEncoder:
             "calibration_id": calibration_id,
             "deployment_id": deployment_id,
         }
+        self._times = WrittenTimings(None, "", orjson.Fragment(b"{}"))
         # by thresholds, as written
         self._models: dict[tuple[str | None, str | None], orjson.Fragment] = {}
 
@@ -133,10 +132,12 @@ class MessageEncoder:
         limits = decision.threshold_set_id, decision.threshold_change
         probabilities = decision.probabilities
         kept = None if self._top is None else self._kept(probabilities or prediction.probabilities)
+        # records of a batch that were read together share their timings
+        times = self._times if timings is self._times.of else write_timings(timings)
+        self._times = times
         message: dict[str, Any] = {
             "schema": "streamlabel.label/v1",
             "id": record.id,
-            **self._task,
             "label": decision.label,
             "confidence": decision.confidence,
             "probabilities": (
@@ -156,12 +157,12 @@ class MessageEncoder:
                 "timestamp_ms": source.timestamp_ms,
             },
             "metadata": None if record.metadata is None else orjson.Fragment(record.metadata),
-            "processed_at": _rfc3339(timings.processed_at_ms),
-            "timings_ms": {
-                "queue": round(timings.queue_ms, 3),
-                "inference": round(timings.inference_ms, 3),
-            },
+            "processed_at": times.processed_at,
+            "timings_ms": times.timings_ms,
         }
+        if self._task is not None:  # in its place, and without a cost for streams with one task
+            first = {"schema": message["schema"], "id": record.id, "task": self._task}
+            message = first | message
         if self._has_several:
             message["labels"] = decision.labels
         if probabilities != prediction.probabilities:
@@ -237,9 +238,3 @@ def _shortened(text: str, room_bytes: int, size: Callable[[str], int]) -> str:
     lengths = range(min(len(text), max(room_bytes, 0)) + 1)
     fitting = bisect_right(lengths, room_bytes, key=lambda n: size(text[:n]))
     return text[: max(fitting - 1, 0)]
-
-
-@lru_cache(maxsize=16)  # the records of one batch share it
-def _rfc3339(epoch_ms: int) -> str:
-    second, ms = divmod(epoch_ms, 1000)
-    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"

@@ -89,13 +89,13 @@ class OutcomeBuilder:
                 )
                 return self.dead(record.source, RecordError("output_too_large", message), task)
         return Outcome(
-            source=record.source,
-            outbounds=outbounds,
-            route=decision.route,
-            reason=decision.reasons[0] if decision.reasons else "",
-            label=decision.label,
-            confidence=decision.confidence,
-            event_time_ms=record.event_time_ms,
+            record.source,
+            outbounds,
+            decision.route,
+            decision.reasons[0] if decision.reasons else "",
+            decision.label,
+            decision.confidence,
+            record.event_time_ms,
             task=task,
             stage=decision.stages[-1].stage if decision.stages else None,
         )

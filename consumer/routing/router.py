@@ -69,8 +69,9 @@ class RoutingPolicy:
         if self.calibration is not None:
             probabilities = self.calibration.probabilities(prediction)
         reasons = list(prediction.review_reasons)
-        is_doubtful = prediction.unknown_share is not None or prediction.is_unreadable
-        if is_doubtful and self._is_unreadable(prediction):
+        if (
+            prediction.unknown_share is not None or prediction.is_unreadable
+        ) and self._is_unreadable(prediction):
             reasons.append("unreadable")
         if probabilities is None:
             return Decision(
@@ -110,7 +111,9 @@ class RoutingPolicy:
             reasons.append("truncated")
 
     def _choose_one(self, probabilities: tuple[float, ...], reasons: list[str]) -> Decision:
-        second, confidence = (0.0, *sorted(probabilities))[-2:]
+        ordered = sorted(probabilities)
+        confidence = ordered[-1]
+        second = ordered[-2] if len(ordered) > 1 else 0.0
         chosen = probabilities.index(confidence)
         margin = confidence - second
         threshold = self.thresholds[chosen]
@@ -125,7 +128,7 @@ class RoutingPolicy:
             (name,),
             confidence,
             margin,
-            min(threshold, 1.0),
+            threshold if threshold < 1 else 1.0,
             tuple(reasons),
             probabilities,
             self._short_list(probabilities) if reasons else None,

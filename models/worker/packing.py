@@ -10,7 +10,8 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain, repeat
-from typing import Any, Final, TypeVar
+from operator import attrgetter
+from typing import Any, Final, TypeVar, cast
 
 from streamlabel.errors import InferenceError
 from streamlabel.models.core.classifier import Prediction, PreparedText
@@ -107,6 +108,7 @@ _BLOCKS: Final = ("probabilities", "log_scores")
 _DEFAULTS: Final[dict[str, Any]] = {
     field.name: None if field.name in _BLOCKS else field.default for field in fields(Prediction)
 }
+_VALUE_OF: Final = {name: attrgetter(name) for name in _DEFAULTS}
 
 
 def pack_predictions(outcomes: Sequence[Prediction | InferenceError]) -> PackedPredictions:
@@ -115,11 +117,12 @@ def pack_predictions(outcomes: Sequence[Prediction | InferenceError]) -> PackedP
     blocks: dict[str, tuple[int, bytes]] = {}
     columns: dict[str, list[Any]] = {}
     for name, default in _DEFAULTS.items():
-        values = [getattr(prediction, name) for prediction in predictions]
-        if all(value is default or value == default for value in values):
+        values = list(map(_VALUE_OF[name], predictions))
+        if values.count(default) == len(values):
             continue
-        width = len(values[0]) if name in _BLOCKS and values[0] is not None else 0
-        if width and all(value is not None and len(value) == width for value in values):
+        is_block = name in _BLOCKS and None not in values
+        width = len(values[0]) if is_block else 0
+        if width and set(map(len, values)) == {width}:
             blocks[name] = (width, array("d", chain.from_iterable(values)).tobytes())
         else:
             columns[name] = values
@@ -145,6 +148,8 @@ def _split(outcomes: Sequence[T | InferenceError]) -> tuple[list[T], dict[int, I
         for index, outcome in enumerate(outcomes)
         if isinstance(outcome, InferenceError)
     }
+    if not errors:
+        return list(cast("Sequence[T]", outcomes)), errors
     return [outcome for outcome in outcomes if not isinstance(outcome, InferenceError)], errors
 
 

@@ -2,15 +2,23 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import cycle
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from streamlabel.config.settings import Settings
+from streamlabel.consumer.core.metric_names import HistogramName
+from streamlabel.consumer.core.records import Position, SourceRecord
 from streamlabel.consumer.core.trace_context import TraceContext, trace_context
+from streamlabel.consumer.observability.counting import count_outcomes
 from streamlabel.consumer.observability.trace_export import open_traces
+from streamlabel.consumer.observability.traces import Traces
+from streamlabel.consumer.output.outcome import Outcome
 from streamlabel.consumer.pipeline import Pipeline
+from tests.doubles import RecordingMetrics
 from tests.flow.rig import Rig, rig
 from tests.flow.trace import calls_per_record
 
@@ -134,6 +142,42 @@ async def test_latencies_have_the_trace_as_an_example() -> None:
         await post(found, None)
     assert found.metrics.examples["end_to_end_seconds"] == [f"{PARENT.trace:032x}"]
     assert exporter.get_finished_spans()
+
+
+async def test_a_traced_record_does_not_make_the_others_cost_a_call_each() -> None:
+    """Few records are traced, and nearly every batch and every delivery has one of them."""
+    steps: list[str] = []
+
+    class Steps(RecordingMetrics):
+        def observe(
+            self, name: HistogramName, value: float, *, trace_id: str | None = None, **labels: str
+        ) -> None:
+            steps.append(name)
+            super().observe(name, value, trace_id=trace_id, **labels)
+
+    source = SourceRecord(Position("texts", 0, 0), None, b"{}", (), 0, 0.0)
+    plain = Outcome(source, (), "label", label="yes", confidence=0.9)
+    named = replace(plain, trace_id="abc")
+    metrics = Steps()
+    count_outcomes([(plain,), (named,), *[(plain,)] * 98], 1000, metrics)
+    assert steps == ["end_to_end_seconds"]
+    assert len(metrics.observations["end_to_end_seconds"]) == 100
+    assert metrics.examples["end_to_end_seconds"] == ["abc"]
+
+
+async def test_with_tracing_a_record_that_is_not_traced_costs_one_call_more() -> None:
+    provider = TracerProvider()
+    draws = cycle([0.0, *[0.5] * 49])  # one of 50 is traced
+    traces = Traces(
+        provider.get_tracer("test"),
+        group="g",
+        sample=0.02,
+        limit_bytes=lambda _: 1_000_000,
+        draw=draws.__next__,
+    )
+    off, on = await calls_per_record(), await calls_per_record(watch=traces)
+    assert on.keys() - off.keys() == {("observability/traces.py", "Traces.open_job")}
+    assert sum(on.values()) <= sum(off.values()) + 1.1
 
 
 async def test_an_output_that_would_become_too_large_keeps_its_context() -> None:

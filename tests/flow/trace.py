@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from types import FrameType
 
+from streamlabel.consumer.plans.job import JobWatch
 from tests.flow.rig import rig
 
 __all__ = ["calls", "calls_per_record"]
@@ -13,7 +14,9 @@ _RECORD = b'{"id": "a-%d", "text": "0.95 hello %d"}'
 _WORLD = "testing/"
 
 
-async def calls(count: int, *, transactional: bool = False) -> Counter[tuple[str, str]]:
+async def calls(
+    count: int, *, transactional: bool = False, watch: JobWatch | None = None
+) -> Counter[tuple[str, str]]:
     """Count calls, by file and function, while so many records come at once and are delivered."""
     seen: Counter[tuple[str, str]] = Counter()
 
@@ -26,6 +29,8 @@ async def calls(count: int, *, transactional: bool = False) -> Counter[tuple[str
 
     defaults: dict[str, object] = {"repeats": {}}
     async with rig(transactional=transactional, settings=defaults) as r:
+        if watch is not None:
+            r.pipeline.watch_jobs(watch)
         await r.send_raw(_RECORD % (0, 0))  # what happens once is over
         await r.clock.advance(1)
         sys.setprofile(note)
@@ -37,13 +42,15 @@ async def calls(count: int, *, transactional: bool = False) -> Counter[tuple[str
     return seen
 
 
-async def calls_per_record(*, transactional: bool = False) -> dict[tuple[str, str], float]:
+async def calls_per_record(
+    *, transactional: bool = False, watch: JobWatch | None = None
+) -> dict[tuple[str, str], float]:
     """Return the calls that one record more causes, by file and function.
 
     What happens once a poll, a batch or a delivery does not count: the same for any number of
     records.
     """
-    few = await calls(100, transactional=transactional)
-    many = await calls(200, transactional=transactional)
+    few = await calls(100, transactional=transactional, watch=watch)
+    many = await calls(200, transactional=transactional, watch=watch)
     more = {call: (number - few[call]) / 100 for call, number in many.items()}
     return {call: number for call, number in more.items() if number >= 0.5}

@@ -159,6 +159,30 @@ def test_a_partition_of_large_records_leaves_bytes_for_the_others() -> None:
     assert held == {P0}
 
 
+def test_what_a_partition_writes_may_be_an_eighth_beyond_its_share() -> None:
+    """It leaves soon, and deliveries would be smaller for all without that."""
+    for written, items in ((0, 0), (1, 1), (124, 124), (125, 125), (126, 125), (700, 125)):
+        counter = InFlight(max_items=1000, max_bytes=10**9)
+        counter.add(750, 0, P0, now_s=0)
+        reading = counter.next_reading(
+            {P0: 750, P1: 0}, writing={P0: written, P1: 0}, most=500, now_s=0.5
+        )
+        assert reading == (items, frozenset())
+
+
+def test_a_partition_that_writes_and_becomes_stuck_leaves_an_eighth_to_the_others() -> None:
+    """As when the leader of its output is down."""
+    counter = InFlight(max_items=1000, max_bytes=10**9)
+    counter.add(750, 0, P0, now_s=0)
+    writing = {P0: 750, P1: 0}
+    read = counter.next_reading(writing, writing=writing, most=500, now_s=0.5).max_items
+    counter.add(read, 0, P0, now_s=0.5)
+    assert counter.next_reading(writing, writing=writing, most=500, now_s=0.9) == (0, frozenset())
+    items, held = counter.next_reading(writing, writing=writing, most=500, now_s=2)
+    assert items == 94  # three quarters of the eighth, for one of the others
+    assert held == {P0}
+
+
 def test_a_single_partition_may_take_all_the_room() -> None:
     counter = InFlight(max_items=100, max_bytes=10**9)
     counter.add(99, 0, P0, now_s=0)
@@ -189,7 +213,8 @@ def test_the_limit_holds_and_reading_goes_on_when_all_is_delivered(
     for partition, is_read, items in steps:
         now_s += 0.3
         if is_read:
-            most, held = counter.next_reading(there, most=items, now_s=now_s)
+            writing = {each: count // 2 for each, count in there.items()}
+            most, held = counter.next_reading(there, writing=writing, most=items, now_s=now_s)
             if most and partition not in held:
                 counter.add(most, 0, partition, now_s=now_s)
                 there[partition] += most
