@@ -158,7 +158,8 @@ def with_other_head(
     tensors = load_file(folder / "model.safetensors")
     hidden = tensors[f"{head}.weight"].shape[0]
     tensors[f"{head}.weight"] = torch.randn(hidden, hidden) * 0.4
-    tensors[f"{head}.bias"] = torch.randn(hidden) * 0.2
+    if f"{head}.bias" in tensors:  # ModernBERT's has none
+        tensors[f"{head}.bias"] = torch.randn(hidden) * 0.2
     tensors[f"{scores}.weight"] = torch.randn(len(labels), hidden) * 0.4
     tensors[f"{scores}.bias"] = torch.randn(len(labels))
     save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
