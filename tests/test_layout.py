@@ -23,6 +23,7 @@ LONGER = {
     "consumer/core/metric_names.py": "one table: all metrics",
     "streamlabel/errors.py": "one tree: all errors",
     "streamlabel/console/store/tables.py": "one schema: all tables of the database",
+    "consumer/output/schemas.py": "one contract: all fields of the messages",
     "streamlabel/console/store/api.py": "one contract: what pages and topics ask of the store",
     "streamlabel/console/store/items.py": "one table: all values of the store",
     "consumer/pipeline.py": "the only loop: all steps of a text in one place",

@@ -103,8 +103,7 @@ class MicroBatcher(Generic[T]):
         self._entries: OrderedDict[int, _Entry[T]] = OrderedDict()  # by arrival
         self._by_length: list[tuple[int, int]] = []  # (tokens, arrival number), sorted
         self._next_number = 0
-        self._waiting_tokens = 0
-        self._waiting_rows = 0
+        self._waiting_tokens = self._waiting_rows = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -121,8 +120,7 @@ class MicroBatcher(Generic[T]):
 
     def size(self, prepared: Sequence[PreparedText]) -> int:
         """Return how many of ``max_tokens`` these texts take in one batch."""
-        rows: list[int] = list(map(_ROWS, prepared))
-        tokens: list[int] = list(map(_TOKENS, prepared))
+        rows, tokens = list(map(_ROWS, prepared)), list(map(_TOKENS, prepared))
         return sum(rows) * max(tokens, default=0) if self._pads else sum(map(mul, tokens, rows))
 
     @property
@@ -151,8 +149,7 @@ class MicroBatcher(Generic[T]):
             return None
         numbers, longest_tokens = self._similar() if self._pads else self._oldest()
         items, lengths, all_rows, since_s = zip(*map(self._entries.pop, numbers), strict=True)
-        rows = sum(all_rows)
-        tokens = sum(map(mul, lengths, all_rows))
+        rows, tokens = sum(all_rows), sum(map(mul, lengths, all_rows))
         self._waiting_tokens -= tokens
         self._waiting_rows -= rows
         return Batch(

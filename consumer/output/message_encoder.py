@@ -173,14 +173,15 @@ class MessageEncoder:
             message["audit_probability"] = decision.audit_probability
         doubts = _doubts_of(prediction)
         if doubts != _NO_DOUBTS:
-            known = zip(_DOUBTS, doubts, strict=True)
-            message.update((name, doubt) for name, doubt in known if doubt is not None)
-        if timings.cached:
-            message["cached"] = True
-        if record.metadata_dropped or record.language is not None:
-            rare = {"metadata_dropped": record.metadata_dropped, "language": record.language}
-            message |= {name: known for name, known in rare.items() if known}
-        return message if not decision.stages else message | _stages(decision.stages)
+            message |= _doubts(doubts)
+        if (
+            timings.cached
+            or record.metadata_dropped
+            or record.language is not None
+            or decision.stages
+        ):
+            message |= _rare(record, decision, timings)
+        return message
 
     def _text_bytes(self, text: str) -> int:
         """Return how many bytes a text takes in an output."""
@@ -216,6 +217,21 @@ class MessageEncoder:
         if kept is not None:
             return {self._names[label]: probabilities[label] for label in kept}
         return dict(zip(self._names, probabilities, strict=True))
+
+
+def _doubts(doubts: Sequence[Any]) -> dict[str, Any]:
+    return {name: each for name, each in zip(_DOUBTS, doubts, strict=True) if each is not None}
+
+
+def _rare(record: TextRecord, decision: Decision, timings: Timings) -> dict[str, Any]:
+    """Return what few records have."""
+    known = {
+        "cached": timings.cached,
+        "metadata_dropped": record.metadata_dropped,
+        "language": record.language,
+    }
+    written = {name: each for name, each in known.items() if each}
+    return written | _stages(decision.stages) if decision.stages else written
 
 
 def _stages(answers: Sequence[StageAnswer]) -> dict[str, Any]:

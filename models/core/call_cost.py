@@ -44,7 +44,7 @@ class CallCost:
         self._seen += 1
 
     def fitted(self) -> tuple[float, float] | None:
-        """Return seconds of a call and of a token, both >= 0; None if they cannot be told apart."""
+        """Return seconds of a call and of a token, both >= 0; None while they look alike."""
         if self._seen < _FEWEST:
             return None
         spread = self._cc * self._tt - self._ct * self._ct

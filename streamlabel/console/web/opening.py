@@ -167,7 +167,7 @@ def _proxy(chosen: ConsoleSettings) -> TrustedProxy | None:
 
 
 def _behind(chosen: ConsoleSettings) -> TrustedProxy | None:
-    """Return the proxy in front of the console, whoever signs people in."""
+    """Return the proxy in front of the console, with every way of signing in."""
     if not chosen.proxy.addresses:
         return None
     return TrustedProxy.of(chosen.proxy.user_header, chosen.proxy.addresses)
