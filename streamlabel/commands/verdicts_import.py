@@ -54,6 +54,7 @@ def import_verdicts(
     What was reviewed is looked up by review id in the console's database, else on the topic; of
     other reviews only the id is known, and they count in no weighted fit. A review that has a
     verdict is left out, unless --replace is given. Writing the same file again changes nothing.
+    Items of the console that are decided by this wait there no longer.
 
     \b
     Exit codes:
@@ -71,8 +72,10 @@ def import_verdicts(
     settings = console_settings(config, overrides)
     judgements, verdicts, faults = _read(file, form, control, question)
 
-    async def write(store: "SqlStore") -> tuple[int, int]:
+    async def write(store: "SqlStore") -> tuple[int, int, int]:
+        from streamlabel.console.topics.loops import now_of
         from streamlabel.exchange.judgements import verdicts_of
+        from streamlabel.models.core.system_clock import SystemClock
 
         topic = await _on_topic(settings)
         known = await _known(store, {each.review_id for each in judgements}, topic)
@@ -80,15 +83,22 @@ def import_verdicts(
         faults.extend(refused)
         every = [*verdicts, *made]
         fresh = [each for each in every if replace or each.review_id not in topic]
+        settled = 0
         if not dry_run:
             await _write(settings, fresh)
-        return len(fresh), len(every) - len(fresh)
+            # also those that an earlier import wrote, in case it ended before this
+            hold = {each.review_id: topic.get(each.review_id, each) for each in every}
+            hold |= {each.review_id: each for each in fresh}
+            settled = await store.settle(list(hold.values()), now=now_of(SystemClock()))
+        return len(fresh), len(every) - len(fresh), settled
 
-    written, left = with_store(settings, write)
+    written, left, settled = with_store(settings, write)
     for fault in faults:
         say(f"{file}: {fault.place}: {fault.why}")
     what = "would be written" if dry_run else "written"
     say(f"{written:,} {what}, {left:,} of decided reviews left out, {len(faults):,} faults")
+    if settled:
+        say(f"{settled:,} items of the console are decided by this")
     if faults:
         raise typer.Exit(1)
 

@@ -40,6 +40,7 @@ from streamlabel.errors import (
     VerdictError,
 )
 from tests.console_items import NOW, arrival, filled, later
+from tests.verdicts import a_verdict
 
 Make = Callable[..., Any]
 HAM = Decision("correct", ("ham",), duration_ms=900)
@@ -602,6 +603,63 @@ async def test_an_appeal_whose_text_was_erased_is_refused(store: SqlStore) -> No
     await store.erase_record("r1", by="lead", now=NOW)
     await appealed(store, (appeal(), None))
     assert (await store.counts(now=NOW)).refused == {"appeal_without_text": 1}
+
+
+# Verdicts of other tools
+
+
+async def test_verdicts_of_another_tool_decide_their_items_without_a_message(
+    store: SqlStore,
+) -> None:
+    await filled(store, [arrival(number) for number in range(1, 7)])
+    decided = await leased(store, "ann")
+    await store.decide(decided, HAM, now=NOW)
+    held = await leased(store, "bob")
+    await store.erase_record("r3", by="lead", now=NOW)
+    verdicts = [
+        a_verdict(review_id="r1", id="r1", labels=["spam"]),  # was decided here before
+        a_verdict(review_id="r2", id="r2", decided_at="2030-01-01T00:00:00Z"),  # bob has it
+        a_verdict(review_id="r3", id="r3"),  # erased
+        a_verdict(review_id="r4", id="r4", action="unsure", labels=None),
+        a_verdict(review_id="r5", id="r5", action="skip", labels=None),
+        a_verdict(review_id="r6", id="r6", action="escalate", labels=None),
+        a_verdict(review_id="not here", id="not here"),
+    ]
+    assert await store.settle(verdicts, now=later(60)) == 2
+    assert await store.settle(verdicts, now=later(60)) == 0
+    items = {each.review_id: each for each in await store.search(Search(), limit=9)}
+    assert {name: (each.state, each.labels) for name, each in items.items()} == {
+        "r1": ("decided", ("ham",)),
+        "r2": ("decided", ("ham",)),
+        "r3": ("purged", None),
+        "r4": ("decided", None),
+        "r5": ("open", None),
+        "r6": ("open", None),
+    }
+    with pytest.raises(ItemGoneError, match="decided meanwhile"):
+        await store.decide(held, HAM, now=later(61))
+    assert [key for key, _ in await sent(store, 600)] == ["r1"]  # of the decision here
+    rows = await store.reviewed(since=NOW, until=later(61))
+    assert {row.review_id: row.decided_at for row in rows} == {
+        "r1": NOW,
+        "r4": later(0.25),
+        "r2": later(60),  # nothing was decided in the future
+    }
+    last = (await store.history(items["r2"].item_id))[-1]
+    assert (last.actor, last.action) == ("console", "decided_elsewhere")
+
+
+async def test_an_item_that_was_opened_again_is_not_decided_by_the_verdict_before(
+    store: SqlStore,
+) -> None:
+    await filled(store, [arrival(1)])
+    lease = await leased(store, "ann")
+    message = await store.decide(lease, HAM, now=NOW)
+    await sent(store)
+    await store.reopen(lease.item_id, by="lea", note="", now=later(70))
+    assert await store.settle([message], now=later(71)) == 0  # its withdrawal waits to be sent
+    assert await sent(store, 80) == [("r1", None)]
+    assert await store.settle([message], now=later(81)) == 1  # imported after that
 
 
 # Taking back

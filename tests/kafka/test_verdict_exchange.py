@@ -106,6 +106,7 @@ def test_what_waits_is_decided_elsewhere_and_comes_back(kafka: Cluster, tmp_path
     assert done.exit_code == 1, done.output  # one task is not ours
     assert "task 4: data.review_id is missing" in done.output
     assert "3 written" in done.output
+    assert "3 items of the console are decided by this" in done.output
     assert (
         "0 written, 3 of decided reviews left out"
         in run("import", str(tasks), "-f", "label-studio").output

@@ -21,6 +21,7 @@ from streamlabel.console.store.migrating import migrate
 from streamlabel.console.store.revising import Revising
 from streamlabel.console.store.rules import StoreRules
 from streamlabel.console.store.sending import Sending
+from streamlabel.console.store.settling import Settling
 from streamlabel.console.store.tables import duty, secret
 
 __all__ = ["SqlStore", "open_store"]
@@ -31,7 +32,16 @@ _PROBE: Final = "health"
 
 
 class SqlStore(
-    Revising, Deciding, Finding, FindingVerdicts, Golds, Accounts, Arriving, Sending, Erasing
+    Revising,
+    Deciding,
+    Settling,
+    Finding,
+    FindingVerdicts,
+    Golds,
+    Accounts,
+    Arriving,
+    Sending,
+    Erasing,
 ):
     """The store on SQLite or PostgreSQL. Implements ``api.Store``, ``Intake`` and ``Outbox``.
 
