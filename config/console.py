@@ -135,6 +135,20 @@ class ConsoleSettings(Section):
         description="Fraction of the items shown whose answer is known: those that leads have"
         " marked. They are not recognizable as such.",
     )
+    audit_overdue_h: float = Field(
+        24.0,
+        gt=0,
+        le=8760,
+        description="Hours after its arrival in the console at which an audit is overdue if nobody"
+        " has decided it: until then the target error is not checked.",
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="TCP port on http.host for /metrics: audits that nobody has decided. 0: a free"
+        " one. Default: none.",
+    )
     thread_path: str | None = Field(
         None,
         description="Dotted path in the metadata of what items belong together by, for example a"

@@ -58,18 +58,26 @@ GaugeName = Literal[
     "promise_evidence",
     "promise_upper_bound",
     "promise_alarm",
+    "audits_open",
+    "audits_oldest_seconds",
+    "audits_erased",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric as it is exported: ``streamlabel_<name>`` (counters end in ``_total``)."""
+    """One metric as it is exported: ``streamlabel_<name>`` (counters end in ``_total``).
+
+    Attributes:
+        of: who exports it; the service has no series of the others.
+    """
 
     kind: Literal["counter", "histogram", "gauge"]
     help: str
     advice: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    of: Literal["service", "monitor", "console"] = "service"
 
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -323,6 +331,7 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         " predicted label. Of `streamlabel monitor`.",
         "If it does not grow, raise routing.audit_share, or find out why audits are not decided.",
         ("label", "task"),
+        of="monitor",
     ),
     "promise_evidence": Metric(
         "gauge",
@@ -330,6 +339,7 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         " to base 10: 2 is 100 to 1. Of `streamlabel monitor`.",
         "At 1.3 (for all labels, at a confidence of 95 %) there is an alarm, see promise_alarm.",
         ("label", "task"),
+        of="monitor",
     ),
     "promise_upper_bound": Metric(
         "gauge",
@@ -337,6 +347,7 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         " `streamlabel monitor`.",
         "Below the target error: the audits alone prove it again.",
         ("label", "task"),
+        of="monitor",
     ),
     "promise_alarm": Metric(
         "gauge",
@@ -344,5 +355,31 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         " change. Of `streamlabel monitor`.",
         "Thresholds must become stricter, see --tighten; then find out what changed.",
         ("label", "task"),
+        of="monitor",
+    ),
+    "audits_open": Metric(
+        "gauge",
+        "Audits that nobody has decided: in_time, or overdue, which is older than"
+        " console.audit_overdue_h. Of `streamlabel console`.",
+        "Overdue ones have to be decided: without their verdicts the target error is not checked.",
+        ("age", "task"),
+        of="console",
+    ),
+    "audits_oldest_seconds": Metric(
+        "gauge",
+        "Age of the oldest audit that nobody has decided, since its arrival in the console; 0"
+        " without one. Of `streamlabel console`.",
+        "If it grows although others are decided, some audits are never decided, which biases the"
+        " error rate: let leads decide the oldest.",
+        ("task",),
+        of="console",
+    ),
+    "audits_erased": Metric(
+        "gauge",
+        "Audits in the database whose text was erased before anybody decided. Of `streamlabel"
+        " console`.",
+        "They are missing in the error rate: decide audits before console.retention.open_days.",
+        ("task",),
+        of="console",
     ),
 }

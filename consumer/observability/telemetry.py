@@ -55,9 +55,9 @@ _Child = TypeVar("_Child", Counter, Gauge, BulkHistogram)
 class PrometheusMetrics:
     """Implements ``ports.Metrics`` on a registry of its own.
 
-    Every name of ``core.metric_names`` exists from the start, so that a rate over a counter that
-    has not moved is 0 and not absent. Label children are kept: a call is two dictionary look-ups
-    and an addition. Safe from any thread.
+    Every name of the service in ``core.metric_names`` exists from the start, so that a rate over a
+    counter that has not moved is 0 and not absent. Label children are kept: a call is two
+    dictionary look-ups and an addition. Safe from any thread.
 
     Args:
         registry: where the metrics are registered; what ``/metrics`` serves.
@@ -79,7 +79,8 @@ class PrometheusMetrics:
         self._gauges: dict[str, _Family[Gauge]] = {}
         self._histograms: dict[str, _Family[BulkHistogram]] = {}
         for name, metric in METRICS.items():
-            self._register(name, metric, registry, several)
+            if metric.of == "service":
+                self._register(name, metric, registry, several)
         self._build = Info(
             "streamlabel_build", "Version information: version, model.", registry=registry
         )

@@ -11,11 +11,13 @@ import structlog
 import uvicorn
 
 from streamlabel.config.settings import Settings
+from streamlabel.console.metrics import ConsoleMetrics
 from streamlabel.console.store.opening import SqlStore
 from streamlabel.console.topics.loops import Duty, now_of
 from streamlabel.console.topics.reading import ReviewReader
 from streamlabel.console.topics.sending import VerdictSender
 from streamlabel.consumer.core.ports import Clock
+from streamlabel.consumer.observability.metrics_server import served
 from streamlabel.errors import ConfigError, StoreUnavailableError
 
 __all__ = ["purge", "serve", "upkeep"]
@@ -43,7 +45,7 @@ async def serve(
         clock: the time.
 
     Raises:
-        ConfigError: the address is in use, or not one of this machine.
+        ConfigError: the address is in use, or not one of this machine; or that of the metrics.
     """
     chosen = settings.console
     listening = _listening(chosen.host, chosen.port)
@@ -63,9 +65,22 @@ async def serve(
     ]
     address = listening.getsockname()
     _log.info("console_listening", host=address[0], port=address[1])
+    metrics = ConsoleMetrics()
+    exported = served(
+        metrics.registry,
+        host=settings.http.host,
+        port=chosen.metrics_port,
+        advice="console.metrics_port: set another port",
+    )
     with listening:
-        async with _running(*(each.run() for each in loops), upkeep(settings, store, clock=clock)):
-            await server.serve(sockets=[listening])
+        async with exported as metrics_port:
+            running: list[Awaitable[None]] = [each.run() for each in loops]
+            running.append(upkeep(settings, store, clock=clock))
+            if metrics_port is not None:
+                _log.info("console_metrics_listening", port=metrics_port)
+                running.append(metrics.follow(store, clock=clock))
+            async with _running(*running):
+                await server.serve(sockets=[listening])
     for each in loops:
         with suppress(StoreUnavailableError):  # others take over a little later
             await each.give_up()

@@ -1,19 +1,20 @@
 """Follows the verdict topic without end, and serves the state of the monitor as metrics."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Iterable
+from contextlib import aclosing
 from typing import Final, Never
 
-from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Gauge
 
-from streamlabel.config.settings import HttpSettings, Settings
+from streamlabel.config.settings import Settings
 from streamlabel.consumer.core.metric_names import METRICS, GaugeName
 from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.kafka.topic_reader import watch
+from streamlabel.consumer.observability.metrics_server import served
 from streamlabel.consumer.output.output_reader import OutputReader
 from streamlabel.consumer.output.verdict import read_verdict
-from streamlabel.errors import ConfigError, VerdictError
+from streamlabel.errors import VerdictError
 from streamlabel.learning.monitor import Standing, TargetMonitor
 from streamlabel.learning.watching import Watch
 
@@ -63,7 +64,13 @@ async def follow(state: Watch, settings: Settings, topic: str, clock: Clock) -> 
         BrokerError: the brokers cannot be reached, or refuse.
     """
     metrics = MonitorMetrics()
-    async with _served(metrics, settings.http), asyncio.TaskGroup() as group:
+    server = served(
+        metrics.registry,
+        host=settings.http.host,
+        port=settings.http.port if settings.http.enabled else None,
+        advice="http.port: set another port for the monitor, or http.enabled: false",
+    )
+    async with server, asyncio.TaskGroup() as group:
         group.create_task(_show(metrics, state.monitor, clock))
         records = watch(settings.kafka, topic, from_start=True, clock=clock)
         outputs = OutputReader(settings.output, clock)
@@ -84,23 +91,3 @@ async def _show(metrics: MonitorMetrics, monitor: TargetMonitor, clock: Clock) -
         latest = set(monitor.latest().values())
         metrics.show([each for each in monitor.standings() if each.watched in latest])
         await clock.sleep(_INTERVAL_S)
-
-
-@asynccontextmanager
-async def _served(metrics: MonitorMetrics, http: HttpSettings) -> AsyncIterator[None]:
-    if not http.enabled:
-        yield
-        return
-    try:
-        server, thread = start_http_server(http.port, http.host, registry=metrics.registry)
-    except OSError as error:
-        raise ConfigError(
-            f"http.port: cannot listen on {http.host}:{http.port} ({error.strerror}); set another"
-            " port for the monitor, or http.enabled: false"
-        ) from error
-    try:
-        yield
-    finally:
-        await asyncio.to_thread(server.shutdown)
-        server.server_close()
-        await asyncio.to_thread(thread.join)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from streamlabel.console.store.items import (
     AlikeItems,
+    AuditCount,
     Decision,
     Event,
     Gold,
@@ -247,9 +248,25 @@ class MemoryStore:
                 )
                 for task, label in dict.fromkeys(queue for queue, _ in states)
             ],
+            audits=self._audits(now),
             refused={},
             outbox=0,
         )
+
+    def _audits(self, now: datetime) -> list[AuditCount]:
+        audits = [each for each in self.items.values() if each.purpose == "audit"]
+        waiting = [each for each in audits if each.state in {"open", "leased"}]
+        if not audits:
+            return []
+        return [
+            AuditCount(
+                task=None,
+                open=len(waiting),
+                overdue=sum(now - each.arrived_at >= timedelta(days=1) for each in waiting),
+                erased=sum(each.state == "purged" for each in audits),
+                oldest_at=min((each.arrived_at for each in waiting), default=None),
+            )
+        ]
 
     async def exposure(self, *, reviewer: str, since: datetime) -> Mapping[str, int]:
         return Counter(

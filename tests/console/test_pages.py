@@ -515,6 +515,49 @@ async def test_a_lead_finds_an_item_and_opens_it_again() -> None:
         assert console.store.items[1].state == "open"
 
 
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [("en", ("audits undecided", "of them overdue")), ("zh", ("未完成的抽查", "其中已超时"))],
+)
+async def test_a_lead_sees_how_many_audits_wait_and_are_overdue(
+    language: str, words: tuple[str, str]
+) -> None:
+    now = BEGIN + timedelta(days=3)
+    audits = [
+        an_item(1, purpose="audit"),
+        an_item(2, purpose="audit", arrived_at=now),
+        an_item(3, purpose="audit", state="purged", text=None),
+        an_item(4),
+    ]
+    options = PageOptions(audit_overdue_h=24)
+    async with (
+        opened(*audits, options=options, now=lambda: now) as console,
+        console.client("lea", **{"accept-language": language}) as browser,
+    ):
+        page = (await browser.get("/lead")).text
+    tiles = dict(re.findall(r'<b id="total\.(\w+)">([^<]*)</b>', page))
+    assert {name: tiles[name] for name in tiles if "audit" in name} == {
+        "audits": "2",
+        "audits_overdue": "1",
+        "oldest_audit": "3 d",
+        "audits_erased": "1",
+    }
+    assert all(f">{word}<" in page for word in words)
+
+
+@pytest.mark.parametrize(("language", "word"), [("en", "No audits"), ("zh", "尚无抽查")])
+async def test_a_stream_without_audits_is_told_that_nothing_is_checked(
+    language: str, word: str
+) -> None:
+    async with (
+        opened(an_item(1)) as console,
+        console.client("lea", **{"accept-language": language}) as browser,
+    ):
+        page = (await browser.get("/lead")).text
+    assert word in page
+    assert "total.audits" not in page
+
+
 async def test_choices_of_the_view_are_kept_and_anything_else_is_ignored() -> None:
     async with opened(an_item(1)) as console, console.client("ana") as browser:
         for form in ({"theme": "dark"}, {"blur": "1"}, {"language": "zh"}, {"theme": '"><x'}):

@@ -893,6 +893,101 @@ async def test_the_queue_is_counted_by_task_and_label(store: SqlStore) -> None:
     assert sum(each.decided_last_hour for each in later_on.queues) == 0
 
 
+# Audits that wait
+
+
+DAY = 24 * 3600
+
+
+async def audits(store: SqlStore, seconds: float, *, task: str | None = None) -> list[int]:
+    """Return how many are open, overdue and erased at a time, and the age of the oldest."""
+    now = later(seconds)
+    found = {each.task: each for each in (await store.counts(now=now)).audits}
+    one = found[task]
+    return [one.open, one.overdue, one.erased, int(one.oldest_s(now=now))]
+
+
+def audit(number: int, **changes: Any) -> Arrival:  # noqa: ANN401 of any field
+    fields = {"purpose": "audit", "reasons": ("audit",), "review_probability": 0.01}
+    return arrival(number, **(fields | changes))
+
+
+async def test_without_an_audit_nothing_is_said_about_them(store: SqlStore) -> None:
+    await filled(store, [arrival(1)])
+    assert (await store.counts(now=later(9 * DAY))).audits == []
+
+
+async def test_an_audit_is_overdue_from_its_time_on(store: SqlStore) -> None:
+    await filled(store, [audit(1), audit(2, model_labels=("ham",)), audit(3, task="tone")])
+    await filled(store, [arrival(4), arrival(5, purpose="gold")], first=3)
+    for seconds, overdue in ((DAY - 0.001, 0), (DAY, 2), (DAY + 0.001, 2)):
+        assert await audits(store, seconds) == [2, overdue, 0, int(seconds)]
+    assert await audits(store, DAY, task="tone") == [1, 1, 0, DAY]
+
+
+async def test_the_settings_say_when_an_audit_is_overdue(make: Make) -> None:
+    store: SqlStore = await make(audit_overdue_h=0.5)
+    await filled(store, [audit(1)])
+    assert await audits(store, 1799) == [1, 0, 0, 1799]
+    assert await audits(store, 1800) == [1, 1, 0, 1800]
+
+
+async def test_a_decision_ends_the_wait_of_an_audit_and_being_on_a_screen_does_not(
+    store: SqlStore,
+) -> None:
+    await filled(store, [audit(1), audit(2), audit(3), audit(4)])
+    lease = await leased(store, "ann", DAY)
+    assert await audits(store, DAY) == [4, 4, 0, DAY]
+    await store.decide(lease, Decision("skip"), now=later(DAY))
+    assert await audits(store, DAY + 60) == [4, 4, 0, DAY + 60]
+    # the second look at an escalated one is not one of them: the monitor bets on first looks
+    for seconds, decision in ((1, Decision("unsure")), (2, Decision("escalate"))):
+        lease = await leased(store, "ann", DAY + seconds)
+        await store.decide(lease, decision, now=later(DAY + seconds))
+    last = await leased(store, "ann", DAY + 3)
+    await store.decide(last, HAM, now=later(DAY + 3))
+    assert await audits(store, DAY + 60) == [1, 1, 0, DAY + 60]
+    await store.undo(reviewer="ann", item_id=last.item_id, now=later(DAY + 4))
+    assert await audits(store, DAY + 60) == [2, 2, 0, DAY + 60]
+    await store.decide(await leased(store, "ann", DAY + 5), HAM, now=later(DAY + 5))
+    await store.reopen(last.item_id, by="lea", note="", now=later(DAY + 60))
+    assert await audits(store, DAY + 60) == [2, 2, 0, DAY + 60]
+
+
+async def test_audits_that_were_decided_elsewhere_wait_no_longer(store: SqlStore) -> None:
+    await filled(store, [audit(1), audit(2)])
+    verdict = a_verdict(review_id="r1", id="r1", reasons=["audit"], purpose="audit")
+    assert await store.settle([verdict], now=later(DAY)) == 1
+    assert await audits(store, DAY) == [1, 1, 0, DAY]
+
+
+async def test_an_audit_that_was_erased_undecided_is_not_open_and_not_forgotten(
+    store: SqlStore,
+) -> None:
+    await filled(store, [audit(1), audit(2), audit(3)])
+    await store.decide(await leased(store, "ann"), HAM, now=NOW)
+    await store.erase_record("r2", by="lea", now=NOW)
+    await store.purge(decided_days=1, open_days=None, now=later(9 * DAY))  # a decided one
+    assert await audits(store, DAY) == [1, 1, 1, DAY]
+    await store.purge(decided_days=None, open_days=1, now=later(9 * DAY))
+    assert await audits(store, 9 * DAY) == [0, 0, 2, 0]
+
+
+async def test_a_clock_that_jumps_changes_no_audit(store: SqlStore) -> None:
+    await filled(store, [audit(1)])
+    assert await audits(store, -9 * DAY) == [1, 0, 0, 0]  # before it arrived
+    assert await audits(store, 999 * DAY) == [1, 1, 0, 999 * DAY]
+    assert await audits(store, 60) == [1, 0, 0, 60]
+
+
+async def test_after_a_restart_audits_are_as_old_as_before(make: Make) -> None:
+    store: SqlStore = await make()
+    await filled(store, [audit(1)])
+    again: SqlStore = await make(again=True)
+    await filled(again, [audit(1), audit(2)])  # read once more, with another one
+    assert await audits(again, DAY) == [2, 2, 0, DAY]
+
+
 async def test_exposure_counts_what_a_person_decided(store: SqlStore) -> None:
     await filled(store, [arrival(1), arrival(2), arrival(3, model_labels=None)])
     for _ in range(3):

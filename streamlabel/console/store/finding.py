@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, LargeBinary, RowMapping, case, false, func, or_, select
+from sqlalchemy import ColumnElement, LargeBinary, Row, RowMapping, case, false, func, or_, select
 
 from streamlabel.console.store import audit_log
 from streamlabel.console.store.items import (
     AlikeItems,
+    AuditCount,
     Event,
     Item,
     QueueCount,
@@ -138,11 +139,14 @@ class Finding(Part):
     async def counts(self, *, now: datetime) -> QueueCounts:
         """See ``api.Store``."""
         hour_ms = ms(now - timedelta(hours=1))
+        overdue_ms = ms(now - timedelta(seconds=self.rules.audit_overdue_s))
 
         def number(condition: ColumnElement[bool]) -> ColumnElement[int]:
             return func.sum(case((condition, 1), else_=0))
 
         waits = item.c.state.in_(["open", "leased"])
+        is_audit = (item.c.purpose == "audit") & (item.c.look == 1)
+        # all in one walk over the items
         query = select(
             item.c.task,
             item.c.label,
@@ -152,6 +156,11 @@ class Finding(Part):
             func.min(case((waits, item.c.arrived_ms))).label("oldest_ms"),
             number(item.c.arrived_ms > hour_ms).label("arrived"),
             number(item.c.decided_ms > hour_ms).label("decided_last"),
+            number(is_audit).label("audits"),
+            number(is_audit & waits).label("audits_open"),
+            number(is_audit & waits & (item.c.arrived_ms <= overdue_ms)).label("audits_overdue"),
+            number(is_audit & (item.c.state == "purged")).label("audits_erased"),
+            func.min(case((is_audit & waits, item.c.arrived_ms))).label("oldest_audit_ms"),
         ).group_by(item.c.task, item.c.label)
         async with self.database.reading() as connection:
             rows = (await connection.execute(query)).all()
@@ -174,6 +183,7 @@ class Finding(Part):
                 )
                 for row in rows
             ],
+            audits=_audits(rows),
             refused=dict(tuple(row) for row in refusals),
             outbox=waiting,
         )
@@ -184,6 +194,29 @@ class Finding(Part):
         async with self.database.reading() as connection:
             rows = (await connection.execute(query)).all()
         return {task or None: number for task, number in rows}
+
+
+def _audits(rows: Sequence[Row[Any]]) -> list[AuditCount]:
+    """Return the audits by task, from numbers by task and label."""
+    tasks: dict[str, list[Row[Any]]] = {}
+    for row in rows:
+        if row.audits:
+            tasks.setdefault(row.task, []).append(row)
+    return [
+        AuditCount(
+            task=task or None,
+            open=sum(row.audits_open for row in of_task),
+            overdue=sum(row.audits_overdue for row in of_task),
+            erased=sum(row.audits_erased for row in of_task),
+            oldest_at=optional_at(
+                min(
+                    (row.oldest_audit_ms for row in of_task if row.oldest_audit_ms is not None),
+                    default=None,
+                )
+            ),
+        )
+        for task, of_task in sorted(tasks.items())
+    ]
 
 
 def _has_label(label: str) -> ColumnElement[bool]:

@@ -14,6 +14,7 @@ __all__ = [
     "Action",
     "AlikeItems",
     "Arrival",
+    "AuditCount",
     "Decision",
     "Event",
     "Gold",
@@ -241,15 +242,41 @@ class QueueCount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditCount:
+    """First looks at the audits of one task: while nobody decides them, no promise is checked.
+
+    Attributes:
+        open: without a decision, those on somebody's screen included.
+        overdue: of them those that arrived ``console.audit_overdue_h`` ago, or earlier.
+        erased: whose text was erased before anybody decided; nobody can any more.
+        oldest_at: arrival of the oldest open one; None: none is open.
+    """
+
+    task: str | None
+    open: int
+    overdue: int
+    erased: int
+    oldest_at: datetime | None
+
+    def oldest_s(self, *, now: datetime) -> float:
+        """Return the age of the oldest open one in seconds; 0 without one, or in the future."""
+        if self.oldest_at is None:
+            return 0.0
+        return max(0.0, (now - self.oldest_at).total_seconds())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueCounts:
     """The queue in numbers.
 
     Attributes:
+        audits: by task, of tasks that had one.
         refused: records of the review topic that could not become items, by reason.
         outbox: verdicts that are not on the topic yet.
     """
 
     queues: Sequence[QueueCount]
+    audits: Sequence[AuditCount] = ()
     refused: Mapping[str, int]
     outbox: int
 

@@ -101,6 +101,7 @@ async def open_store(
                 else key.get_secret_value().encode()
             ),
             random=SystemRandom().random if random is None else random,
+            audit_overdue_s=settings.audit_overdue_h * 3600,
         )
         instance = await _stored(database, _INSTANCE)
     except BaseException:

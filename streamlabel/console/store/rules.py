@@ -20,6 +20,7 @@ class StoreRules:
         gold_share: of items shown whose answer is known.
         pseudonym_key: secret.
         random: next number in [0, 1).
+        audit_overdue_s: age from which on an audit without a decision is overdue.
     """
 
     lease_s: float
@@ -28,6 +29,7 @@ class StoreRules:
     gold_share: float
     pseudonym_key: bytes
     random: Callable[[], float]
+    audit_overdue_s: float
 
     @property
     def lease_ms(self) -> int:

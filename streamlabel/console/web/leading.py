@@ -67,7 +67,14 @@ class Leading:
 
     async def _queue(self, request: Request, person: Person) -> Response:
         figures = queue_figures(await self._counts.value(), now=self._site.now())
-        return self._site.page(request, "lead.html", person=person, page="lead", figures=figures)
+        return self._site.page(
+            request,
+            "lead.html",
+            person=person,
+            page="lead",
+            figures=figures,
+            audit_hours=f"{self._site.options.audit_overdue_h:g}",
+        )
 
     async def _live(self, request: Request, person: Person) -> Response:
         """Send the numbers of the queue whenever they change, as server-sent events."""

@@ -106,6 +106,7 @@ def options_of(settings: Settings) -> PageOptions:
         break_after_min=chosen.break_after_min,
         lease_s=chosen.lease_s,
         undo_s=chosen.undo_s,
+        audit_overdue_h=chosen.audit_overdue_h,
         calibration=_calibration(settings),
         proxy=_behind(chosen),
         rates=_rates(chosen.rates),

@@ -34,6 +34,7 @@ class PageOptions:
         severe_per_day: in 24 hours, after which no further item is shown; None: no limit.
         break_after_min: minutes without a pause after which a break is proposed; 0: never.
         lease_s: time to live of a lease.
+        audit_overdue_h: age from which on an audit without a decision is overdue.
         undo_s: within which a decision can be taken back.
         calibration: in force; None: there is none, or it is not on this machine.
         proxy: that passes requests on, for the addresses that they come from; None: none does.
@@ -49,6 +50,7 @@ class PageOptions:
     break_after_min: float = 50.0
     lease_s: float = 300.0
     undo_s: float = 10.0
+    audit_overdue_h: float = 24.0
     calibration: CalibrationFile | None = None
     proxy: TrustedProxy | None = None
     rates: RateLimits = field(default_factory=RateLimits)

@@ -28,12 +28,14 @@ class QueueFigures:
         rows: longest queue first.
         cells: all texts by the id of their cell; what the live stream sends.
         refused: records that could not become items, by reason.
+        has_audits: whether there was an audit yet.
     """
 
     totals: Mapping[str, str]
     rows: Sequence[QueueRow]
     cells: Mapping[str, str]
     refused: Mapping[str, int]
+    has_audits: bool
 
 
 def queue_figures(counts: QueueCounts, *, now: datetime) -> QueueFigures:
@@ -48,11 +50,17 @@ def queue_figures(counts: QueueCounts, *, now: datetime) -> QueueFigures:
         "arrived": _number(sum(queue.arrived_last_hour for queue in queues)),
         "decided": _number(sum(queue.decided_last_hour for queue in queues)),
         "outbox": _number(counts.outbox),
+        "audits": _number(sum(each.open for each in counts.audits)),
+        "audits_overdue": _number(sum(each.overdue for each in counts.audits)),
+        "oldest_audit": _age(
+            min((each.oldest_at for each in counts.audits if each.oldest_at), default=None), now
+        ),
+        "audits_erased": _number(sum(each.erased for each in counts.audits)),
     }
     cells = {f"total.{name}": text for name, text in totals.items()}
     for row in rows:
         cells |= {f"{row.name}.{column}": text for column, text in row.cells.items()}
-    return QueueFigures(totals, rows, cells, counts.refused)
+    return QueueFigures(totals, rows, cells, counts.refused, bool(counts.audits))
 
 
 def _row(queue: QueueCount, now: datetime) -> QueueRow:

@@ -190,6 +190,30 @@ def test_service_and_console_do_not_select_each_others_pods() -> None:
         assert sum(selector <= each for each in labels) == 1
 
 
+def test_the_metrics_of_the_console_are_scraped_from_the_port_that_it_serves() -> None:
+    values = values_of("console")
+    values["config"]["http"] = {"port": 9091}
+    values["monitoring"] = {"serviceMonitor": {"enabled": True}}
+    manifests = rendered(values)
+    name = next(
+        each["metadata"]["name"]
+        for each in kinds(manifests, "Deployment")
+        if each["metadata"]["name"].endswith("-console")
+    )
+    [config] = [each for each in kinds(manifests, "ConfigMap") if each["metadata"]["name"] == name]
+    assert yaml.safe_load(config["data"]["config.yaml"])["console"]["metrics_port"] == 9091
+    selector = one(manifests, "ServiceMonitor")["spec"]["selector"]
+    [listed] = selector["matchExpressions"]
+    services = kinds(manifests, "Service")
+    for service in services:
+        labels = service["metadata"]["labels"]
+        assert selector["matchLabels"].items() <= labels.items()
+        assert labels[listed["key"]] in listed["values"]
+        ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
+        assert ports["http"] == 9091
+    assert len(services) == 2
+
+
 NAMES = {"topic": "topic", "group": "group", "transactionalId": "transactional id"}
 
 
