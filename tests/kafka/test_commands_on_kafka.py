@@ -139,7 +139,7 @@ def test_check_holds_when_everything_is_there(setup: Setup) -> None:
     assert result.exit_code == 0, result.output
     states = [line.split()[:2] for line in result.stdout.splitlines() if line[:1] != " "]
     names = ["configuration", "broker", "topics", "rights", "replay", "topic", "replicas"]
-    names += ["model", "routing", "output", "probe"]
+    names += ["sample", "model", "routing", "output", "probe"]
     assert "bytes plus what is copied from the input" in result.stdout
     assert [name for _, name in states] == names
     assert {state for state, _ in states} == {"ok"}
