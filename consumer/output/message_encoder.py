@@ -235,16 +235,8 @@ def _rare(record: TextRecord, decision: Decision, timings: Timings) -> dict[str,
 
 
 def _stages(answers: Sequence[StageAnswer]) -> dict[str, Any]:
-    written = [
-        {
-            "stage": answer.stage,
-            "model": answer.model,
-            "label": answer.label,
-            "confidence": answer.confidence,
-            "reasons": answer.reasons,
-        }
-        for answer in answers
-    ]
+    names = ("stage", "model", "label", "confidence", "reasons")
+    written = [{name: getattr(answer, name) for name in names} for answer in answers]
     return {"stage": answers[-1].stage, "stages": written}
 
 
