@@ -10,10 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Protocol
 
-__all__ = ["Update", "progress"]
+__all__ = ["ProgressLines", "Update", "duration", "progress"]
 
-# Long enough for a log, short enough to show that the program has not hung.
-_PERIOD_S = 10.0
+# The first line is early, to show that it works; the others are few enough for a log of hours.
+_FIRST_S = 5.0
+_PERIOD_S = 60.0
+# Below these, a duration is said in seconds, and in minutes.
+_SHOWN_IN_S = 120
+_SHOWN_IN_MINUTES = 120
 
 
 class Update(Protocol):
@@ -29,7 +33,9 @@ def progress(
     what: str,
     *,
     total: int | None,
+    before: int = 0,
     stream: IO[str] | None = None,
+    first_s: float = _FIRST_S,
     period_s: float = _PERIOD_S,
     is_terminal: bool | None = None,
 ) -> Iterator[Update]:
@@ -38,18 +44,89 @@ def progress(
     Args:
         what: text before the figures.
         total: None if it is not known.
+        before: what was done before this began, for example before it was interrupted; it does not
+            count for the time left.
         stream: for the output; None: standard error.
-        period_s: interval between lines without a terminal.
+        first_s: time until the first line without a terminal.
+        period_s: interval between the later ones.
         is_terminal: None to ask the stream.
     """
     out = sys.stderr if stream is None else stream
-    shown = _bar if (out.isatty() if is_terminal is None else is_terminal) else _lines
-    with shown(what, total, out, period_s) as update:
+    if out.isatty() if is_terminal is None else is_terminal:
+        shown = _bar(what, total, before, out)
+    else:
+        began_s = time.monotonic()
+        lines = ProgressLines(
+            what, total, before=before, began_s=began_s, first_s=first_s, period_s=period_s
+        )
+        shown = _lines(lines, out)
+    with shown as update:
         yield update
 
 
+class ProgressLines:
+    """Decides when a line of progress is due, and what it says; the time is passed to it.
+
+    Args:
+        what: text before the figures.
+        total: None if it is not known.
+        before: see ``progress``.
+        began_s: time at which it begins.
+        first_s: time from then until the first line.
+        period_s: interval between the later ones.
+
+    Attributes:
+        next_s: when the next line is due.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        total: int | None,
+        *,
+        before: int = 0,
+        began_s: float,
+        first_s: float = _FIRST_S,
+        period_s: float = _PERIOD_S,
+    ) -> None:
+        self._what = what
+        self._before = before
+        self._began_s = began_s
+        self._period_s = period_s
+        self._now = (before, total, "")
+        self.next_s = began_s + min(first_s, period_s)
+
+    def update(self, done: int, note: str, *, total: int | None = None) -> None:
+        """See ``Update``."""
+        self._now = (done, total or self._now[1], note)
+
+    def line(self, now_s: float) -> str | None:
+        """Return the line that is due now, once; None before ``next_s``."""
+        if now_s < self.next_s:
+            return None
+        self.next_s = now_s + self._period_s
+        done, of, note = self._now
+        share = f"{done:,}" if of is None else f"{done:,} of {of:,}"
+        gone_s = now_s - self._began_s
+        seconds = duration(gone_s)
+        if of and self._before < done < of:
+            left_s = gone_s * (of - done) / (done - self._before)
+            seconds += f", about {duration(left_s)} left"
+        return ": ".join((self._what, ", ".join(filter(None, (share, note, seconds)))))
+
+
+def duration(seconds: float) -> str:
+    """Return a duration for people: ``90 s``, ``35 min`` or ``3 h 20 min``."""
+    if seconds < _SHOWN_IN_S:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < _SHOWN_IN_MINUTES:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 @contextmanager
-def _bar(what: str, total: int | None, stream: IO[str], _period_s: float) -> Iterator[Update]:
+def _bar(what: str, total: int | None, before: int, stream: IO[str]) -> Iterator[Update]:
     from rich.console import Console  # noqa: PLC0415 most commands end before they need it
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
@@ -70,7 +147,7 @@ def _bar(what: str, total: int | None, stream: IO[str], _period_s: float) -> Ite
     )
     console = Console(file=stream, highlight=False)
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=total, note="")
+        task = bar.add_task(what, total=total, completed=before, note="")
 
         def update(done: int, note: str, *, total: int | None = None) -> None:
             bar.update(task, completed=done, note=note, total=total)  # None keeps the total
@@ -79,31 +156,20 @@ def _bar(what: str, total: int | None, stream: IO[str], _period_s: float) -> Ite
 
 
 @contextmanager
-def _lines(what: str, total: int | None, stream: IO[str], period_s: float) -> Iterator[Update]:
-    began_s = time.monotonic()
-    now = (0, total, "")
+def _lines(lines: ProgressLines, stream: IO[str]) -> Iterator[Update]:
     is_over = threading.Event()
 
     def tell() -> None:
-        while not is_over.wait(period_s):
-            done, of, note = now
-            share = f"{done:,}" if of is None else f"{done:,} of {of:,}"
-            gone_s = time.monotonic() - began_s
-            seconds = f"{gone_s:.0f} s"
-            if of and 0 < done < of:
-                seconds += f", about {gone_s * (of - done) / done:.0f} s left"
-            print(": ".join((what, ", ".join(filter(None, (share, note, seconds))))), file=stream)
-            stream.flush()
-
-    def update(done: int, note: str, *, total: int | None = None) -> None:
-        nonlocal now
-        now = (done, total or now[1], note)
+        while not is_over.wait(max(0.0, lines.next_s - time.monotonic())):
+            if line := lines.line(time.monotonic()):
+                print(line, file=stream)
+                stream.flush()
 
     # a thread, because the work may block the event loop or run without one
     teller = threading.Thread(target=tell, name="progress", daemon=True)
     teller.start()
     try:
-        yield update
+        yield lines.update
     finally:
         is_over.set()
         teller.join()

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from streamlabel.progress import progress
+from streamlabel.progress import ProgressLines, duration, progress
 
 
 class Stream(io.StringIO):
@@ -65,3 +65,52 @@ def test_an_error_ends_it() -> None:
     ):
         _ = 1 / 0
     assert "progress" not in {thread.name for thread in threading.enumerate()}
+
+
+def lines_of(total: int | None = 800, **given: float) -> ProgressLines:
+    return ProgressLines("training", total, before=int(given.get("before", 0)), began_s=1000.0)
+
+
+def test_the_first_line_comes_after_seconds_and_then_one_a_minute() -> None:
+    lines, seen = lines_of(), []
+    for second in range(301):
+        lines.update(second, "")
+        if lines.line(1000.0 + second) is not None:
+            seen.append(second)
+    assert seen == [5, 65, 125, 185, 245]
+
+
+def test_a_line_says_what_is_done_and_how_long_the_rest_takes() -> None:
+    lines = lines_of()
+    lines.update(100, "epoch 1")
+    assert lines.line(1004.9) is None
+    assert lines.line(1005.0) == "training: 100 of 800, epoch 1, 5 s, about 35 s left"
+    assert lines.line(1005.0) is None  # once
+    assert lines.line(4600.0) == "training: 100 of 800, epoch 1, 60 min, about 7 h 0 min left"
+
+
+def test_before_the_first_step_a_line_says_only_how_long_it_has_waited() -> None:
+    assert lines_of().line(1060.0) == "training: 0 of 800, 60 s"
+    assert lines_of(None).line(1060.0) == "training: 0, 60 s"
+
+
+def test_what_an_earlier_part_did_does_not_count_for_the_time_left() -> None:
+    lines = lines_of(before=600)
+    assert lines.line(1010.0) == "training: 600 of 800, 10 s"
+    lines.update(650, "")
+    assert lines.line(1100.0) == "training: 650 of 800, 100 s, about 5 min left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (119 * 60, "119 min"),
+        (120 * 60, "2 h 0 min"),
+        (12_000, "3 h 20 min"),
+    ],
+)
+def test_a_duration_is_said_in_its_units(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
