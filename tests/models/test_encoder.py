@@ -126,7 +126,8 @@ async def test_batches_side_by_side_answer_as_one_after_the_other_would(tiny: Pa
 
 
 async def test_a_model_that_pads_computes_one_batch_at_a_time(tmp_path: Path) -> None:
-    classifier = await loaded(settings(build_model(tmp_path, "ModernBert"), threads=2))
+    folder = build_model(tmp_path, "Albert", embedding_size=16)
+    classifier = await loaded(settings(folder, threads=2))
     await classifier.close()
     assert classifier.hints.max_in_flight == 2
 
