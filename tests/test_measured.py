@@ -199,6 +199,7 @@ def test_the_page_on_performance_quotes_every_target() -> None:
             "protobuf_over_json": ".2f",
             "ray_over_classify": ".2f",
         },
+        "llm": {"parity_max_difference": ".1e", "presets_byte_equal": ".0f"},
     }
     rows = [line for line in page.splitlines() if line.startswith("| ")]
     for name, wanted in forms.items():
