@@ -1,9 +1,10 @@
 """Runs a console: the pages, the reader of reviews and the sender of verdicts, on one database."""
 
 import asyncio
+import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from typing import Any, Final
 
@@ -58,7 +59,7 @@ async def serve(
         proxy_headers=False,  # the pages trust listed proxies only
         timeout_graceful_shutdown=_STOP_TIMEOUT_S,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     loops: list[Duty] = [
         ReviewReader(settings, store, holder=holder, clock=clock),
         VerdictSender(settings, store, instance=store.instance, holder=holder, clock=clock),
@@ -84,6 +85,21 @@ async def serve(
     for each in loops:
         with suppress(StoreUnavailableError):  # others take over a little later
             await each.give_up()
+
+
+class _Server(uvicorn.Server):
+    """Ends at a signal. uvicorn raises it again, which would end the process before the rest."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -3,6 +3,13 @@
 import asyncio
 import re
 import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -130,3 +137,39 @@ def test_a_database_that_cannot_be_opened_ends_with_its_exit_code(tmp_path: Path
     done = run(tmp_path / "missing" / "console.db", "verify-log")
     assert done.exit_code == 4
     assert "look for its file and folder" in done.stderr
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_and_hands_its_duties_over(database: Path, number: signal.Signals) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {
+        "model.backend": "encoder",
+        "model.path": "m",
+        "console.database": database,
+        "console.port": port,
+        "console.auth": "none",
+        "kafka.bootstrap_servers": "127.0.0.1:9",
+    }
+    options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    with subprocess.Popen(
+        [sys.executable, "-m", "streamlabel", "console", *options], stderr=subprocess.PIPE
+    ) as process:
+        until_s = time.monotonic() + 90
+        while not duties(database):
+            assert process.poll() is None
+            assert time.monotonic() < until_s
+            time.sleep(0.1)
+        process.send_signal(number)
+        assert process.wait(60) == 0
+        assert process.stderr is not None
+        assert b"Traceback" not in process.stderr.read()
+    assert duties(database) == []
+
+
+def duties(database: Path) -> list[str]:
+    """Return which duties a console has."""
+    with closing(sqlite3.connect(database)) as connection:
+        return [name for (name,) in connection.execute("SELECT name FROM duty")]
