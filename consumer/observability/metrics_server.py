@@ -1,14 +1,25 @@
-"""Serves a registry of metrics over HTTP, in a thread of its own."""
+"""Metrics of a process that is not the service: its gauges, and serving them over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
+from streamlabel.consumer.core.metric_names import METRICS, GaugeName
 from streamlabel.errors import ConfigError
 
-__all__ = ["served"]
+__all__ = ["gauges", "served"]
+
+
+def gauges(names: Iterable[GaugeName], registry: CollectorRegistry) -> dict[GaugeName, Gauge]:
+    """Return new gauges by name, as ``METRICS`` describes them, on a registry."""
+    return {
+        name: Gauge(
+            f"streamlabel_{name}", METRICS[name].help, METRICS[name].labels, registry=registry
+        )
+        for name in names
+    }
 
 
 @asynccontextmanager

@@ -5,13 +5,14 @@ from datetime import datetime
 from typing import Final, Never
 
 import structlog
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
 from streamlabel.console.store.api import Store
 from streamlabel.console.store.items import AuditCount
 from streamlabel.console.topics.loops import now_of
-from streamlabel.consumer.core.metric_names import METRICS, GaugeName
+from streamlabel.consumer.core.metric_names import GaugeName
 from streamlabel.consumer.core.ports import Clock
+from streamlabel.consumer.observability.metrics_server import gauges
 from streamlabel.errors import StoreUnavailableError
 
 __all__ = ["ConsoleMetrics"]
@@ -28,15 +29,7 @@ class ConsoleMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._gauges = {
-            name: Gauge(
-                f"streamlabel_{name}",
-                METRICS[name].help,
-                METRICS[name].labels,
-                registry=self.registry,
-            )
-            for name in _NAMES
-        }
+        self._gauges = gauges(_NAMES, self.registry)
 
     def show(self, audits: Iterable[AuditCount], *, now: datetime) -> None:
         """Replace all series."""

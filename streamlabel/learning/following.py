@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from contextlib import aclosing
 from typing import Final, Never
 
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 
 from streamlabel.config.settings import Settings
-from streamlabel.consumer.core.metric_names import METRICS, GaugeName
+from streamlabel.consumer.core.metric_names import GaugeName
 from streamlabel.consumer.core.ports import Clock
 from streamlabel.consumer.kafka.topic_reader import watch
-from streamlabel.consumer.observability.metrics_server import served
+from streamlabel.consumer.observability.metrics_server import gauges, served
 from streamlabel.consumer.output.output_reader import OutputReader
 from streamlabel.consumer.output.verdict import read_verdict
 from streamlabel.errors import VerdictError
@@ -35,15 +35,7 @@ class MonitorMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._gauges = {
-            name: Gauge(
-                f"streamlabel_{name}",
-                METRICS[name].help,
-                METRICS[name].labels,
-                registry=self.registry,
-            )
-            for name in _NAMES
-        }
+        self._gauges = gauges(_NAMES, self.registry)
 
     def show(self, standings: Iterable[Standing]) -> None:
         """Replace all series."""
