@@ -59,11 +59,8 @@ def open_one_token(settings: VllmSettings) -> Opened:
         engine = start_engine(settings, checkpoint, Plan(max_model_len=length))
         with closed_on_error(engine):
             reads_by_id = engine.capabilities.label_ids
-            if not reads_by_id and not isinstance(reads, LabelTokens):
-                raise ConfigError(
-                    "model.task.scoring: trie needs an engine that reads tokens by id, and this"
-                    " one cannot; set one_token"
-                )
+            if not isinstance(reads, LabelTokens):
+                engine.require_label_ids("model.task.scoring: trie needs", remedy="set one_token")
             reader = FirstTokenReader(
                 prompt=prompt,
                 reads=reads,

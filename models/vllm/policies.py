@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from streamlabel.config.engines import VllmSettings
-from streamlabel.errors import ConfigError, InferenceError
+from streamlabel.errors import InferenceError
 from streamlabel.models.core.classifier import Prediction, PreparedText
 from streamlabel.models.label_scoring.answer import FirstToken
 from streamlabel.models.label_scoring.policy_answers import (
@@ -144,11 +144,9 @@ def open_policies(settings: VllmSettings) -> Opened:
         digest = beside.submit(causal_digest, checkpoint, labels, settings.adapter)
         engine = start_engine(settings, checkpoint, Plan(max_model_len=length))
         with closed_on_error(engine):
-            if not engine.capabilities.label_ids:
-                raise ConfigError(
-                    "model.task.policies: they need an engine that reads tokens by id, and this"
-                    " one cannot; ask one question a task"
-                )
+            engine.require_label_ids(
+                "model.task.policies: they need", remedy="ask one question a task"
+            )
             reader = PolicyRequests(
                 asked=asked,
                 chat=chat,

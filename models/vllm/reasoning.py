@@ -163,11 +163,7 @@ def open_reasoning(settings: VllmSettings) -> Opened:
         digest = beside.submit(causal_digest, checkpoint, labels, settings.adapter)
         engine = start_engine(settings, checkpoint, Plan(max_model_len=length))
         with closed_on_error(engine):
-            if not engine.capabilities.label_ids:
-                raise ConfigError(
-                    "model.task.reasoning: it needs an engine that reads tokens by id, and this"
-                    " one cannot; remove it"
-                )
+            engine.require_label_ids("model.task.reasoning: it needs", remedy="remove it")
 
             def reader(what: Reasoned) -> ReasoningReader:
                 return ReasoningReader(

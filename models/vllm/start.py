@@ -59,6 +59,13 @@ class Engine:
     step_tokens: int
     details: dict[str, str]
 
+    def require_label_ids(self, what: str, *, remedy: str) -> None:
+        """Raise ConfigError, ``what`` needs it, unless it reads probabilities by token id."""
+        if not self.capabilities.label_ids:
+            raise ConfigError(
+                f"{what} an engine that reads tokens by id, and this one cannot; {remedy}"
+            )
+
     def identity(
         self,
         checkpoint: Checkpoint,
