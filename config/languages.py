@@ -32,7 +32,7 @@ def language_problem(code: str) -> str | None:
     if plain in LANGUAGES or plain == UNDETERMINED:
         return f"{code!r} is not the code of a language; did you mean {plain}?"
     return (
-        f"{code!r} is not the code of a language that can be told; use a code of ISO 639 such as"
-        f" en, de or zh, or {UNDETERMINED} for texts of which it cannot be told; all are listed in"
-        " docs/several-models.md"
+        f"{code!r} is not the code of a language that can be detected; use a code of ISO 639 such"
+        f" as en, de or zh, or {UNDETERMINED} for texts whose language is unknown; all are listed"
+        " in docs/several-models.md"
     )

@@ -52,7 +52,7 @@ class ConditionSettings(Section):
     language: str | list[str] | None = Field(
         None,
         description="Code of the text's language (ISO 639), such as en, or a list of codes; und for"
-        " texts of which it cannot be told. The language is detected; outputs say it. Needs the"
+        " texts whose language is unknown. The language is detected; outputs say it. Needs the"
         " extra language.",
     )
 

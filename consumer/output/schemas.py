@@ -194,7 +194,7 @@ class LabelMessage(_Part):
     language: str | None = Field(
         None,
         description="Code of the text's language (ISO 639), where a condition of a task needs it;"
-        " und if it cannot be told.",
+        " und if it is unknown.",
     )
 
 

@@ -45,7 +45,7 @@ class Languages:
         self._identifier = _identifier()
 
     def of(self, text: str) -> str:
-        """Return the code of the language, ``und`` if it cannot be told; call ``load`` before."""
+        """Return the code of the language, ``und`` if it is unknown; call ``load`` before."""
         code, _ = self._identifier.classify(text[:_MOST_CHARACTERS])
         # The library has one more, zxx, for what is in no language.
         return code if code in LANGUAGES else UNDETERMINED

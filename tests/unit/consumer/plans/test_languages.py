@@ -98,9 +98,12 @@ def test_nothing_is_imported_while_no_condition_names_a_language() -> None:
         ("EN", "'EN' is not the code of a language; did you mean en?"),
         (["de", "en-US"], "'en-US' is not the code of a language; did you mean en?"),
         ("zh_CN", "did you mean zh?"),
-        ("english", "'english' is not the code of a language that can be told; use a code of ISO"),
-        ("", "'' is not the code of a language that can be told"),
-        ("zxx", "or und for texts of which it cannot be told"),
+        (
+            "english",
+            "'english' is not the code of a language that can be detected; use a code of ISO",
+        ),
+        ("", "'' is not the code of a language that can be detected"),
+        ("zxx", "or und for texts whose language is unknown"),
         ([], "an empty list; name a language, or remove the condition"),
     ],
 )
