@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlabel.training.answer_tuning import answer_model
+from streamlabel.training.fit_settings import ComputeType
 from streamlabel.training.frozen_layers import padded
 from streamlabel.training.shared_prompt import (
     LEAST_SHARED,
@@ -39,6 +40,13 @@ def causal(kind: str = "Qwen2", **config: object) -> torch.nn.Module:
     }
     made = getattr(transformers, f"{kind}Config")(**sizes | config)
     return getattr(transformers, f"{kind}ForCausalLM")(made).float()  # type: ignore[no-any-return]
+
+
+def far_from_zero(model: torch.nn.Module) -> torch.nn.Module:
+    """Move all logits by 40, as those of language models are."""
+    head = model.get_output_embeddings()  # type: ignore[operator] # transformers is untyped
+    head.register_forward_hook(lambda _module, _inputs, logits: logits + 40)
+    return model
 
 
 @given(
@@ -90,14 +98,17 @@ def test_rows_that_have_little_in_common_are_left_apart() -> None:
 def test_only_models_that_see_what_the_mask_says_are_packed(tmp_path: Path) -> None:
     rows = [torch.tensor([*BEGINNING, *rest]) for rest in ([7, 8], [9], [11, 12, 13])]
 
-    def accepts(model: torch.nn.Module) -> bool:
-        learner = answer_model(model, ANSWERS, device="cpu")
+    def accepts(model: torch.nn.Module, precision: ComputeType = "float32") -> bool:
+        learner = answer_model(model, range(60), device="cpu", precision=precision)
         is_accepted = sees_only_the_mask(learner, rows)
         assert learner.packs is False
         return is_accepted
 
     assert accepts(causal())
     assert accepts(causal("Llama"))
+    assert accepts(causal(), "bfloat16")
+    assert accepts(far_from_zero(causal()), "bfloat16"), "steps of 0.25, larger than the spread"
+    assert not accepts(far_from_zero(causal("Bloom", n_head=4)), "bfloat16")
     assert not accepts(causal("Mistral", sliding_window=8)), "looks back only so far"
     assert not accepts(causal("Bloom", n_head=4)), "makes its positions of the mask"
     mamba = transformers.MambaConfig(vocab_size=64, hidden_size=32, num_hidden_layers=2)
