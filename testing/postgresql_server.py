@@ -10,7 +10,10 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
+
+if TYPE_CHECKING:
+    import psycopg
 
 __all__ = ["PostgresqlMissingError", "PostgresqlServer"]
 
@@ -129,12 +132,16 @@ class PostgresqlServer:
         self._made.append(name)
         return f"postgresql://streamlabel@127.0.0.1:{self.port}/{name}"
 
-    def sql(self, statement: str, *, database: str = "postgres") -> None:
-        """Execute a statement."""
+    def connection(self, database: str = "postgres") -> "psycopg.Connection[tuple[Any, ...]]":
+        """Return a connection of which every statement is a transaction."""
         import psycopg
 
         address = f"host=127.0.0.1 port={self.port} user=streamlabel dbname={database}"
-        with psycopg.connect(address, autocommit=True) as connection:
+        return psycopg.connect(address, autocommit=True)
+
+    def sql(self, statement: str, *, database: str = "postgres") -> None:
+        """Execute a statement."""
+        with self.connection(database) as connection:
             connection.execute(statement)
 
     def kill(self) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -39,6 +40,7 @@ from streamlabel.errors import (
     UserUnknownError,
     VerdictError,
 )
+from testing.postgresql_server import PostgresqlServer
 from tests.console_items import NOW, arrival, filled, later
 from tests.verdicts import a_verdict
 
@@ -853,6 +855,46 @@ async def test_what_a_page_asks_never_sorts_or_scans_the_items(
         or ("SCAN item" in detail and "INDEX" not in detail)
     ]
     assert slow == []
+
+
+@pytest.mark.parametrize("keys", [{"near_key": "same"}, {"near_key": None, "near_keys": ("k",)}])
+async def test_a_wave_that_statistics_know_nothing_of_is_read_in_its_first_rows(
+    postgresql: PostgresqlServer, postgresql_template: str, keys: dict[str, Any]
+) -> None:
+    """On PostgreSQL, whose plans hang on statistics: before the first ``ANALYZE`` it guesses."""
+    address = postgresql.database(postgresql_template)
+    name = address.rpartition("/")[2]
+    for table in ("item", "near_duplicate"):
+        postgresql.sql(f"ALTER TABLE {table} SET (autovacuum_enabled = false)", database=name)
+    store = await open_store(ConsoleSettings(database=address))
+    await filled(store, [arrival(n, **keys, key=b"same") for n in range(2_000)])
+    await store.close()
+    before = await asyncio.to_thread(_rows_read, postgresql, name)
+    store = await open_store(ConsoleSettings(database=address))
+    found = await store.next_item(reviewer="ann", tasks=None, now=NOW)
+    assert found is not None
+    assert len((await store.alike(found[0], limit=5)).item_ids) == 5
+    assert len(await store.neighbours(found[0], limit=5)) == 5
+    await store.close()
+    read = await asyncio.to_thread(_rows_read, postgresql, name) - before
+    assert 0 < read < 200
+
+
+def _rows_read(server: PostgresqlServer, name: str) -> int:
+    """Return how many rows of items all sessions have read that are over, by index or not."""
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND backend_type LIKE %s"
+    with server.connection() as connection:
+        while connection.execute(others, [name, "client%"]).fetchone() != (0,):
+            time.sleep(0.01)
+    query = (
+        "SELECT (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname IN ('item',"
+        " 'near_duplicate')) + (SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE relname"
+        " IN ('item', 'near_duplicate'))"
+    )
+    with server.connection(name) as connection:
+        row = connection.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 async def test_items_are_found_by_what_is_asked(store: SqlStore) -> None:

@@ -27,6 +27,7 @@ _POSTGRESQL_OPTIONS: Final = {
 }
 # Of PostgreSQL; ends with the transaction.
 ADVISORY_LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+_WALK: Final = text("SET LOCAL enable_sort = off")
 
 
 def url_of(database: str, password: str | None) -> URL:
@@ -136,6 +137,16 @@ class Database:
         """Wait until no other transaction has the lock of this name; it ends with this one."""
         if not self.is_sqlite:
             await connection.execute(ADVISORY_LOCK, {"name": name})
+
+    async def walk(self, connection: AsyncConnection) -> None:
+        """Let the rest of the transaction read along indexes, without sorting what it could walk.
+
+        For the first few rows in an index's order. PostgreSQL guesses how many rows there are for a
+        key until its statistics follow a wave of arrivals, minutes later; by a guess that is too
+        low it reads all of them, tens of thousands, and sorts. SQLite has no such plan.
+        """
+        if not self.is_sqlite:
+            await connection.execute(_WALK)
 
     async def check(self) -> None:
         """Return if it can be opened, before anything else.

@@ -65,6 +65,7 @@ class Finding(Part):
         # nothing is counted: of a wave of spam there may be as many as open items
         query = select(item.c.item_id).order_by(item.c.item_id).limit(limit + 1)
         async with self.database.reading() as connection:
+            await self.database.walk(connection)
             if found.near_keys is not None:
                 known = await sharing(connection, found, limit=limit + 1)
                 query = query.where(IS_OPEN, item.c.item_id.in_(known))
@@ -100,6 +101,7 @@ class Finding(Part):
         before = query.where(time < found.event_time_ms).order_by(time.desc(), number.desc())
         rows: list[RowMapping] = []
         async with self.database.reading() as connection:
+            await self.database.walk(connection)
             for each in (after, before):
                 rows += (await connection.execute(each.limit(limit))).mappings().all()
 

@@ -82,6 +82,7 @@ class Leasing(Part):
         now: datetime,
     ) -> int | None:
         """Return the first item in order that this reviewer may have, locked; None: none."""
+        await self.database.walk(connection)
         found = []
         for name in [None] if names is None else names:
             query = _candidates(reviewer, now).limit(1).with_for_update(skip_locked=True)
