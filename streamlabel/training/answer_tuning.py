@@ -20,12 +20,15 @@ from streamlabel.models.prompts.chat_template import Chat
 from streamlabel.training.fit_settings import ComputeType, Example
 from streamlabel.training.losses import weights_of
 from streamlabel.training.shared_prompt import Packed, pack
-from streamlabel.training.training_rows import TrainingRows
+from streamlabel.training.training_rows import Drawn, TrainingRows
 
 __all__ = ["Lessons", "answer_model"]
 
 # Number of distinct orders of the labels: enough that the position in the list is not a hint.
 _ORDERS = 24
+# Orders in one step. With a single one, a step first of all teaches the letter that most of its
+# texts have, and the next step another; each further one computes the instruction once more.
+_ORDERS_A_STEP = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +89,25 @@ class Lessons:
 
         Args:
             examples: with one label each.
-            shuffled: list the labels in another order for each batch; otherwise as served. All
-                rows of a batch have one order, so that their prompts begin alike.
+            shuffled: list the labels in two orders for each batch, drawn at random; otherwise as
+                served. Rows of one order are a group, whose prompts begin alike.
         """
         order = random.Random(self._seed)  # noqa: S311 no secret
 
-        def draw(batch: Sequence[int]) -> tuple[Sequence[Any], Any]:
-            return self._encode([examples[i] for i in batch], order.choice(self._lessons))
+        def draw(batch: Sequence[int]) -> Drawn:
+            lessons = order.sample(self._lessons, min(_ORDERS_A_STEP, len(self._lessons)))
+            rows = order.sample(range(len(batch)), len(batch))  # the batch is sorted by length
+            groups = [rows[i :: len(lessons)] for i in range(len(lessons))]
+            inputs: list[Any] = [None] * len(batch)
+            targets = torch.zeros(len(batch), len(self.token_ids) + 1)  # (B, U + 1)
+            for group, lesson in zip(groups, lessons, strict=True):
+                made, right = self._encode([examples[batch[i]] for i in group], lesson)
+                targets[group] = right
+                for i, each in zip(group, made, strict=True):
+                    inputs[i] = each
+            return Drawn(inputs, targets, [group for group in groups if group])
+
+        import torch
 
         inputs, targets = self._encode(examples, self._lessons[0])
         return TrainingRows(inputs, targets, weights_of(examples), draw if shuffled else None)

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import structlog
 
+from streamlabel.training.training_rows import LENGTH_STEP
+
 __all__ = ["LEAST_SHARED", "Packed", "pack", "sees_only_the_mask", "shared_length"]
 
 logger = structlog.get_logger(__name__)
@@ -31,6 +33,8 @@ _TRIED_ROWS: Final = 4
 class Packed:
     """The rows of a batch as one row.
 
+    The last tokens belong to no row: they see themselves, and nobody reads them.
+
     Attributes:
         ids: shape (1, T).
         positions: shape (1, T), each token's place in its own prompt.
@@ -43,16 +47,19 @@ class Packed:
 
         lengths = torch.tensor([len(row) - shared for row in rows])
         total = shared + int(lengths.sum())
-        owner = torch.zeros(total, dtype=torch.long)  # 0: of all rows
+        spare = -total % LENGTH_STEP
+        rows = [*rows, rows[0][:1].repeat(shared + spare)]
+        lengths = torch.cat([lengths, torch.tensor([spare])])
+        owner = torch.zeros(total + spare, dtype=torch.long)  # 0: of all rows
         owner[shared:] = torch.repeat_interleave(torch.arange(1, len(rows) + 1), lengths)
         starts = lengths.cumsum(0) - lengths
-        places = torch.arange(total)
-        own = shared + places[: total - shared] - torch.repeat_interleave(starts, lengths)
+        places = torch.arange(total + spare)
+        own = shared + places[: len(places) - shared] - torch.repeat_interleave(starts, lengths)
         self.ids = torch.cat([rows[0][:shared], *(row[shared:] for row in rows)])[None]
         self.positions = torch.cat([places[:shared], own])[None]
         is_seen = (owner[None, :] == 0) | (owner[None, :] == owner[:, None])  # (T, T)
         self.mask = (is_seen & (places[None, :] <= places[:, None]))[None, None]
-        self.ends = shared + lengths.cumsum(0) - 1
+        self.ends = shared + lengths[:-1].cumsum(0) - 1
 
 
 def shared_length(rows: Sequence[Any]) -> int:

@@ -10,7 +10,7 @@ from streamlabel.models.core.labels import ProblemType
 from streamlabel.training.fit_settings import EpochReport, FitSettings
 from streamlabel.training.frozen_layers import padded
 from streamlabel.training.losses import loss_of
-from streamlabel.training.training_rows import TrainingRows, batches, passes
+from streamlabel.training.training_rows import TrainingRows, batches
 
 __all__ = ["Course", "run_epochs"]
 
@@ -114,17 +114,18 @@ class _Trainer:
         loss_sum = 0.0
         kind = self._learning[0].device.type
         shared = self._rows.shared_tokens
-        for batch in batches(self._lengths, self._settings.batch_items, self._order):
+        items = self._settings.batch_items
+        for batch in batches(self._lengths, items, self._order, is_padded=not shared):
             self._optimizer.zero_grad()
-            inputs, targets = self._rows.of(batch)
+            drawn = self._rows.of(batch)
             given = None if self._rows.weights is None else self._rows.weights[batch]
-            for part in passes([*map(len, inputs)], self._settings.pass_tokens, shared):
+            for part in drawn.parts(self._settings.pass_tokens, shared):
                 with torch.autocast(
                     kind, torch.bfloat16, enabled=self._settings.precision == "bfloat16"
                 ):
-                    logits = _logits(self._model, [inputs[i] for i in part])
+                    logits = _logits(self._model, [drawn.inputs[i] for i in part])
                 weights = None if given is None else given[part]
-                loss = self._loss_of(logits.float(), targets[part], weights)
+                loss = self._loss_of(logits.float(), drawn.targets[part], weights)
                 # the mean over the batch, from the means over its parts
                 (loss * (len(part) / len(batch))).backward()
                 loss_sum += loss.item() * len(part)

@@ -3,13 +3,38 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["TrainingRows", "batches", "passes"]
+__all__ = ["LENGTH_STEP", "Drawn", "TrainingRows", "batches", "passes"]
+
+# Rows that are computed as one have a length of a multiple: kernels of a processor are generated
+# for each length that they meet.
+LENGTH_STEP: Final = 32
 
 # Number of shuffled batches that are sorted by length together: this reduces padding and keeps the
 # order random enough.
 _POOL_BATCHES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What is trained in one step.
+
+    Attributes:
+        inputs: token ids (T,) or hidden states (T, hidden), one tensor per row.
+        targets: shape (B, K), 1.0 for a correct label.
+        groups: indexes of rows that may be computed together; each row is in one. None: all rows.
+    """
+
+    inputs: Sequence[Any]
+    targets: Any
+    groups: Sequence[Sequence[int]] | None = None
+
+    def parts(self, tokens: int | None, shared: int) -> Iterator[list[int]]:
+        """Yield the rows that are computed at once, see ``passes``."""
+        for group in [range(len(self.inputs))] if self.groups is None else self.groups:
+            for part in passes([len(self.inputs[i]) for i in group], tokens, shared):
+                yield [group[i] for i in part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +45,7 @@ class TrainingRows:
         inputs: token ids (T,) or hidden states (T, hidden), one tensor per row.
         targets: shape (N, K), 1.0 for a correct label.
         weights: shape (N,), of the rows in the loss, 1 in the mean; None: all alike.
-        draw: returns inputs and targets of some rows for one step, in other words than the ones
-            above; None: the ones above.
+        draw: returns some rows for one step, in other words than those above; None: those above.
         shared_tokens: with which the rows of a pass begin, and which are computed once for all of
             them, without padding; 0: rows are padded.
     """
@@ -29,23 +53,34 @@ class TrainingRows:
     inputs: Sequence[Any]
     targets: Any
     weights: Any = None
-    draw: Callable[[Sequence[int]], tuple[Sequence[Any], Any]] | None = None
+    draw: Callable[[Sequence[int]], Drawn] | None = None
     shared_tokens: int = 0
 
-    def of(self, batch: Sequence[int]) -> tuple[Sequence[Any], Any]:
-        """Return inputs and targets of some rows, for one step."""
+    def of(self, batch: Sequence[int]) -> Drawn:
+        """Return some rows for one step."""
         if self.draw is not None:
             return self.draw(batch)
-        return [self.inputs[i] for i in batch], self.targets[list(batch)]
+        return Drawn([self.inputs[i] for i in batch], self.targets[list(batch)])
 
 
-def batches(lengths: Sequence[int], items: int, order: random.Random) -> list[list[int]]:
-    """Return indexes of inputs: random batches of inputs with similar lengths."""
+def batches(
+    lengths: Sequence[int], items: int, order: random.Random, *, is_padded: bool = True
+) -> list[list[int]]:
+    """Return indexes of inputs in random batches.
+
+    Args:
+        lengths: of the inputs.
+        items: of a batch.
+        order: of the inputs.
+        is_padded: batches have inputs of similar lengths. Labels often differ in length, so such
+            batches are less mixed; what is not padded has nothing from them.
+    """
     shuffled = list(range(len(lengths)))
     order.shuffle(shuffled)
     found = []
-    for start in range(0, len(shuffled), items * _POOL_BATCHES):
-        pool = sorted(shuffled[start : start + items * _POOL_BATCHES], key=lengths.__getitem__)
+    together = items * (_POOL_BATCHES if is_padded else 1)
+    for start in range(0, len(shuffled), together):
+        pool = sorted(shuffled[start : start + together], key=lengths.__getitem__)
         found += [pool[i : i + items] for i in range(0, len(pool), items)]
     order.shuffle(found)
     return found
@@ -65,7 +100,8 @@ def passes(lengths: Sequence[int], tokens: int | None, shared: int = 0) -> Itera
     packed = shared
     for i in sorted(range(len(lengths)), key=lengths.__getitem__):
         own = lengths[i] - shared
-        wide = packed + own if shared else (len(part) + 1) * lengths[i]
+        rounded = -(-(packed + own) // LENGTH_STEP) * LENGTH_STEP
+        wide = rounded if shared else (len(part) + 1) * lengths[i]
         if tokens is not None and part and wide > tokens:
             yield part
             part, packed = [], shared

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from streamlabel.training.answer_fit import Lora, fit_answers
 from streamlabel.training.answer_tuning import Lessons, answer_model
 from streamlabel.training.fit_settings import EpochReport, Example, FitSettings
 from streamlabel.training.frozen_layers import padded
-from streamlabel.training.training_rows import passes
+from streamlabel.training.training_rows import LENGTH_STEP, batches, passes
 from tests.models.test_prompts import FORGERIES, SPAM, task
 
 pytestmark = pytest.mark.model
@@ -104,15 +105,44 @@ def test_the_labels_are_listed_in_many_orders_and_the_answer_goes_with_them(chat
     rows = lessons.rows([Example("Hello", "green")] * 60, shuffled=True)
     seen = {}
     for _ in range(60):
-        (row, again), (target, _) = rows.of([0, 1])
-        assert torch.equal(row, again), "one order a batch, so that its prompts begin alike"
-        shown = chat.tokens.decode(row.tolist())
-        lines = [line for line in shown.splitlines() if line.startswith("- ")]
-        answer = chat.tokens.decode([lessons.token_ids[int(target.argmax())]])
-        assert f"- {answer} = green" in lines
-        seen[tuple(lines)] = answer
+        drawn = rows.of([0, 1, 2, 3, 4])
+        assert drawn.groups is not None
+        assert sorted(i for group in drawn.groups for i in group) == [0, 1, 2, 3, 4]
+        orders = []
+        for group in drawn.groups:
+            first = drawn.inputs[group[0]]
+            assert all(torch.equal(first, drawn.inputs[i]) for i in group), "prompts begin alike"
+            shown = chat.tokens.decode(first.tolist())
+            lines = tuple(line for line in shown.splitlines() if line.startswith("- "))
+            for i in group:
+                right = int(drawn.targets[i].argmax())
+                answer = chat.tokens.decode([lessons.token_ids[right]])
+                assert f"- {answer} = green" in lines
+                seen[lines] = answer
+            orders.append(lines)
+        assert len(set(orders)) == 2, "or a step teaches the letter of its most frequent label"
     assert len(seen) == 6
     assert set(seen.values()) == {"A", "B", "C"}
+
+
+def test_one_example_is_drawn_in_one_order(chat: Chat) -> None:
+    rows = Lessons(LETTERS, chat, max_tokens=400, seed=1).rows([Example("a", "red")], shuffled=True)
+    drawn = rows.of([0])
+    assert drawn.groups == [[0]]
+    assert list(drawn.parts(None, 0)) == [[0]]
+
+
+def test_batches_of_rows_without_padding_are_mixed_in_length() -> None:
+    """Labels differ in length: a batch of similar lengths can be all of one label."""
+    lengths = [*range(1, 129)]
+    widths = {}
+    for is_padded in (True, False):
+        made = batches(lengths, 8, random.Random(1), is_padded=is_padded)
+        assert sorted(i for batch in made for i in batch) == [*range(128)]
+        spread = [max(batch) - min(batch) for batch in made]
+        widths[is_padded] = sum(spread) / len(spread)
+    assert widths[True] < 20
+    assert widths[False] > 60
 
 
 def test_the_loss_is_that_of_the_answers_token_over_the_vocabulary(
@@ -187,7 +217,8 @@ def test_every_row_is_in_one_pass_within_the_budget(lengths: list[int], tokens: 
         assert sorted(i for part in parts for i in part) == list(range(len(lengths)))
         for part in parts:
             own = [lengths[i] - shared for i in part]
-            wide = shared + sum(own) if shared else len(part) * max(own)
+            as_one = -(-(shared + sum(own)) // LENGTH_STEP) * LENGTH_STEP
+            wide = as_one if shared else len(part) * max(own)
             assert len(part) == 1 or wide <= tokens
         whole = sorted(range(len(lengths)), key=lengths.__getitem__)
         assert list(passes(lengths, None, shared)) == [whole]

@@ -18,6 +18,7 @@ from streamlabel.training.shared_prompt import (
     sees_only_the_mask,
     shared_length,
 )
+from streamlabel.training.training_rows import LENGTH_STEP
 
 pytestmark = pytest.mark.model
 
@@ -82,6 +83,10 @@ def test_each_token_sees_the_beginning_and_its_own_row(rests: list[list[int]]) -
     assert all(torch.equal(row[:shared], rows[0][:shared]) for row in rows)
     assert shared < min(map(len, rows))
     packed = Packed(rows, shared)
+    assert packed.ids.shape[1] % LENGTH_STEP == 0, (
+        "few lengths, for each of which kernels are generated"
+    )
+    assert packed.mask.any(-1).all(), "a token that sees nothing has no softmax"
     for row, end in zip(rows, packed.ends.tolist(), strict=True):
         seen = packed.mask[0, 0, end]
         assert packed.ids[0][seen].tolist() == row.tolist()
