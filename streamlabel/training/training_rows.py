@@ -22,6 +22,7 @@ class TrainingRows:
         weights: shape (N,), of the rows in the loss, 1 in the mean; None: all alike.
         draw: returns inputs and targets of some rows for one step, in other words than the ones
             above; None: the ones above.
+        order: what ``draw`` draws from; its state belongs to that of a training.
         shared_tokens: with which the rows of a pass begin, and which are computed once for all of
             them, without padding; 0: rows are padded.
     """
@@ -30,6 +31,7 @@ class TrainingRows:
     targets: Any
     weights: Any = None
     draw: Callable[[Sequence[int]], tuple[Sequence[Any], Any]] | None = None
+    order: random.Random | None = None
     shared_tokens: int = 0
 
     def of(self, batch: Sequence[int]) -> tuple[Sequence[Any], Any]:
