@@ -32,12 +32,22 @@ def write_tensors(folder: Path, name: str, tensors: Mapping[str, Any]) -> dict[s
     Raises:
         OSError: it cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    # safetensors reads the memory of a tensor, which a device may not show
-    plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    plain: dict[str, Any] = {}
+    places: set[int] = set()
+    for key, value in tensors.items():
+        # safetensors reads the memory of a tensor, which a device may not show
+        tensor = value.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        plain[key] = tensor.clone() if place in places else tensor  # it refuses shared memory
+        places.add(place)
     partial = folder / f"{name}.partial"
-    save_file(plain, partial)
+    try:
+        save_file(plain, partial)
+    except SafetensorError as error:  # that of a full disk, for one
+        raise OSError(str(error)) from error
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(folder / name)

@@ -29,6 +29,7 @@ from streamlabel.progress import progress
 from streamlabel.training.answer_fit import Lora, fit_answers
 from streamlabel.training.fit_settings import EpochReport, Example, FitReport, FitSettings
 from streamlabel.training.head import fit_head
+from streamlabel.training.state_files import read_tensors, write_tensors
 from streamlabel.training.training_loop import run_epochs
 from streamlabel.training.training_origin import origin_of
 from streamlabel.training.training_rows import TrainingRows
@@ -267,6 +268,17 @@ def test_a_full_disk_does_not_end_a_training(tmp_path: Path) -> None:
     state.write(saved(), clock=time.monotonic)
     assert len(said) == 1
     assert "cannot be written" in said[0]
+    with pytest.raises(OSError, match="No such file"):
+        write_tensors(tmp_path / "gone", "a.safetensors", {"a": torch.ones(2)})
+
+
+def test_tensors_that_share_memory_are_written_each(tmp_path: Path) -> None:
+    whole = torch.arange(6.0)
+    kept = write_tensors(tmp_path, "a.safetensors", {"a": whole, "b": whole[:3], "c": whole})
+    found = read_tensors(tmp_path, kept)
+    assert torch.equal(found["a"], whole)
+    assert torch.equal(found["b"], whole[:3])
+    assert torch.equal(found["c"], whole)
 
 
 def test_other_libraries_are_told(tmp_path: Path) -> None:
