@@ -2,7 +2,7 @@
 
 Resumable: models and prediction files in the work folder are reused, so an interrupted run can be
 continued. ``--only`` trains some of the models; the table is written when all data sets are
-complete.
+complete. ``--only commands`` makes the Chinese ones with the commands of docs/training.md instead.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import results_file
+from benchmarks.quality_commands import run_commands
 from benchmarks.quality_models import DATA_SETS, Answered, answered, is_answered
 from benchmarks.quality_page import Found, page
 from benchmarks.quality_promises import Halves, held_out_calibration, simulated, splits
@@ -34,13 +35,19 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, default=Path(".cache/quality"), help="models and answers"
     )
-    parser.add_argument("--only", nargs="*", help="data sets to train, or tuning")
+    parser.add_argument(
+        "--only", nargs="*", help="data sets to train, tuning, or commands (docs/training.md)"
+    )
     parser.add_argument("--limit", type=int, help="texts of a data set, for a smoke run")
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--splits", type=int, default=300)
     parser.add_argument("--halvings", type=int, default=10)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
+    if options.only is not None and "commands" in options.only:
+        run_commands(options.work, limit=options.limit)
+    if options.only == ["commands"]:
+        return
     for data_set in DATA_SETS:
         if options.only is None or data_set.name in options.only:
             answered(data_set, options.work, limit=options.limit)

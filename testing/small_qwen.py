@@ -24,8 +24,9 @@ from streamlabel.models.prompts.build_prompt import build_prompt
 from streamlabel.models.prompts.chat_template import load_chat
 from streamlabel.models.prompts.phrases import render_phrases
 from streamlabel.training.fit_settings import EpochReport, FitSettings
-from streamlabel.training.training_loop import Course, run_epochs
+from streamlabel.training.training_loop import run_epochs
 from streamlabel.training.training_rows import TrainingRows
+from streamlabel.training.training_run import Course
 from testing import texts
 from testing.tiny_models import LINES, WORDS, build_tokenizer
 

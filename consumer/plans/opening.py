@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+import structlog
+
 from streamlabel.config.cascade import passed_on
 from streamlabel.config.deployments import all_deployments
 from streamlabel.config.settings import Settings
@@ -19,6 +21,9 @@ from streamlabel.consumer.routing.calibrated_router import read_calibration
 from streamlabel.errors import ConfigError
 from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.core.classifier import Classifier
+from streamlabel.models.files.trained_length import other_length
+
+_log = structlog.get_logger(__name__)
 
 __all__ = ["Calibrations", "deploy_all", "plan_for", "read_calibrations"]
 
@@ -68,6 +73,10 @@ def deploy_all(
         )
         for each in all_deployments(settings)
     ]
+    for each in deployments:
+        model = each.classifier
+        if differs := other_length(model.identity.details, model.hints.max_tokens):
+            _log.warning("trained_with_other_length", deployment=each.id, advice=differs)
     deployments = with_changes_named(models, deployments, calibrations)
     if not settings.reads_escalations:
         return deployments

@@ -26,6 +26,7 @@ from streamlabel.models.encoder.loading import build_rows, load_forward, load_wo
 from streamlabel.models.encoder.packed_forward import PackedForward
 from streamlabel.models.files.checkpoint import open_checkpoint
 from streamlabel.models.files.digest import model_digest
+from streamlabel.models.files.trained_length import length_details
 from streamlabel.models.tokens.rows import Forward, RowBuilder, read_rows
 
 __all__ = ["EncoderClassifier", "EncoderParts", "load", "open_encoder"]
@@ -203,6 +204,7 @@ def open_encoder(settings: EncoderSettings) -> EncoderParts:
                 "company": loaded.company,
                 "weights": ", ".join(path.name for path in weights.paths[:4]),
             }
+            | length_details([checkpoint.folder])
             | ({"threads": str(threads), "streams": str(streams)} if device.kind == "cpu" else {})
             | ({"exact_layers": str(way.exact_layers)} if is_packed else {})
             | ({"precision": choice.why} if choice.why else {})

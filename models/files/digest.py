@@ -25,7 +25,7 @@ DECISIVE = (
 READ_BYTES = 1 << 20  # large enough that sha256 runs without the interpreter lock
 
 
-def model_digest(folder: Path, labels: LabelSet, *, weights: Sequence[Path]) -> str:
+def model_digest(folder: Path, labels: LabelSet | None, *, weights: Sequence[Path]) -> str:
     """Return the SHA-256 over weights, tokenizer and label names of a model folder.
 
     Equal digests mean equal models. Names and sizes are hashed with the content, so that moving
@@ -34,7 +34,7 @@ def model_digest(folder: Path, labels: LabelSet, *, weights: Sequence[Path]) -> 
 
     Args:
         folder: of the model.
-        labels: of the task.
+        labels: of the task; None: of a model that is to be trained, whose labels do not matter.
         weights: the files that the weights are read from, and no others.
     """
     digest = hashlib.sha256()
@@ -43,7 +43,7 @@ def model_digest(folder: Path, labels: LabelSet, *, weights: Sequence[Path]) -> 
         with path.open("rb", buffering=0) as file:
             while block := file.read(READ_BYTES):
                 digest.update(block)
-    for name in (labels.problem_type, *labels.names):
+    for name in () if labels is None else (labels.problem_type, *labels.names):
         digest.update(f"{len(name)}\0{name}\0".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 

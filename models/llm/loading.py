@@ -21,7 +21,9 @@ from streamlabel.models.devices.device_threads import QUEUED, DeviceThreads
 from streamlabel.models.files.checkpoint import Checkpoint, open_checkpoint
 from streamlabel.models.files.digest import model_digest
 from streamlabel.models.files.row_limit import probe_row, table_limit, try_row
+from streamlabel.models.files.trained_length import length_details
 from streamlabel.models.files.whole_model import load_whole
+from streamlabel.models.label_scoring.taught_prompt import tuned_folders
 from streamlabel.models.llm.adapter import ADAPTER_WEIGHTS, refuse_missing_adapter, with_adapter
 from streamlabel.models.llm.causal_model import CausalModel
 from streamlabel.models.prompts.chat_template import Chat, open_chat
@@ -97,6 +99,7 @@ def open_causal(settings: CausalSettings, labels: LabelSet) -> LoadedCausal:
         model = load_causal(checkpoint, settings, device, pad_id=chat.pad_id)
         max_tokens = _longest_row(model, checkpoint, settings, device)
         details = {"threads": str(threads)} if device.kind == "cpu" else {}
+        details |= length_details(tuned_folders(checkpoint.folder, settings.adapter))
         if settings.adapter is not None:
             details["adapter"] = Path(settings.adapter).name
         return LoadedCausal(

@@ -14,6 +14,8 @@ from streamlabel.models.devices.device import library_versions
 from streamlabel.models.devices.npu import load_npu
 from streamlabel.models.devices.torch_import import autoload
 from streamlabel.models.files.checkpoint import Checkpoint
+from streamlabel.models.files.trained_length import length_details
+from streamlabel.models.label_scoring.taught_prompt import tuned_folders
 from streamlabel.models.llm.adapter import adapter_version
 from streamlabel.models.vllm.platform import Capabilities, find_capabilities, limits
 from streamlabel.models.vllm.runtime import TOP_K, VllmRuntime
@@ -159,6 +161,7 @@ def start_engine(settings: VllmSettings, checkpoint: Checkpoint, plan: Plan) -> 
         details=capabilities.details
         | details
         | {"mode": settings.mode, "runner": _runner(engine.vllm_config)}
+        | length_details(tuned_folders(checkpoint.folder, settings.adapter))
         | ({"adapter": Path(settings.adapter).name} if settings.adapter else {}),
     )
 

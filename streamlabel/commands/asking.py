@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from streamlabel.quality.repeated import Seen
     from streamlabel.quality.scoring import Answers
 
-__all__ = ["only_new", "say_lost", "say_precision", "say_trained", "score_labelled_file"]
+__all__ = [
+    "only_new",
+    "say_length",
+    "say_lost",
+    "say_precision",
+    "say_trained",
+    "score_labelled_file",
+]
 
 # Lines that a message names.
 _SHOWN = 10
@@ -80,6 +87,7 @@ async def _ask(
         model, settings.worker, configure_logging=quiet_logs(settings)
     )
     say_precision(classifier)
+    say_length(classifier)
     try:
         texts = choose(await asyncio.to_thread(_read, path, classifier.labels, fields, renamed))
         with progress(path.name, total=len(texts)) as update:
@@ -107,6 +115,15 @@ def say_precision(classifier: "Classifier") -> None:
 
     if why := classifier.identity.details.get("precision"):
         say(f"precision {why}")
+
+
+def say_length(classifier: "Classifier") -> None:
+    """Say if the model is served with another length than it was trained with."""
+    from streamlabel.commands.terminal import say
+    from streamlabel.models.files.trained_length import other_length
+
+    if differs := other_length(classifier.identity.details, classifier.hints.max_tokens):
+        say(f"warning: {differs}")
 
 
 def _read(

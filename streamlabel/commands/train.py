@@ -1,7 +1,9 @@
 """``streamlabel train encoder``: a classifier from labelled texts."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,10 +17,16 @@ from streamlabel.commands.training_options import (
     Overwrite,
     Patience,
     PrecisionOption,
+    Resume,
     Seed,
+    Seeds,
 )
 
 __all__ = ["train_encoder"]
+
+# Computed at once: a whole step of ordinary texts. Steps of longer ones are computed in parts, or
+# those of a base for thousands of tokens would not fit into memory.
+_PASS_TOKENS = 16_384
 
 
 def train_encoder(
@@ -51,8 +59,14 @@ def train_encoder(
         int, typer.Option("--batch", min=1, help="Texts per training step.")
     ] = 32,
     max_tokens: Annotated[
-        int, typer.Option(min=8, help="Maximum tokens per text. Longer texts are truncated.")
-    ] = 128,
+        int | None,
+        typer.Option(
+            min=8,
+            help="Maximum tokens per text, in training and in serving. Longer texts are truncated."
+            " Default: as in serving, the limit of the base. Fewer make training faster.",
+            show_default=False,
+        ),
+    ] = None,
     class_weights: Annotated[
         Literal["none", "balanced"],
         typer.Option(
@@ -68,6 +82,7 @@ def train_encoder(
     ] = 0.0,
     precision: PrecisionOption = "auto",
     seed: Seed = 17,
+    seeds: Seeds = None,
     verdicts: Annotated[
         Path | None,
         typer.Option(
@@ -88,10 +103,12 @@ def train_encoder(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    resume: Resume = False,
 ) -> None:
     """Fine-tune an encoder on labelled texts; the best epoch on held-out texts is saved.
 
-    Ctrl-C and SIGTERM save the best epoch so far. Requires the extra encoder.
+    Ctrl-C and SIGTERM save the best epoch so far. A training that was stopped by anything goes on
+    with --resume. Requires the extra encoder.
 
     \b
     Examples:
@@ -100,20 +117,21 @@ def train_encoder(
         --class-weights balanced --epochs 4
       streamlabel train encoder --data train.jsonl --base ./model --out ./better \\
         --verdicts verdicts.jsonl --reviews reviews.jsonl --minutes 30
+      streamlabel train encoder --data train.jsonl --base ./minilm --out ./model --seeds 3 --resume
     """  # noqa: D301 \b keeps the lines as they are
-    from streamlabel.commands.terminal import progress, say
+    from streamlabel.commands.terminal import say
     from streamlabel.commands.training import (
-        ending_on_sigterm,
         examples,
-        finish,
         learned_and_held,
-        line,
+        limit_of,
         named,
         refuse_taken,
         remember,
         reviewed_texts,
+        seeds_of,
         warn_unknown,
     )
+    from streamlabel.commands.training_runs import Plan, train_with_seeds
     from streamlabel.config.model import EncoderSettings
     from streamlabel.extras import require
     from streamlabel.models.core.labels import LabelSet
@@ -121,11 +139,13 @@ def train_encoder(
     from streamlabel.models.files.checkpoint import open_checkpoint
     from streamlabel.quality.labelled import labels_in
     from streamlabel.quality.model_card import model_card, source_of
-    from streamlabel.training.fit_settings import FitSettings
+    from streamlabel.training.fit_settings import FitReport, FitSettings
     from streamlabel.training.head import fit_head
+    from streamlabel.training.training_origin import origin_of
 
     require("train encoder", "torch", "transformers", "safetensors", "tokenizers", extra="encoder")
-    refuse_taken(out, overwrite=overwrite)
+    refuse_taken(out, overwrite=overwrite, resume=resume)
+    all_seeds = seeds_of(seeds, seed)
     several = problem == "multi-label"
     train, held = learned_and_held(data, dev, several=several, seed=seed)
     sources = [source_of(data, f"{len(train) + (0 if dev else len(held)):,} labelled texts")]
@@ -136,11 +156,13 @@ def train_encoder(
     labels = LabelSet(labels_in(train), "multi_label" if several else "single_label")
     checkpoint = open_checkpoint(EncoderSettings(path=base))
     warn_unknown(checkpoint.folder, train)
+    longest = EncoderSettings(path=base, max_tokens=max_tokens)
     settings = FitSettings(
         epochs=epochs,
         learning_rate=learning_rate,
         batch_items=batch_items,
-        max_tokens=max_tokens,
+        pass_tokens=_PASS_TOKENS,
+        max_tokens=limit_of(checkpoint, longest),
         trained_layers=None if trained_layers < 0 else trained_layers,
         label_smoothing=label_smoothing,
         class_weights=class_weights,
@@ -150,20 +172,30 @@ def train_encoder(
         precision=fastest_precision() if precision == "auto" else precision,
     )
     say(f"{len(train):,} training texts, {len(held):,} held out; labels {named(labels.names)}")
-    total = epochs * -(-len(train) // batch_items)
-    with ending_on_sigterm(), progress("training", total=total) as update:
-        report = fit_head(
-            examples(train),
-            labels,
-            encoder=checkpoint.folder,
-            folder=out,
-            settings=settings,
-            held_out=examples(held),
-            on_step=lambda done, _total: update(done, ""),
-            on_epoch=lambda epoch: say(line(epoch)),
-            card=lambda made: model_card(
-                made, labels, settings, base=checkpoint.name, data=data.name, sources=sources
-            ),
-        )
-    remember(out, train, held, base=checkpoint.folder)
-    finish(report)
+    learned, kept = examples(train), examples(held)
+
+    def fit(seed: int, folder: Path, **given: Any) -> FitReport:  # noqa: ANN401 see ``Fit``
+        with_seed = replace(settings, seed=seed)
+        return fit_head(
+            learned, labels, encoder=checkpoint.folder, folder=folder, settings=with_seed,
+            held_out=kept, **given,
+        )  # fmt: skip
+
+    def complete(folder: Path, kept_seed: int, reports: Mapping[int, FitReport]) -> None:
+        card = model_card(
+            reports[kept_seed], labels, replace(settings, seed=kept_seed), base=checkpoint.name,
+            data=data.name, sources=sources, seeds=reports,
+        )  # fmt: skip
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        remember(folder, train, held, base=checkpoint.folder)
+
+    about = {"labels": labels.names, "problem": problem}
+    plan = Plan(
+        out=out,
+        seeds=all_seeds,
+        origin=origin_of(learned, kept, base=checkpoint, settings=settings, more=about),
+        steps=epochs * -(-len(train) // batch_items),
+        held_out=len(held),
+        complete=complete,
+    )
+    train_with_seeds(fit, plan)

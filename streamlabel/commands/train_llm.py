@@ -1,6 +1,7 @@
 """``streamlabel train llm``: one-token answers from labelled texts."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -16,7 +17,9 @@ from streamlabel.commands.training_options import (
     Overwrite,
     Patience,
     PrecisionOption,
+    Resume,
     Seed,
+    Seeds,
 )
 
 __all__ = ["train_llm"]
@@ -84,11 +87,14 @@ def train_llm(
         ),
     ] = False,
     max_tokens: Annotated[
-        int,
+        int | None,
         typer.Option(
-            min=32, help="Maximum tokens of a prompt. Longer texts keep their beginning and end."
+            min=32,
+            help="Maximum tokens of a prompt; set model.max_tokens to the same. Longer texts keep"
+            " their beginning and end. Default: as in serving, 4096 or the limit of the base.",
+            show_default=False,
         ),
-    ] = 512,
+    ] = None,
     device: Annotated[
         str,
         typer.Option(
@@ -114,11 +120,14 @@ def train_llm(
     ] = None,
     precision: PrecisionOption = "auto",
     seed: Seed = 17,
+    seeds: Seeds = None,
     overwrite: Overwrite = False,
+    resume: Resume = False,
 ) -> None:
     """Fine-tune a language model to answer a task with one token, in the prompt used for serving.
 
-    Ctrl-C and SIGTERM save the best epoch so far. Requires the extra llm.
+    Ctrl-C and SIGTERM save the best epoch so far. A training that was stopped by anything goes on
+    with --resume. Requires the extra llm.
 
     \b
     Examples:
@@ -126,17 +135,16 @@ def train_llm(
       streamlabel train llm --data train.jsonl --dev dev.jsonl --base ./qwen --task task.yaml \\
         --out ./model --method full --device npu:0
     """  # noqa: D301 \b keeps the lines as they are
-    from streamlabel.commands.terminal import progress, say
+    from streamlabel.commands.terminal import say
     from streamlabel.commands.training import (
-        ending_on_sigterm,
         examples,
-        finish,
         learned_and_held,
-        line,
         named,
         refuse_taken,
         remember,
+        seeds_of,
     )
+    from streamlabel.commands.training_runs import Plan, train_with_seeds
     from streamlabel.config.loading import load
     from streamlabel.config.model import GenerativeSettings
     from streamlabel.errors import ConfigError
@@ -144,21 +152,26 @@ def train_llm(
     from streamlabel.models.devices.device import choose_device, fastest_precision
     from streamlabel.models.files.checkpoint import open_checkpoint
     from streamlabel.quality.labelled import labels_in
-    from streamlabel.quality.model_card import answers_card
+    from streamlabel.quality.model_card import answers_card, source_of
     from streamlabel.training.answer_fit import Lora, fit_answers
-    from streamlabel.training.fit_settings import FitSettings
+    from streamlabel.training.fit_settings import FitReport, FitSettings
+    from streamlabel.training.state_files import hashed
+    from streamlabel.training.training_origin import origin_of
 
     needed = ("torch", "transformers", "safetensors", "tokenizers", "jinja2")
     require("train llm", *needed, *(["peft"] if method == "lora" else []), extra="llm")
-    refuse_taken(out, overwrite=overwrite)
+    refuse_taken(out, overwrite=overwrite, resume=resume)
+    all_seeds = seeds_of(seeds, seed)
     wanted = {"backend": "generative", "path": base, "task": str(task), "device": device}
-    wanted |= {} if chat_date is None else {"chat_date": chat_date}
     given = {f"model.{name}": value for name, value in wanted.items()}
+    given |= {} if chat_date is None else {"model.chat_date": chat_date}
+    given |= {} if max_tokens is None else {"model.max_tokens": str(max_tokens)}
     serving = load(None, overrides=given, environ={}).settings.model
     if not isinstance(serving, GenerativeSettings):  # pragma: no cover - it is what was asked for
         raise ConfigError("model.backend: generative")
     names = serving.task.names
     train, held = learned_and_held(data, dev, known=names, seed=seed)
+    sources = [source_of(data, f"{len(train) + (0 if dev else len(held)):,} labelled texts")]
     checkpoint = open_checkpoint(serving)
     kind = choose_device(serving.device).kind
     settings = FitSettings(
@@ -167,7 +180,7 @@ def train_llm(
         batch_items=batch_items,
         pass_tokens=pass_tokens,
         checkpointing=checkpointing,
-        max_tokens=max_tokens,
+        max_tokens=min(serving.max_tokens, checkpoint.stated_positions() or serving.max_tokens),
         label_smoothing=0.0,
         patience=patience,
         minutes=minutes,
@@ -177,27 +190,45 @@ def train_llm(
     say(f"{len(train):,} training texts, {len(held):,} held out; labels {named(names)}")
     if unseen := sorted({*names} - {*labels_in(train)}):
         say(f"no text is labelled {named(unseen)}: the model will rarely give that answer")
-    total = epochs * -(-len(train) // batch_items)
-    with ending_on_sigterm(), progress("training", total=total) as update:
-        report = fit_answers(
-            examples(train),
-            serving.task,
-            base=checkpoint,
-            folder=out,
-            settings=settings,
-            lora=Lora(rank=rank, alpha=2 * rank) if method == "lora" else None,
-            held_out=examples(held),
-            device=serving.device,
-            chat_template=None if chat_template is None else str(chat_template),
-            chat_date=serving.chat_date,
-            on_step=lambda done, _total: update(done, ""),
-            on_epoch=lambda epoch: say(line(epoch)),
-            card=lambda made: answers_card(
-                made, names, settings, base=checkpoint.name, data=data.name, method=method
-            ),
-        )
-    remember(out, train, held, base=checkpoint.folder)
-    finish(report)
+    learned, kept = examples(train), examples(held)
+    lora = Lora(rank=rank, alpha=2 * rank) if method == "lora" else None
+    template = None if chat_template is None else str(chat_template)
+
+    def fit(seed: int, folder: Path, **given: Any) -> FitReport:  # noqa: ANN401 see ``Fit``
+        with_seed = replace(settings, seed=seed)
+        return fit_answers(
+            learned, serving.task, base=checkpoint, folder=folder, settings=with_seed, lora=lora,
+            held_out=kept, device=serving.device, chat_template=template,
+            chat_date=serving.chat_date, **given,
+        )  # fmt: skip
+
+    def complete(folder: Path, kept_seed: int, reports: Mapping[int, FitReport]) -> None:
+        card = answers_card(
+            reports[kept_seed], names, replace(settings, seed=kept_seed), base=checkpoint.name,
+            data=data.name, method=method, sources=sources, seeds=reports,
+        )  # fmt: skip
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        remember(folder, train, held, base=checkpoint.folder)
+
+    about = {
+        "method": method,
+        "rank": None if lora is None else lora.rank,
+        "device": kind,
+        "the task": hashed(serving.task.model_dump_json()),
+        "the chat template": hashed(chat_template.read_text("utf-8"))
+        if chat_template is not None and chat_template.is_file()  # otherwise it is refused later
+        else None,
+        "chat_date": None if chat_date is None else str(serving.chat_date),
+    }
+    plan = Plan(
+        out=out,
+        seeds=all_seeds,
+        origin=origin_of(learned, kept, base=checkpoint, settings=settings, more=about),
+        steps=epochs * -(-len(train) // batch_items),
+        held_out=len(held),
+        complete=complete,
+    )
+    train_with_seeds(fit, plan)
 
 
 def _rate(method: str, config: Mapping[str, Any]) -> float:

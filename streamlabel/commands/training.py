@@ -1,17 +1,15 @@
 """Common steps of the training commands: read texts, check the output folder, report progress."""
 
 import random
-import signal
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import typer
-
 from streamlabel.commands.terminal import say
+from streamlabel.config.model import EncoderSettings
 from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.errors import ConfigError
 from streamlabel.learning.verdict_texts import verdict_texts
+from streamlabel.models.files.checkpoint import Checkpoint
 from streamlabel.quality.data_care import refuse_spellings, repeats_in
 from streamlabel.quality.labelled import (
     LabelledText,
@@ -22,38 +20,97 @@ from streamlabel.quality.labelled import (
     unseen,
 )
 from streamlabel.quality.repeated import write_seen
-from streamlabel.training.fit_settings import EpochReport, Example, FitReport
+from streamlabel.training.fit_settings import EpochReport, Example
+from streamlabel.training.seed_runs import folder_beside
 
 __all__ = [
-    "ending_on_sigterm",
     "examples",
-    "finish",
     "learned_and_held",
+    "limit_of",
     "line",
     "named",
     "refuse_taken",
     "remember",
     "reviewed_texts",
+    "seeds_of",
     "warn_unknown",
 ]
 
 # Fewer are not enough for training and held-out evaluation.
 _LEAST_TEXTS = 20
 _SHOWN_LABELS = 10
+_MOST_SEEDS = 100
 # Share of unknown tokens from which on a base is not for the language of the texts.
 _MUCH_UNKNOWN = 0.05
 
 
-def refuse_taken(out: Path, *, overwrite: bool) -> None:
-    """Raise ConfigError if ``out`` exists, unless it is a model that may be replaced."""
-    if not out.exists():
-        if not out.resolve().parent.is_dir():
-            raise ConfigError(f"{out}: there is no folder {out.resolve().parent}")
-        return
-    if not any((out / name).is_file() for name in ("config.json", "adapter_config.json")):
+def refuse_taken(out: Path, *, overwrite: bool, resume: bool = False) -> None:
+    """Raise ConfigError if a training to ``out`` would replace what must not be lost.
+
+    Args:
+        out: folder of the model.
+        overwrite: a model that is there may be replaced.
+        resume: a training that was stopped goes on; the model that it left may be replaced.
+
+    Raises:
+        ConfigError: ``out`` is not a model, or a model that may not be replaced, or there is the
+            state of a training that was stopped.
+    """
+    if not out.exists() and not out.resolve().parent.is_dir():
+        raise ConfigError(f"{out}: there is no folder {out.resolve().parent}")
+    is_model = any((out / name).is_file() for name in ("config.json", "adapter_config.json"))
+    if out.exists() and not is_model:
         raise ConfigError(f"{out} already exists and is not a model folder; choose another --out")
-    if not overwrite:
+    beside = folder_beside(out)
+    if beside.exists():
+        if not resume:
+            raise ConfigError(
+                f"{beside} has the state of a training that was stopped; go on with --resume, or"
+                " delete it to begin again"
+            )
+        return
+    if out.exists() and not overwrite:
         raise ConfigError(f"{out} already contains a model; choose another --out, or --overwrite")
+    if resume:
+        say(f"there is no state in {beside}: the training begins")
+
+
+def limit_of(base: Checkpoint, settings: EncoderSettings) -> int:
+    """Return the longest row for training: ``--max-tokens``, or the one that serving would take.
+
+    Raises:
+        ConfigError: the base has fewer positions, or says nothing about its length.
+    """
+    try:
+        return base.max_tokens(settings, positions=base.likely_positions())
+    except ConfigError as error:
+        said = str(error).removeprefix("model.max_tokens: ")
+        raise ConfigError(f"--max-tokens, of {base.name}: {said}") from error
+
+
+def seeds_of(given: str | None, first: int) -> tuple[int, ...]:
+    """Return the seeds that ``--seeds`` and ``--seed`` ask for.
+
+    Raises:
+        ConfigError: it is no number, no list of numbers, or a number of seeds that nobody means.
+    """
+    if given is None:
+        return (first,)
+    try:
+        found = tuple(int(part) for part in given.split(","))
+    except ValueError as error:
+        raise ConfigError(
+            f"--seeds {printable(given)}: write how many seeds, such as 3, or a list such as"
+            " 17,23,42"
+        ) from error
+    if len(found) > 1:
+        return tuple(dict.fromkeys(found))
+    if not 1 <= found[0] <= _MOST_SEEDS:
+        raise ConfigError(
+            f"--seeds {found[0]}: a number of seeds is from 1 to {_MOST_SEEDS}; for one seed use"
+            " --seed"
+        )
+    return tuple(range(first, first + found[0]))
 
 
 def learned_and_held(
@@ -156,27 +213,3 @@ def remember(
 ) -> None:
     """Keep keyed hashes of the texts in the model folder: ``calibrate`` refuses these texts."""
     write_seen(folder, [t.text for t in trained], [t.text for t in held], base=base)
-
-
-@contextmanager
-def ending_on_sigterm() -> Iterator[None]:
-    """While entered, SIGTERM does what Ctrl-C does: batch systems and containers send it.
-
-    If either comes before there is anything to save, it says so and ends with 130.
-    """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        say("interrupted before the end of the first epoch: nothing was saved")
-        raise typer.Exit(130) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def finish(report: FitReport) -> None:
-    """Print where the model is; exit 130 after Ctrl-C or SIGTERM."""
-    if report.was_interrupted:
-        say(f"interrupted; the best epoch so far is in {report.folder}")
-        raise typer.Exit(130)
-    say(f"written to {report.folder} after {report.fit_s:.0f} s; streamlabel evaluate measures it")

@@ -15,7 +15,9 @@ __all__ = [
     "Overwrite",
     "Patience",
     "PrecisionOption",
+    "Resume",
     "Seed",
+    "Seeds",
 ]
 
 Data = Annotated[
@@ -55,14 +57,40 @@ Minutes = Annotated[
     typer.Option(
         "--minutes",
         min=0,
-        help="Begin no epoch that would end after so many minutes, going by the ones before.",
+        help="Begin no epoch that would end after so many minutes, going by the ones before; with"
+        " --seeds for each seed.",
         show_default=False,
     ),
 ]
 Patience = Annotated[
     int, typer.Option(min=1, help="Stop after this many epochs without improvement.")
 ]
-Seed = Annotated[int, typer.Option(help="Random seed. The same seed gives the same model.")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        help="Random seed, also of the held-out texts without --dev. The same seed gives the same"
+        " model."
+    ),
+]
+Seeds = Annotated[
+    str | None,
+    typer.Option(
+        "--seeds",
+        metavar="N|LIST",
+        help="Train with several seeds, report how their accuracies spread, and keep the model"
+        " with the highest one on held-out texts: how many seeds, counted from --seed on, or a"
+        " list such as 17,23,42.",
+        show_default=False,
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on with a training that was stopped, from its state in FOLDER.training; without a"
+        " state, begin.",
+    ),
+]
 PrecisionOption = Annotated[
     Literal["auto", "float32", "bfloat16"],
     typer.Option(help="Data type of matrix products. auto: bfloat16 if the processor supports it."),

@@ -80,11 +80,12 @@ def compare_llms(
     base = fetch_small_llm(folder, say=lambda said: console.print(f"  {said}"))
     task = _task(folder)
     adapter = _adapter(console, folder, base, task, count=taught)
-    llm = {"model.path": str(base), "model.task": str(task), "model.max_tokens": "1024"}
+    llm = {"model.path": str(base), "model.task": str(task)}
+    tuned = {"model.adapter": str(adapter), "model.max_tokens": str(_SETTINGS.max_tokens)}
     ways = {
         "encoder": {"model.backend": "encoder", "model.path": str(encoder)},
-        "tuned": {"model.backend": "generative", "model.adapter": str(adapter), **llm},
-        "prompted": {"model.backend": "prompted", **llm},
+        "tuned": {"model.backend": "generative", **tuned, **llm},
+        "prompted": {"model.backend": "prompted", "model.max_tokens": "1024", **llm},
     }
     samples = [sample for sample in stream_samples() if sample.label is not None][:texts]
     answers = {way: _ask(console, way, given, samples) for way, given in ways.items()}

@@ -3,7 +3,7 @@
 import hashlib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Literal
 from streamlabel import __version__
 from streamlabel.models.core.labels import LabelSet
 from streamlabel.training.fit_settings import FitReport, FitSettings
+from streamlabel.training.several_seeds import Spread, spreads
 
 __all__ = ["Source", "answers_card", "model_card", "source_of"]
 
@@ -83,6 +84,7 @@ def model_card(
     base: str,
     data: str,
     sources: Sequence[Source] = (),
+    seeds: Mapping[int, FitReport] | None = None,
 ) -> str:
     """Return the card as Markdown with the front matter that model hubs read.
 
@@ -93,6 +95,7 @@ def model_card(
         base: name of the model that it began with.
         data: name of the file of training texts.
         sources: of the labels.
+        seeds: reports by seed, of which ``report`` is the best one; None: of one seed.
     """
     problem = labels.problem_type.replace("_", "-")
     layers = "all" if settings.trained_layers is None else str(settings.trained_layers)
@@ -101,6 +104,7 @@ def model_card(
             _ENCODER.format(problem=problem, origin=_origin(report, base, data)),
             _course(report, labels.names, settings),
             f"trained layers: {layers}, class weights: {settings.class_weights}.",
+            *_seeds(report, seeds or {}),
             *_sources(sources),
             _advice("--set model.backend=encoder --set model.path=FOLDER"),
         ]
@@ -115,8 +119,10 @@ def answers_card(
     base: str,
     data: str,
     method: Literal["full", "lora"],
+    sources: Sequence[Source] = (),
+    seeds: Mapping[int, FitReport] | None = None,
 ) -> str:
-    """Return the card of a language model, or of an adapter for one."""
+    """Return the card of a language model, or of an adapter for one; see ``model_card``."""
     form = _WHOLE if method == "full" else _ADAPTER
     return "\n".join(
         [
@@ -124,6 +130,8 @@ def answers_card(
             _course(report, labels, settings),
             f"method: {method}; the loss is that of the answer's token, the labels were listed in"
             " many orders.",
+            *_seeds(report, seeds or {}),
+            *_sources(sources),
             _advice("-c streamlabel.yaml"),
         ]
     )
@@ -139,6 +147,52 @@ def _sources(sources: Sequence[Source]) -> list[str]:
     return ["", "Its labels came from:", "", *heads, *rows, "", f"    {command}"]
 
 
+def _seeds(report: FitReport, seeds: Mapping[int, FitReport]) -> list[str]:
+    """Return the figures of all seeds, and what was chosen by them."""
+    best = report.best
+    if best is None or best.held_out_accuracy is None:
+        return []
+    if len(seeds) < 2:
+        return ["", "The held-out texts chose the epoch: figures on them are optimistic."]
+    heads = (
+        "| seed | best epoch | held-out accuracy | macro F1 | held-out loss | kept |",
+        "| ---: | ---: | ---: | ---: | ---: | --- |",
+    )
+    rows = [_seed(seed, each, is_kept=each is report) for seed, each in seeds.items()]
+    accuracy, macro_f1 = spreads(list(seeds.values()))
+    return [
+        "",
+        f"Trained with {len(seeds)} seeds; the model with the highest accuracy on the held-out"
+        " texts is kept.\nThese chose the epoch and the seed: its figures on them are optimistic,"
+        " the mean less so.",
+        "",
+        *heads,
+        *rows,
+        f"| mean | | {accuracy.mean:.4f} | {macro_f1.mean:.4f} | | |",
+        f"| minimum to maximum | | {_range(accuracy)} | {_range(macro_f1)} | | |",
+        f"| standard deviation | | {accuracy.deviation:.4f} | {macro_f1.deviation:.4f} | | |",
+    ]
+
+
+def _seed(seed: int, report: FitReport, *, is_kept: bool) -> str:
+    best = report.best
+    shown = (
+        ("", "", "", "")
+        if best is None
+        else (
+            str(best.number),
+            _loss(best.held_out_accuracy),
+            _loss(best.held_out_macro_f1),
+            _loss(best.held_out_loss),
+        )
+    )
+    return f"| {seed} | {' | '.join(shown)} | {'yes' if is_kept else ''} |"
+
+
+def _range(spread: Spread) -> str:
+    return f"{spread.low:.4f} to {spread.high:.4f}"
+
+
 def _origin(report: FitReport, base: str, data: str) -> str:
     date = datetime.now(UTC).date().isoformat()
     stopped = " It was interrupted; this is its best epoch." * report.was_interrupted
@@ -151,7 +205,7 @@ def _origin(report: FitReport, base: str, data: str) -> str:
 def _course(report: FitReport, labels: Sequence[str], settings: FitSettings) -> str:
     epochs = "\n".join(
         f"| {e.number} | {e.loss:.4f} | {_loss(e.held_out_loss)} | {_loss(e.held_out_accuracy)} |"
-        f" {'yes' if e.is_best else ''} |"
+        f" {_loss(e.held_out_macro_f1)} | {'yes' if e.is_best else ''} |"
         for e in report.epochs
     )
     names = "\n".join(f"- {name}" for name in labels)
@@ -160,8 +214,8 @@ Labels:
 
 {names}
 
-| epoch | training loss | held-out loss | held-out accuracy | best so far |
-| ---: | ---: | ---: | ---: | --- |
+| epoch | training loss | held-out loss | held-out accuracy | macro F1 | best so far |
+| ---: | ---: | ---: | ---: | ---: | --- |
 {epochs}
 
 Settings: at most {settings.epochs} epochs (patience {settings.patience}), learning rate \

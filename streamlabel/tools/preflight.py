@@ -26,6 +26,7 @@ from streamlabel.errors import ConfigError, InferenceError, StreamlabelError
 from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.core.classifier import Classifier
 from streamlabel.models.files.hub import commit_to_pin
+from streamlabel.models.files.trained_length import other_length
 from streamlabel.models.worker.worker_classifier import WorkerClassifier
 
 __all__ = ["PreflightCheck", "check_files", "check_format", "check_model"]
@@ -124,6 +125,8 @@ async def check_model(
         for name in ("company", "precision"):
             if detail := classifier.identity.details.get(name):
                 yield PreflightCheck(name, detail)
+        if differs := other_length(classifier.identity.details, classifier.hints.max_tokens):
+            yield PreflightCheck("length", warnings=[differs])
         if unreadable is not None:
             yield PreflightCheck("routing", failure=unreadable)
             return

@@ -20,6 +20,7 @@ from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.devices.device import Device, choose_device
 from streamlabel.models.files.checkpoint import Checkpoint
 from streamlabel.models.files.model_folder import replaced
+from streamlabel.models.files.trained_length import store_length
 from streamlabel.models.files.whole_model import load_whole
 from streamlabel.models.label_scoring.taught_prompt import store_prompt
 from streamlabel.models.prompts.chat_template import Chat, load_chat
@@ -27,6 +28,7 @@ from streamlabel.training.answer_tuning import Lessons, answer_model
 from streamlabel.training.fit_settings import EpochReport, Example, FitReport, FitSettings
 from streamlabel.training.shared_prompt import sees_only_the_mask
 from streamlabel.training.training_loop import run_epochs
+from streamlabel.training.training_state import TrainingState
 
 __all__ = ["Lora", "fit_answers"]
 
@@ -73,6 +75,7 @@ def fit_answers(
     on_step: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     card: Callable[[FitReport], str] | None = None,
+    state: TrainingState | None = None,
 ) -> FitReport:
     """Fit ``base`` to the correct answers of ``examples`` and save it or its adapter in ``folder``.
 
@@ -94,9 +97,11 @@ def fit_answers(
         on_step: called after every step with the number of finished steps and the total.
         on_epoch: called after every epoch with its report.
         card: returns the content of README.md.
+        state: the training goes on from it and keeps it up to date, until ``folder`` is written.
 
     Raises:
-        ConfigError: an example has no label of the task, or the task does not fit the model.
+        ConfigError: an example has no label of the task, the task does not fit the model, or
+            ``state`` is damaged or that of another training.
         ModelLoadError: ``base`` cannot be used.
     """
     _check([*examples, *held_out], LabelSet(task.names))
@@ -134,13 +139,14 @@ def fit_answers(
             problem_type="single_label",
             on_step=on_step,
             on_epoch=on_epoch,
+            state=state,
         )
     report = FitReport(
         folder,
         len(examples),
         course.steps,
         course.loss,
-        time.monotonic() - began_s,
+        course.before_s + time.monotonic() - began_s,
         tuple(course.epochs),
         course.was_interrupted,
     )
@@ -150,6 +156,7 @@ def fit_answers(
         dumped = yaml.safe_dump(tree, allow_unicode=True, sort_keys=False)
         (partial / "task.yaml").write_text(dumped, encoding="utf-8")
         store_prompt(partial, lessons.prompt_version)
+        store_length(partial, settings.max_tokens)
         if card is not None:
             (partial / "README.md").write_text(card(report), encoding="utf-8")
     return report

@@ -110,7 +110,10 @@ class Lessons:
         import torch
 
         inputs, targets = self._encode(examples, self._lessons[0])
-        return TrainingRows(inputs, targets, weights_of(examples), draw if shuffled else None)
+        weights = weights_of(examples)
+        if not shuffled:
+            return TrainingRows(inputs, targets, weights)
+        return TrainingRows(inputs, targets, weights, draw, order)
 
     def _encode(self, examples: Sequence[Example], lesson: _Lesson) -> tuple[list[Any], Any]:
         """Return the rows (T,) of the examples in one order of the labels, and their targets."""

@@ -44,7 +44,8 @@ class FitSettings:
             None: no limit.
         checkpointing: keep no activations of layers and compute them twice: half the memory or
             less, a third more time. Language models only.
-        max_tokens: longer examples are truncated; the trained model keeps its maximum length.
+        max_tokens: longer examples are truncated, in training and, unless ``model.max_tokens`` is
+            set, in serving; the folder of the model keeps it. At most the positions of the model.
         trained_layers: number of upper layers that are trained, besides the head; outputs of the
             frozen layers are kept in memory (hidden size x 4 bytes per token). None: all layers
             and the embeddings.
@@ -85,6 +86,7 @@ class EpochReport:
         held_out_loss: mean negative log-likelihood of the held-out examples; None without any.
         held_out_accuracy: share of them of which every label is right; None without any.
         is_best: it has the lowest held-out loss so far, and its weights are kept.
+        held_out_macro_f1: mean F1 of the labels that occur in them; None without any.
     """
 
     number: int
@@ -92,6 +94,7 @@ class EpochReport:
     held_out_loss: float | None
     is_best: bool
     held_out_accuracy: float | None = None
+    held_out_macro_f1: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ class FitReport:
 
     Attributes:
         loss: mean over the last epoch.
-        fit_s: duration, loading and saving included.
+        fit_s: duration, loading and saving included, with that of the processes before this one.
         epochs: one per finished epoch; the weights of the best one were saved.
         was_interrupted: by Ctrl-C; the best epoch until then was saved.
     """
@@ -112,3 +115,8 @@ class FitReport:
     fit_s: float
     epochs: tuple[EpochReport, ...] = ()
     was_interrupted: bool = False
+
+    @property
+    def best(self) -> EpochReport | None:
+        """The epoch whose weights were saved; None if no epoch has ended."""
+        return next((epoch for epoch in reversed(self.epochs) if epoch.is_best), None)

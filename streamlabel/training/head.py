@@ -16,13 +16,16 @@ from streamlabel.models.core.labels import LabelSet, ProblemType
 from streamlabel.models.devices.npu import load_npu
 from streamlabel.models.files.checkpoint import open_folder
 from streamlabel.models.files.model_folder import replaced
+from streamlabel.models.files.trained_length import store_length
 from streamlabel.models.files.transformers_errors import one_line, unusable
 from streamlabel.models.files.whole_model import load_whole
 from streamlabel.training.fit_settings import EpochReport, Example, FitReport, FitSettings
 from streamlabel.training.frozen_layers import frozen_states, layer_count, without_frozen
 from streamlabel.training.losses import weights_of
-from streamlabel.training.training_loop import Course, run_epochs
+from streamlabel.training.training_loop import run_epochs
 from streamlabel.training.training_rows import TrainingRows
+from streamlabel.training.training_run import Course
+from streamlabel.training.training_state import TrainingState
 
 __all__ = ["EpochReport", "Example", "FitReport", "FitSettings", "fit_head"]
 
@@ -38,6 +41,7 @@ def fit_head(
     on_step: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
     card: Callable[[FitReport], str] | None = None,
+    state: TrainingState | None = None,
 ) -> FitReport:
     """Fit ``encoder`` to ``examples`` and save it as a sequence classifier in ``folder``.
 
@@ -55,9 +59,11 @@ def fit_head(
         on_step: called after every step with the number of finished steps and the total.
         on_epoch: called after every epoch with its report.
         card: returns the content of README.md.
+        state: the training goes on from it and keeps it up to date, until ``folder`` is written.
 
     Raises:
-        ConfigError: a label has no example, or an example has a label that is not in the set.
+        ConfigError: a label has no example, an example has a label that is not in the set, or
+            ``state`` is damaged or that of another training.
         ModelLoadError: ``encoder`` cannot be loaded.
     """
     load_npu("cpu")  # training uses the CPU and never needs torch_npu
@@ -68,26 +74,32 @@ def fit_head(
     began_s = time.monotonic()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        model, tokenizer = _load(encoder, labels)
+        model, tokenizer, max_tokens = _load(encoder, labels, settings)
         course = _train(
             model,
-            _tokenised(tokenizer, examples, labels, settings),
-            _tokenised(tokenizer, held_out, labels, settings),
+            _tokenised(tokenizer, examples, labels, max_tokens),
+            _tokenised(tokenizer, held_out, labels, max_tokens),
             settings=settings,
             problem_type=labels.problem_type,
             on_step=on_step,
             on_epoch=on_epoch,
+            state=state,
         )
     report = FitReport(
         folder,
         len(examples),
         course.steps,
         course.loss,
-        time.monotonic() - began_s,
+        course.before_s + time.monotonic() - began_s,
         tuple(course.epochs),
         course.was_interrupted,
     )
-    _save(model, tokenizer, folder, card(report) if card else None)
+    with replaced(folder) as partial:
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        store_length(partial, max_tokens)
+        if card is not None:
+            (partial / "README.md").write_text(card(report), encoding="utf-8")
     return report
 
 
@@ -102,7 +114,8 @@ def _check(examples: Sequence[Example], held_out: Sequence[Example], labels: Lab
         raise ConfigError("in a single_label task every example has exactly one label")
 
 
-def _load(encoder: Path, labels: LabelSet) -> tuple[Any, Any]:
+def _load(encoder: Path, labels: LabelSet, settings: FitSettings) -> tuple[Any, Any, int]:
+    """Return the model, its tokenizer, and the longest row, which is also that of serving."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -123,21 +136,24 @@ def _load(encoder: Path, labels: LabelSet) -> tuple[Any, Any]:
         label2id={name: i for i, name in enumerate(labels.names)},
         problem_type=f"{labels.problem_type}_classification",
     )
-    return model, tokenizer
+    positions = checkpoint.likely_positions()
+    max_tokens = min(settings.max_tokens, positions) if positions else settings.max_tokens
+    tokenizer.model_max_length = max_tokens  # longer texts are cut in serving as in training
+    return model, tokenizer, max_tokens
 
 
 def _tokenised(
     tokenizer: Any,  # noqa: ANN401 transformers is untyped
     examples: Sequence[Example],
     labels: LabelSet,
-    settings: FitSettings,
+    max_tokens: int,
 ) -> TrainingRows:
     import torch
 
     if not examples:
         return TrainingRows((), torch.zeros(0, len(labels)))
     texts = [example.text for example in examples]
-    rows = tokenizer(texts, truncation=True, max_length=settings.max_tokens)["input_ids"]
+    rows = tokenizer(texts, truncation=True, max_length=max_tokens)["input_ids"]
     targets = [[float(name in example.right) for name in labels.names] for example in examples]
     inputs = [torch.tensor(row) for row in rows]
     return TrainingRows(inputs, torch.tensor(targets), weights_of(examples))
@@ -152,6 +168,7 @@ def _train(
     problem_type: ProblemType,
     on_step: Callable[[int, int], None] | None,
     on_epoch: Callable[[EpochReport], None] | None,
+    state: TrainingState | None,
 ) -> Course:
     def run(rows: TrainingRows, held_out: TrainingRows) -> Course:
         return run_epochs(
@@ -162,6 +179,7 @@ def _train(
             problem_type=problem_type,
             on_step=on_step,
             on_epoch=on_epoch,
+            state=state,
         )
 
     if settings.trained_layers is None:
@@ -173,11 +191,3 @@ def _train(
     )
     with without_frozen(model, first=first):
         return run(above, held_above)
-
-
-def _save(model: Any, tokenizer: Any, folder: Path, card: str | None) -> None:  # noqa: ANN401 untyped
-    with replaced(folder) as partial:
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        if card is not None:
-            (partial / "README.md").write_text(card, encoding="utf-8")

@@ -46,6 +46,7 @@ class TrainingRows:
         targets: shape (N, K), 1.0 for a correct label.
         weights: shape (N,), of the rows in the loss, 1 in the mean; None: all alike.
         draw: returns some rows for one step, in other words than those above; None: those above.
+        order: what ``draw`` draws from; its state belongs to that of a training.
         shared_tokens: with which the rows of a pass begin, and which are computed once for all of
             them, without padding; 0: rows are padded.
     """
@@ -54,6 +55,7 @@ class TrainingRows:
     targets: Any
     weights: Any = None
     draw: Callable[[Sequence[int]], Drawn] | None = None
+    order: random.Random | None = None
     shared_tokens: int = 0
 
     def of(self, batch: Sequence[int]) -> Drawn:

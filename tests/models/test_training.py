@@ -275,7 +275,7 @@ def test_ctrl_c_in_a_terminal_leaves_a_whole_model(
     assert "interrupted; the best epoch so far is in" in said
     assert weights(tmp_path / "m")
     assert "It was interrupted" in (tmp_path / "m" / "README.md").read_text()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "train.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m", "m.training", "train.jsonl"]
 
 
 def test_the_command_refuses_what_would_flatter_or_destroy(
