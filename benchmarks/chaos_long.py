@@ -1,7 +1,8 @@
 """The long form of the chaos table, in parts that add up: what hours of faults and load show.
 
     python -m benchmarks.chaos_long --minutes 60     continue; begin nothing after an hour
-    python -m benchmarks.chaos_long --only soak      one part
+    python -m benchmarks.chaos_long --only kills     one part
+    python -m benchmarks.chaos_long --keep FOLDER    leave configurations and logs there
     python -m benchmarks.chaos_long --dry            what is still to do
 
 Each slice is a few faults, or minutes of load, on a real Kafka. Its result is stored as soon as it
@@ -30,7 +31,7 @@ from typing import Any, Final
 
 import psutil
 import yaml
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from benchmarks import results_file
 from testing.chaos.place import Place
@@ -167,14 +168,16 @@ def _faults(
     """Run a scenario; a fault in the broker affects both deliveries."""
     scenario = SCENARIOS[part.scenario]
     deliveries = list(BOTH) if scenario.shakes_broker else [delivery]
+    seed = random.randrange(2**31)  # of a small range some would come twice, with equal values
     rows = perform(
         scenario,
         place,
         deliveries,
-        seed=random.randrange(10_000),
+        seed=seed,
         folder=folder,
         is_long=True,
         rounds=None if scenario.fault is None else int(count),
+        records=int(count) if scenario.fault is None else None,
     )
     # both runs meet the same losses of a broker: they are counted once
     return [
@@ -187,6 +190,7 @@ def _faults(
             "doubled": row.doubled,
             "out_of_order": row.out_of_order,
             "records": row.records,
+            "seed": seed,
         }
         for at, row in enumerate(rows)
     ]
@@ -324,7 +328,7 @@ def _run(
         count = min(asked.slice or part.slice, missing)
         try:
             found = _perform(part, place, next(deliveries), count, folder)
-        except (AssertionError, TimeoutError) as error:
+        except (AssertionError, KafkaException, TimeoutError) as error:
             found = [{**_nothing("both"), "count": 0, "passed": False, "problems": [repr(error)]}]
         at = datetime.now(UTC).isoformat(timespec="seconds")
         for each in found:
@@ -346,6 +350,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="begin no slice afterwards")
     parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--slice", type=float, help="faults, values or minutes at a time")
+    parser.add_argument("--keep", type=Path, help="folder for configurations and logs")
     parser.add_argument("--dry", action="store_true", help="print what is to do")
     asked = parser.parse_args()
     if asked.dry:
@@ -354,7 +359,9 @@ def main() -> None:
             print(f"{part.name}: {done[part.name]:g} of {part.target:g}")
         return
     with tempfile.TemporaryDirectory() as scratch, Place.open() as place:
-        passed = _run(asked, place, Path(scratch), now_s=time.monotonic)
+        folder = asked.keep or Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        passed = _run(asked, place, folder, now_s=time.monotonic)
     raise SystemExit(not passed)
 
 

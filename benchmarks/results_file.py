@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULTS", "hardware", "rounded", "write"]
+__all__ = ["RESULTS", "commit", "hardware", "rounded", "write"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -40,7 +40,7 @@ def write(
     RESULTS.mkdir(exist_ok=True)
     record = {
         "command": command,
-        "commit": _commit(),
+        "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "versions": _versions(libraries),
         "hardware": hardware(),
@@ -78,7 +78,8 @@ def hardware() -> dict[str, Any]:
     }
 
 
-def _commit() -> str:
+def commit() -> str:
+    """Return the commit that is checked out; unknown without a repository."""
     done = subprocess.run(
         ["git", "rev-parse", "HEAD"],
         capture_output=True,

@@ -27,10 +27,10 @@ from streamlabel.consumer.observability.health import Health
 from streamlabel.consumer.observability.health_server import HealthServer
 from streamlabel.consumer.observability.live_page import open_page
 from streamlabel.consumer.observability.period_report import report_periods
+from streamlabel.consumer.observability.process_metrics import watch_processes
 from streamlabel.consumer.observability.telemetry import (
     PrometheusMetrics,
     watch_loop_lag,
-    watch_processes,
 )
 from streamlabel.consumer.observability.trace_export import open_traces
 from streamlabel.consumer.pipeline import Pipeline

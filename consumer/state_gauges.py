@@ -77,15 +77,14 @@ def _report_open_transactions(
     now_s: float,
 ) -> None:
     held = {} if source is None else source.held_back()
+    news = transactions.saw(held, now_s=now_s)
     metrics.forget("records_behind_open_transaction")
-    for (topic, partition), each in held.items():
-        metrics.set(
-            "records_behind_open_transaction",
-            each.offsets,
-            topic=topic,
-            partition=str(partition),
-        )
-    for stuck in transactions.saw(held, now_s=now_s):
+    metrics.forget("open_transaction_seconds")
+    for at, each in held.items():
+        place = {"topic": at.topic, "partition": str(at.partition)}
+        metrics.set("records_behind_open_transaction", each.offsets, **place)
+        metrics.set("open_transaction_seconds", transactions.open_s(at, now_s=now_s), **place)
+    for stuck in news:
         tell = _log.warning if stuck.offsets else _log.info
         tell(
             "input_transaction_open" if stuck.offsets else "input_transaction_ended",

@@ -23,8 +23,9 @@ _OF_PROCESSES = (
 def exported() -> dict[str, frozenset[str]]:
     """Return the name of each series, as Prometheus stores it, with its own labels."""
     found = {"streamlabel_build_info": frozenset({"version", "model", "device", "backend"})}
-    for prefix in ("process_", "streamlabel_worker_process_"):
-        found.update((prefix + name, frozenset()) for name in _OF_PROCESSES)
+    found.update((f"process_{name}", frozenset()) for name in _OF_PROCESSES)
+    of_worker = frozenset({"deployment"})  # only where there are several
+    found.update((f"streamlabel_worker_process_{name}", of_worker) for name in _OF_PROCESSES)
     for name, metric in METRICS.items():
         full, labels = f"streamlabel_{name}", frozenset(metric.labels)
         if metric.kind == "counter":

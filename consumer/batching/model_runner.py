@@ -95,6 +95,7 @@ class ModelRunner:
         self._group = asyncio.TaskGroup()
         self._search_slots = asyncio.Semaphore(_MAX_SEARCHES)
         metrics.set("token_budget", self._batcher.max_tokens)
+        metrics.set("token_budget_limit", self._batcher.max_tokens)
 
     @property
     def is_busy(self) -> bool:

@@ -46,7 +46,9 @@ GaugeName = Literal[
     "consumer_lag_records",
     "consumer_lag_seconds",
     "records_behind_open_transaction",
+    "open_transaction_seconds",
     "token_budget",
+    "token_budget_limit",
     "event_loop_lag_seconds",
     "seconds_since_progress",
     "worker_up",
@@ -69,6 +71,8 @@ class Metric:
     """One metric as it is exported: ``streamlabel_<name>`` (counters end in ``_total``).
 
     Attributes:
+        values: all that its first label can have: their series exist from the start, so that the
+            first increment is a change and not a new series, of which no rate shows anything.
         of: who exports it; the service has no series of the others.
     """
 
@@ -77,6 +81,7 @@ class Metric:
     advice: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    values: tuple[str, ...] = ()
     of: Literal["service", "monitor", "console"] = "service"
 
 
@@ -119,6 +124,7 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "Swaps of models by outcome: swapped, refused.",
         "If one was refused, see the log: the earlier models keep working.",
         ("outcome",),
+        values=("swapped", "refused"),
     ),
     "control_refused": Metric(
         "counter",
@@ -130,6 +136,7 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "Records of the shadow model by outcome: classified, failed, dropped.",
         "If many are dropped, lower shadow.share.",
         ("outcome",),
+        values=("classified", "failed", "dropped"),
     ),
     "skipped": Metric(
         "counter",
@@ -155,6 +162,7 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "Offset commits by outcome.",
         "Failures: rebalances or broker problems.",
         ("outcome",),
+        values=("ok", "failed"),
     ),
     "rebalances": Metric(
         "counter",
@@ -166,6 +174,7 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "Retries of a batch, by cause.",
         "See the log for the cause.",
         ("cause", "deployment"),
+        values=("error", "memory", "split", "worker"),
     ),
     "worker_restarts": Metric(
         "counter",
@@ -273,13 +282,27 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
         "gauge",
         "Offsets behind an open transaction on the input, which cannot be read yet;"
         " not part of the lag.",
-        "If it stays above 0, find the producer: see input_transaction_open in the log.",
+        "It may be above 0 all the time; whether one transaction stays open, says"
+        " open_transaction_seconds.",
+        ("topic", "partition"),
+    ),
+    "open_transaction_seconds": Metric(
+        "gauge",
+        "How long the oldest open transaction on the input has been seen open; 0 without one.",
+        "Producers that write in transactions all the time show seconds. If it grows, find the"
+        " producer: see input_transaction_open in the log.",
         ("topic", "partition"),
     ),
     "token_budget": Metric(
         "gauge",
         "Token budget: maximum padded tokens of a batch.",
-        "A drop means that the device ran out of memory.",
+        "A drop below token_budget_limit means that the device ran out of memory.",
+        ("deployment",),
+    ),
+    "token_budget_limit": Metric(
+        "gauge",
+        "Largest token budget: batching.max_batch_tokens, or what the model proposes.",
+        "If token_budget stays below it, set batching.max_batch_tokens to token_budget.",
         ("deployment",),
     ),
     "event_loop_lag_seconds": Metric(

@@ -19,8 +19,9 @@ _HEADER = """\
 
 Served on `/metrics` of the health port ([operations](operations.md)) as Prometheus text, or as
 OpenMetrics if the scraper requests it. Names, labels and buckets change only with an entry in the
-changelog. Series without labels exist from the start. A metric has at most 1000 series; further
-label values are counted under the value `other`.
+changelog. Series without labels exist from the start, and those whose label has few values
+(`outcome`, `cause`). A metric has at most 1000 series; further label values are counted under the
+value `other`.
 """
 _BUILD_INFO = (
     "| `streamlabel_build_info` | info | `version` and more | Version information; always 1. |"
@@ -30,8 +31,8 @@ _PROCESSES = """\
 ## Processes
 
 On Linux, figures of the operating system for the service as `process_*` and for its worker process
-as `streamlabel_worker_process_*` (absent while there is no worker; processes that an engine in the
-worker starts are not included).
+as `streamlabel_worker_process_*` (absent while there is no worker; with several workers they have
+the label `deployment`; processes that an engine in the worker starts are not included).
 
 | name | type | meaning |
 | --- | --- | --- |

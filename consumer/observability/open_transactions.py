@@ -59,3 +59,8 @@ class OpenTransactions:
                 self._told[partition] = first
                 news.append(Stuck(partition, first, each.offsets, now_s - since_s))
         return news
+
+    def open_s(self, partition: TopicPartition, *, now_s: float) -> float:
+        """Return for how long the present transaction has been seen open, in s; 0 without one."""
+        _, since_s = self._since.get(partition, (0, now_s))
+        return now_s - since_s

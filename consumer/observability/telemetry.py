@@ -1,8 +1,8 @@
 """The Prometheus objects of the closed set of metrics in ``core.metric_names``."""
 
-import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from types import MappingProxyType
 from typing import Final, Generic, Never, TypeVar
 
@@ -11,7 +11,6 @@ from prometheus_client import (
     Counter,
     Gauge,
     Info,
-    ProcessCollector,
     disable_created_metrics,
 )
 
@@ -31,7 +30,6 @@ __all__ = [
     "NullMetrics",
     "PrometheusMetrics",
     "watch_loop_lag",
-    "watch_processes",
 ]
 
 # Maximum series per metric: enough for hundreds of labels and partitions. A bug that uses ids as
@@ -45,7 +43,6 @@ _LAG_INTERVAL_S: Final = 0.5
 # 30 samples: a scrape every 15 s sees every stall.
 _LAG_SAMPLES: Final = 30
 
-_WORKER: Final = "streamlabel_worker"
 # Labels that only a service with several models or tasks has.
 _SEVERAL: Final = frozenset({"deployment", "task", "stage"})
 
@@ -55,8 +52,9 @@ _Child = TypeVar("_Child", Counter, Gauge, BulkHistogram)
 class PrometheusMetrics:
     """Implements ``ports.Metrics`` on a registry of its own.
 
-    Every name of the service in ``core.metric_names`` exists from the start, so that a rate over a
-    counter that has not moved is 0 and not absent. Label children are kept: a call is two
+    Every name of the service in ``core.metric_names`` without labels, or with labels of which all
+    values are known, exists from the start: a rate over a counter that has not moved is 0 and not
+    absent, and the first increment counts. Label children are kept: a call is two
     dictionary look-ups and an addition. Safe from any thread.
 
     Args:
@@ -97,7 +95,8 @@ class PrometheusMetrics:
         labels = tuple(each for each in metric.labels if each in several or each not in _SEVERAL)
         if metric.kind == "counter":
             counter = Counter(full_name, metric.help, labels, registry=registry)
-            self._counters[name] = _Family(name, counter, labels, several)
+            first = {metric.labels[0]: metric.values} if metric.values else {}
+            self._counters[name] = _Family(name, counter, labels, {**several, **first})
         elif metric.kind == "gauge":
             gauge = Gauge(full_name, metric.help, labels, registry=registry)
             self._gauges[name] = _Family(name, gauge, labels, several)
@@ -143,16 +142,16 @@ class _Family(Generic[_Child]):
         name: str,
         parent: _Child,
         labels: tuple[str, ...],
-        several: Mapping[str, Sequence[str]],
+        known: Mapping[str, Sequence[str]],
     ) -> None:
         self._name = name
         self._parent: _Child = parent
         self._labels = labels
         self._left_out = _SEVERAL - set(labels)
         self._children: dict[tuple[str, ...], _Child] = {}
-        if len(labels) == 1:  # the series that are known from the start
-            for value in several.get(labels[0], ()):
-                self._new_child((value,))
+        if labels and all(label in known for label in labels):
+            for values in product(*(known[label] for label in labels)):
+                self._new_child(values)
 
     def child(self, labels: Mapping[str, str]) -> _Child:
         if not self._labels and labels.keys() <= self._left_out:
@@ -216,29 +215,3 @@ async def watch_loop_lag(
         metrics.set("event_loop_lag_seconds", worst_s)
         if seen is not None:
             seen(worst_s)
-
-
-def watch_processes(
-    registry: CollectorRegistry, *, workers: Mapping[str, Callable[[], int | None]]
-) -> None:
-    """Add the operating system's metrics of all processes to a registry; reads a file.
-
-    ``process_*`` are those of the service, as in other programs with Prometheus metrics; those of
-    the worker are ``streamlabel_worker_process_*``, and absent while there is no worker. With
-    several workers the id of the deployment is part of the name, because the collector has no
-    labels: ``streamlabel_worker_fast_process_*``. They are read from /proc at each scrape, so there
-    are none on systems without it.
-
-    Args:
-        registry: what ``/metrics`` serves.
-        workers: deployment id -> the process id of its worker; None: there is none.
-    """
-    ProcessCollector(registry=registry)
-    for deployment, pid in workers.items():
-        name = f"{_WORKER}_{re.sub('[^A-Za-z0-9]', '_', deployment)}"
-        ProcessCollector(
-            namespace=name if len(workers) > 1 else _WORKER,
-            # 0 is not a process: /proc has no such entry, so the collector returns nothing
-            pid=lambda pid=pid: pid() or 0,  # type: ignore[misc]  # mypy cannot infer it
-            registry=registry,
-        )

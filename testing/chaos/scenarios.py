@@ -129,13 +129,15 @@ def perform(
     folder: Path,
     is_long: bool = False,
     rounds: int | None = None,
+    records: int | None = None,
 ) -> list[Row]:
     """Run a scenario once, the given deliveries side by side; return a row for each.
 
-    With ``is_long`` as many faults or records as the long form wants; ``rounds`` faults if given.
+    With ``is_long`` as many faults or records as the long form wants; ``rounds`` faults if given,
+    and ``records`` where the load itself is the fault.
     """
     began_s = time.monotonic()
-    records = scenario.records[is_long]
+    records = records or scenario.records[is_long]
     setup = scenario.setup
     if scenario.values is not None:
         setup = replace(setup, values=scenario.values(records, seed))

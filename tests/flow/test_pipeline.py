@@ -463,6 +463,7 @@ async def test_out_of_memory_lowers_the_budget_once_and_it_comes_back() -> None:
         r.classifier.failures += [DeviceMemoryError("full")] * 2  # also the first half
         await r.send(*(f"0.9 t{i}" for i in range(8)))
         assert r.metrics.gauges["token_budget", (("deployment", "model"),)] == 8
+        assert r.metrics.gauges["token_budget_limit", (("deployment", "model"),)] == 1000
         for _ in range(400):
             r.broker.append("texts", orjson.dumps({"text": "0.9 again"}), partition=0)
             await r.clock.advance(0.3)

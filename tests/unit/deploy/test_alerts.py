@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from testing import alerts
+from testing.alerting.prometheus import DAYS, MINUTES, divisor, scaled
 from testing.metric_series import exported, problems
 from tests.requirements import missing
 
@@ -100,6 +101,36 @@ def test_the_alert_names_its_severity_and_its_section_of_the_runbook(name: str) 
 
 def test_the_runbook_has_no_section_without_an_alert() -> None:
     assert sorted(re.findall(r"^### (\w+)$", RUNBOOK, flags=re.MULTILINE)) == sorted(RULES)
+
+
+def test_a_scaled_rule_has_shorter_durations_and_the_same_thresholds() -> None:
+    rule = {
+        "alert": "X",
+        "expr": "sum(a) > 1000 and deriv(sum(b)[15m:1m]) > 0 or rate(c[10m] offset 1h) > 300",
+        "for": "5m",
+    }
+    assert divisor(rule) == MINUTES
+    assert scaled(rule) == {
+        "alert": "X",
+        "expr": "sum(a) > 1000 and deriv(sum(b)[15000ms:1000ms]) > 0"
+        " or rate(c[10000ms] offset 60000ms) > 300",
+        "for": "5000ms",
+    }
+    days = {"alert": "X", "expr": "changes(a[1d]) == 0"}
+    assert (divisor(days), scaled(days)["expr"]) == (DAYS, "changes(a[144000ms]) == 0")
+
+
+@by_alert
+def test_every_duration_of_a_rule_is_scaled(name: str) -> None:
+    expression = scaled(RULES[name])["expr"]
+    assert not re.search(r"(\[|:|offset )\d+[smhd]", expression)
+    assert list(problems(expression)) == []
+
+
+def test_every_alert_is_made_to_fire_by_its_fault_in_a_story() -> None:
+    stories = "".join(path.read_text() for path in (ROOT / "testing/alerting").glob("*_stories.py"))
+    tried = re.findall(r'\.alert\(\s*"(\w+)"', stories)
+    assert sorted(tried) == sorted(RULES)
 
 
 def metrics() -> set[str]:

@@ -33,5 +33,18 @@ def test_transactions_that_end_in_time_are_never_told_however_many(lengths_s: li
     now_s = 0.0
     for number, length_s in enumerate(lengths_s):  # there is always one open
         assert seen.saw({P0: HeldBack(number, 2)}, now_s=now_s) == []
+        assert seen.open_s(P0, now_s=now_s) == 0
         now_s += length_s
         assert seen.saw({P0: HeldBack(number, 2)}, now_s=now_s) == []
+        assert 0 < seen.open_s(P0, now_s=now_s) < 29.1
+
+
+def test_how_long_a_transaction_is_open_counts_from_when_it_was_first_seen() -> None:
+    seen = OpenTransactions()
+    assert seen.open_s(P0, now_s=5) == 0
+    for now_s in (10, 20, 400):
+        seen.saw({P0: HeldBack(5, 3)}, now_s=now_s)
+        assert seen.open_s(P0, now_s=now_s) == now_s - 10
+    seen.saw({P0: HeldBack(46, 0)}, now_s=401)
+    seen.saw({P0: HeldBack(46, 0)}, now_s=900)
+    assert seen.open_s(P0, now_s=900) == 0

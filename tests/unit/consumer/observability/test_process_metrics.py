@@ -9,7 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from streamlabel.consumer.observability.telemetry import PrometheusMetrics, watch_processes
+from streamlabel.consumer.observability.process_metrics import watch_processes
+from streamlabel.consumer.observability.telemetry import PrometheusMetrics
 
 NAMES = ("cpu_seconds_total", "resident_memory_bytes", "open_fds", "start_time_seconds")
 
@@ -34,6 +35,22 @@ def test_both_processes_are_measured_and_the_worker_only_while_it_is_there() -> 
     pids[0] = child.pid  # gone: the page is served all the same
     assert registry.get_sample_value("streamlabel_worker_process_open_fds") is None
     assert os.getpid() != child.pid
+
+
+def test_of_several_workers_each_has_series_of_the_same_names() -> None:
+    """So that alerts and boards are about all of them."""
+    registry = CollectorRegistry()
+    watch_processes(registry, workers={"fast": os.getpid, "slow": os.getppid, "gone": lambda: None})
+    for name in NAMES:
+        full = f"streamlabel_worker_process_{name}"
+        found = {
+            sample.labels["deployment"]
+            for family in registry.collect()
+            for sample in family.samples
+            if sample.name == full
+        }
+        assert found == {"fast", "slow"}
+        assert registry.get_sample_value(full) is None
 
 
 def test_no_series_says_when_another_began() -> None:

@@ -54,6 +54,28 @@ def test_a_counter_without_labels_starts_at_zero(
     assert registry.get_sample_value("streamlabel_batches_total") == 0.0
 
 
+@pytest.mark.parametrize("name", [name for name, each in METRICS.items() if each.values])
+def test_a_counter_whose_label_has_known_values_starts_at_zero_for_each(
+    name: str, registry: CollectorRegistry, metrics: PrometheusMetrics
+) -> None:
+    """Or its first increment would be a new series, of which increase() shows nothing."""
+    known = METRICS[name]  # type: ignore[index]  # a name of the table
+    found = {
+        each[known.labels[0]]: registry.get_sample_value(f"streamlabel_{name}_total", each)
+        for each in series(registry, f"streamlabel_{name}_total")
+    }
+    assert found == dict.fromkeys(known.values, 0.0)
+
+
+def test_known_values_are_combined_with_the_deployments_of_a_service_with_several() -> None:
+    registry = CollectorRegistry()
+    PrometheusMetrics(registry, several={"deployment": ("fast", "slow"), "task": (), "stage": ()})
+    found = series(registry, "streamlabel_inference_retries_total")
+    causes = METRICS["inference_retries"].values
+    assert len(found) == 2 * len(causes)
+    assert {each["deployment"] for each in found} == {"fast", "slow"}
+
+
 def test_counters_gauges_and_histograms_hold_what_was_given(
     registry: CollectorRegistry, metrics: PrometheusMetrics
 ) -> None:
