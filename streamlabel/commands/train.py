@@ -103,6 +103,7 @@ def train_encoder(
     """  # noqa: D301 \b keeps the lines as they are
     from streamlabel.commands.terminal import progress, say
     from streamlabel.commands.training import (
+        NO_PAIRS,
         ending_on_sigterm,
         examples,
         finish,
@@ -127,7 +128,7 @@ def train_encoder(
     require("train encoder", "torch", "transformers", "safetensors", "tokenizers", extra="encoder")
     refuse_taken(out, overwrite=overwrite)
     several = problem == "multi-label"
-    train, held = learned_and_held(data, dev, several=several, seed=seed)
+    train, held = learned_and_held(data, dev, several=several, seed=seed, refusal=NO_PAIRS)
     sources = [source_of(data, f"{len(train) + (0 if dev else len(held)):,} labelled texts")]
     if verdicts is not None or reviews is not None:
         more = reviewed_texts(verdicts, reviews, held, labels_in(train), several=several)

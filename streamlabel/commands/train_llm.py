@@ -127,6 +127,7 @@ def train_llm(
         named,
         refuse_taken,
         remember,
+        takes_conversations,
     )
     from streamlabel.config.loading import load
     from streamlabel.config.model import GenerativeSettings
@@ -145,11 +146,15 @@ def train_llm(
     wanted = {"backend": "generative", "path": base, "task": str(task), "device": device}
     wanted |= {} if chat_date is None else {"chat_date": chat_date}
     given = {f"model.{name}": value for name, value in wanted.items()}
+    if takes_conversations(task):
+        given["input.messages_path"] = "messages"  # of the files of labelled texts
     serving = load(None, overrides=given, environ={}).settings.model
     if not isinstance(serving, GenerativeSettings):  # pragma: no cover - it is what was asked for
         raise ConfigError("model.backend: generative")
     names = serving.task.names
-    train, held = learned_and_held(data, dev, known=names, seed=seed)
+    takes = serving.task.conversations
+    refusal = "" if takes else "set conversations: true in the task, or use single texts"
+    train, held = learned_and_held(data, dev, known=names, seed=seed, refusal=refusal)
     checkpoint = open_checkpoint(serving)
     kind = choose_device(serving.device).kind
     settings = FitSettings(

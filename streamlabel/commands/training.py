@@ -5,10 +5,12 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import typer
 
 from streamlabel.commands.terminal import say
+from streamlabel.config import yaml_file
 from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.errors import ConfigError
 from streamlabel.learning.verdict_texts import verdict_texts
@@ -17,6 +19,7 @@ from streamlabel.quality.labelled import (
     LabelledText,
     labels_in,
     read_labelled,
+    refuse_conversations,
     refuse_overlap,
     refuse_single_class,
     unseen,
@@ -25,6 +28,7 @@ from streamlabel.quality.repeated import write_seen
 from streamlabel.training.fit_settings import EpochReport, Example, FitReport
 
 __all__ = [
+    "NO_PAIRS",
     "ending_on_sigterm",
     "examples",
     "finish",
@@ -34,12 +38,18 @@ __all__ = [
     "refuse_taken",
     "remember",
     "reviewed_texts",
+    "takes_conversations",
     "warn_unknown",
 ]
 
 # Fewer are not enough for training and held-out evaluation.
 _LEAST_TEXTS = 20
 _SHOWN_LABELS = 10
+# Why an encoder is not trained on conversations.
+NO_PAIRS: Final = (
+    "train encoder learns single texts: train pairs with transformers, whose folder the service"
+    " loads, or a language model with train llm"
+)
 # Share of unknown tokens from which on a base is not for the language of the texts.
 _MUCH_UNKNOWN = 0.05
 
@@ -63,19 +73,32 @@ def learned_and_held(
     known: Sequence[str] | None = None,
     several: bool = False,
     seed: int,
+    refusal: str = "",
 ) -> tuple[list[LabelledText], list[LabelledText]]:
     """Return the training texts and the held-out texts: ``dev``, or a tenth of ``data``.
+
+    Args:
+        data: file of labelled texts.
+        dev: file of held-out texts.
+        known: the valid labels; None: any.
+        several: a text may have any number of labels.
+        seed: of the choice of held-out texts.
+        refusal: why conversations are refused, and what to do; empty: they are not.
 
     Raises:
         ConfigError: a file is refused, or there are too few texts.
     """
     texts = read_labelled(data, known=known, several=several)
+    if refusal:
+        refuse_conversations(texts, data, why=refusal)
     refuse_spellings(texts, data.name)
     refuse_single_class(texts, data)
     if repeats := str(repeats_in(texts)):
         say(f"{data.name}: {repeats}")
     if dev is not None:
         held = read_labelled(dev, known=known or labels_in(texts), several=several)
+        if refusal:
+            refuse_conversations(held, dev, why=refusal)
         refuse_overlap(held, dev, texts, data)
         return texts, held
     if len(texts) < _LEAST_TEXTS:
@@ -114,11 +137,21 @@ def reviewed_texts(
     found = verdict_texts(verdicts, reviews)
     say(f"{verdicts.name}: {found}")
     texts = list(found.texts)
+    refuse_conversations(texts, reviews, why=NO_PAIRS)
     if unknown := sorted(set(labels_in(texts)) - set(known)):
         raise ConfigError(f"{verdicts.name}: has labels that --data has not: {', '.join(unknown)}")
     if not several and any(len(text.labels) != 1 for text in texts):
         raise ConfigError(f"{verdicts.name}: has verdicts with several labels, or none: --problem")
     return unseen(texts, held)
+
+
+def takes_conversations(task: Path) -> bool:
+    """Return whether the task of a file is about conversations; False if there is no such file.
+
+    Raises:
+        ConfigError: it is no YAML file.
+    """
+    return task.is_file() and yaml_file.read(task).tree.get("conversations") is True
 
 
 def warn_unknown(base: Path, texts: Sequence[LabelledText]) -> None:
