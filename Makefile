@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo demo-console demo-llm docs promtool chromium clients test check format clean
+.PHONY: help setup models demo demo-console demo-llm docs promtool chromium clients ascend test check format clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,7 +61,10 @@ chromium: ## get the browser in which the pages of the review console are tested
 clients: ## install KafkaJS, with which the example in JavaScript reads our topics
 	scripts/clients
 
-test: setup $(VENV)/.vllm models promtool chromium clients ## run every check and test
+ascend: setup ## unpack the real torch_npu and vllm-ascend, which tests import without CANN
+	VENV=$(VENV) scripts/ascend
+
+test: setup $(VENV)/.vllm models promtool chromium clients ascend ## run every check and test
 	scripts/check
 	scripts/test
 

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from streamlabel.config.settings import Settings
     from streamlabel.config.task import TaskSettings
 
-__all__ = ["conversations_problem", "turns_problem"]
+__all__ = ["conversations_problem", "pairs_problem", "turns_problem"]
 
 
 def turns_problem(task: "TaskSettings") -> str | None:
@@ -26,6 +26,23 @@ def turns_problem(task: "TaskSettings") -> str | None:
     return None
 
 
+def pairs_problem(*, takes: bool, windows: bool, more: str) -> str | None:
+    """Return what an encoder of conversations cannot have; None: all fits.
+
+    Args:
+        takes: its texts are conversations.
+        windows: long texts are read in windows.
+        more: what happens to more than two turns.
+    """
+    if takes and windows:
+        return (
+            "long_text: a pair has no windows; set truncate or review, or set conversations: false"
+        )
+    if not takes and more != "refuse":
+        return "more_turns: only conversations have turns; remove it, or set conversations: true"
+    return None
+
+
 def conversations_problem(settings: "Settings") -> str | None:
     """Return what is wrong between the input and the models; None if nothing is."""
     paths = {each.messages_path is not None for _, each in settings.input.each}
@@ -38,9 +55,11 @@ def conversations_problem(settings: "Settings") -> str | None:
     for place, model in _models(settings):
         takes = _takes(model)
         if has_messages and takes is None:
+            name = f"backend {model.backend}"
+            name += f" in mode {model.mode}" if hasattr(model, "mode") else ""
             return (
-                f"input.messages_path: backend {model.backend} of {place} has no conversations;"
-                " remove it"
+                f"input.messages_path: {name} of {place} has no conversations; remove it, or use"
+                " backend encoder for pairs, or a language model"
             )
         name = f"{place}.conversations" if hasattr(model, "conversations") else ""
         name = name or f"{place}.task.conversations"

@@ -106,8 +106,9 @@ class ValueSettings(Section):
         min_length=1,
         description="Dotted path of a conversation, instead of text_path: an array of turns, each"
         " an object with role (user or assistant) and content, or strings of user and assistant by"
-        " turns. The last turn is judged. Requires model.task.conversations; in outputs, the text"
-        " is the conversation as JSON.",
+        " turns. The last turn is judged. Requires conversations of each model:"
+        " model.task.conversations, or model.conversations of an encoder. In outputs, the text is"
+        " the conversation as JSON.",
     )
     id_path: str | None = Field(
         "id",

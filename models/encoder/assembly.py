@@ -111,11 +111,13 @@ class _Assembly:
         import torch
 
         parts = self._family.parts
-        positions = None
+        positions = types = None
         if "positions" in parts:
             positions = self._get(parts["positions"], kind=torch.float32)
             if "types" in parts:
-                positions += self._get(parts["types"], kind=torch.float32)[0]
+                types = self._get(parts["types"], kind=torch.float32)
+                positions += types[0]
+                types = (types - types[0]).to(self._sums)
             positions = positions.to(self._sums)
         project = None
         if self._sizes["embedding"] != self._sizes["hidden"]:
@@ -126,6 +128,7 @@ class _Assembly:
             positions=positions,
             norm=self._norm(parts["embedded"]),
             project=project,
+            types=types,
         )
 
     def _row_attention(self, kernel: VarlenKernel | None) -> RowAttention:

@@ -22,12 +22,13 @@ from streamlabel.models.devices.device import (
     limit_threads,
 )
 from streamlabel.models.devices.device_threads import QUEUED, DeviceThreads
-from streamlabel.models.encoder.loading import build_rows, load_forward, load_words
+from streamlabel.models.encoder.loading import load_forward
 from streamlabel.models.encoder.packed_forward import PackedForward
+from streamlabel.models.encoder.words import build_rows, load_words
 from streamlabel.models.files.checkpoint import open_checkpoint
 from streamlabel.models.files.digest import model_digest
 from streamlabel.models.files.trained_length import length_details
-from streamlabel.models.tokens.rows import Forward, RowBuilder, read_rows
+from streamlabel.models.tokens.rows import Forward, TextRows, read_rows, read_types
 
 __all__ = ["EncoderClassifier", "EncoderParts", "load", "open_encoder"]
 
@@ -59,7 +60,7 @@ class EncoderClassifier:
         labels: LabelSet,
         identity: ModelIdentity,
         hints: BatchHints,
-        rows: RowBuilder,
+        rows: TextRows,
         forward: Forward,
         device: Device,
         window_pool: Pool = "mean",
@@ -107,7 +108,7 @@ class EncoderClassifier:
 
     def _classify(self, prepared: list[PreparedText]) -> list[Prediction | InferenceError]:
         with device_errors(self._device):
-            logits = self._forward.logits(read_rows(prepared))  # (R, K)
+            logits = self._forward.logits(read_rows(prepared), read_types(prepared))  # (R, K)
         return self._answers(prepared, self._pool(logits, [text.rows for text in prepared]))
 
     def _answers(
@@ -157,7 +158,7 @@ class EncoderParts(TypedDict):
     labels: LabelSet
     identity: ModelIdentity
     hints: BatchHints
-    rows: RowBuilder
+    rows: TextRows
     forward: Forward
     device: Device
     window_pool: Pool
@@ -183,7 +184,7 @@ def open_encoder(settings: EncoderSettings) -> EncoderParts:
     weights = checkpoint.weights()
     with ThreadPoolExecutor(1, "digest") as beside:
         digest = beside.submit(model_digest, checkpoint.folder, labels, weights=weights.paths)
-        words = load_words(checkpoint)
+        words = load_words(checkpoint, pairs=settings.conversations)
         device = choose_device(settings.device)
         threads = limit_threads(settings.threads)
         loaded = load_forward(checkpoint, settings, device, words, labels)

@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any
 
 from streamlabel.config.model import EncoderSettings
 from streamlabel.errors import InferenceError, ModelLoadError
+from streamlabel.models.core.classifier import PreparedText
 from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.probabilities import Floats
 from streamlabel.models.devices.device import Device, device_errors, fastest_precision
 from streamlabel.models.encoder.independence import company_rows, describe, settle_padding
-from streamlabel.models.encoder.packed_proof import PackedLoader, proof_limit, proof_rows
+from streamlabel.models.encoder.packed_proof import (
+    PackedLoader,
+    proof_limit,
+    proof_rows,
+    proof_types,
+)
 from streamlabel.models.encoder.padded import PaddedForward, Padding
 from streamlabel.models.encoder.precision import (
     EXACT,
@@ -21,51 +25,19 @@ from streamlabel.models.encoder.precision import (
     choose_precision,
     probe_rows,
 )
-from streamlabel.models.encoder.pretrained import load_padded, load_tokenizer
+from streamlabel.models.encoder.pretrained import load_padded
+from streamlabel.models.encoder.words import Words, build_rows
 from streamlabel.models.files.checkpoint import Checkpoint
 from streamlabel.models.files.row_limit import probe_row, table_limit, try_row
-from streamlabel.models.files.tokenizer_file import read_tokenizer
-from streamlabel.models.tokens.long_texts import LongTextPolicy
-from streamlabel.models.tokens.rows import Forward, RowBuilder, Rows, read_rows
-from streamlabel.models.tokens.text_tokenizer import TextTokenizer, special_tokens
-from streamlabel.models.tokens.token_types import TokenTypes, read_token_types
+from streamlabel.models.tokens.rows import (
+    Forward,
+    Rows,
+    Types,
+    read_rows,
+    read_types,
+)
 
-__all__ = ["Words", "build_rows", "faster_ways", "load_forward", "load_words"]
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """The tokenizer of a model.
-
-    Attributes:
-        backend: a ``tokenizers.Tokenizer`` that neither pads nor truncates.
-        before: special tokens in front of every row.
-        after: special tokens behind every row.
-        types: its token types; None if it has none.
-    """
-
-    backend: Any
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    types: TokenTypes | None = None
-
-    @property
-    def count(self) -> int:
-        """Number of tokens in the vocabulary."""
-        return int(self.backend.get_vocab_size())
-
-    @property
-    def ordinary(self) -> int:
-        """The id of a token of ordinary text; the ends of a vocabulary may hold special tokens."""
-        return self.some(1)[0]
-
-    def some(self, count: int) -> list[int]:
-        """Return ``count`` token ids that stand for text."""
-        special = {*self.before, *self.after, *self.backend.get_added_tokens_decoder()}
-        middle = self.count // 2
-        numbers = [n for n in range(middle, middle + count + len(special)) if n < self.count]
-        usable = [n for n in chain(numbers, range(self.count)) if n not in special]
-        return usable[:count] or [middle]
+__all__ = ["LoadedForward", "faster_ways", "load_forward"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +68,10 @@ def load_forward(
     positions: list[int | None] = []
     companies: dict[Precision, str] = {}
     random = proof_rows(words.count, words.before, words.after, limit=proof_limit(checkpoint))
-    packed = PackedLoader(checkpoint, device, words.types, random, labels.problem_type)
+    row_types = _refuse_unknown_types(checkpoint, words, random)
+    packed = PackedLoader(
+        checkpoint, device, words.types, random, labels.problem_type, row_types=row_types
+    )
 
     def proved(way: Precision) -> Forward:
         forward = packed.load(way) or load_padded(
@@ -113,7 +88,8 @@ def load_forward(
 
     def probes() -> Probes:
         if texts := settings.precision_hint.texts:
-            return Probes(_rows_of(texts, words, settings, limit()), are_real=True)
+            real = _prepared(texts, words, settings, limit())
+            return Probes(read_rows(real), are_real=True, types=read_types(real))
         return Probes(probe_rows(words.count, words.before, words.after))
 
     judged = _judged_before(settings, device)
@@ -143,11 +119,26 @@ def _judged_before(settings: EncoderSettings, device: Device) -> Precision | Non
     return way if way in {EXACT, *faster_ways(device)} else None
 
 
-def _rows_of(
+def _refuse_unknown_types(checkpoint: Checkpoint, words: Words, rows: Rows) -> Types | None:
+    """Return token types for the proof of a model that reads pairs; refuse those it cannot have."""
+    if words.types is None or words.pair is None:
+        return None
+    highest, known = words.pair.highest_type, checkpoint.config.get("type_vocab_size")
+    # DeBERTa-v3 has 0, and takes no notice of types
+    if type(known) is int and 0 < known <= highest:
+        raise ModelLoadError(
+            f"model.conversations: the tokenizer of {checkpoint.name} gives tokens of a pair the"
+            f" type {highest}, and the model has {known} (type_vocab_size in config.json); save the"
+            " tokenizer that the model was trained with, or set conversations: false"
+        )
+    return proof_types(rows, highest)
+
+
+def _prepared(
     texts: Sequence[str], words: Words, settings: EncoderSettings, max_tokens: int
-) -> Rows:
+) -> Sequence[PreparedText]:
     prepared = build_rows(words, settings, max_tokens).build(list(texts))
-    return read_rows([text for text in prepared if not isinstance(text, InferenceError)])
+    return [text for text in prepared if not isinstance(text, InferenceError)]
 
 
 def faster_ways(device: Device) -> Sequence[Precision]:
@@ -157,33 +148,6 @@ def faster_ways(device: Device) -> Sequence[Precision]:
     if fastest_precision() != "bfloat16":
         return ()
     return (Precision("bfloat16"), Precision("bfloat16", exact_layers=1))
-
-
-def load_words(checkpoint: Checkpoint) -> Words:
-    """Return the tokenizer.
-
-    Raises:
-        ModelLoadError: it is incomplete or not the model's.
-    """
-    plain = read_tokenizer(checkpoint)
-    backend, gives_types = (plain, True) if plain else load_tokenizer(checkpoint)
-    numbers = backend.get_vocab(with_added_tokens=True).values()
-    checkpoint.refuse_other_vocabulary(max(numbers, default=-1) + 1)
-    before, after = special_tokens(backend)
-    types = read_token_types(backend, before=len(before), after=len(after))
-    return Words(backend, tuple(before), tuple(after), types if gives_types else None)
-
-
-def build_rows(words: Words, settings: EncoderSettings, max_tokens: int) -> RowBuilder:
-    """Return a builder of rows of at most ``max_tokens`` tokens."""
-    policy = LongTextPolicy(
-        capacity_tokens=max_tokens - len(words.before) - len(words.after),
-        long_text=settings.long_text,
-        overlap_tokens=settings.window_stride_tokens,
-        max_windows=settings.max_windows,
-    )
-    tokenizer = TextTokenizer(words.backend, limit_tokens=policy.limit_tokens)
-    return RowBuilder(tokenizer, words.before, words.after, policy)
 
 
 def _settle(forward: Forward, rows: Rows, way: Precision, labels: LabelSet, device: Device) -> str:

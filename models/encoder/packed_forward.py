@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streamlabel.models.encoder.packed_layers import Encoder, Head, count_places
 from streamlabel.models.encoder.row_attention import Spans
-from streamlabel.models.tokens.rows import Rows
+from streamlabel.models.tokens.rows import Rows, Types
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,7 +46,7 @@ class PackedForward:
         """Return a forward pass with the same trunk and these heads: their logits in a row."""
         return PackedForward(replace(self._encoder, heads=tuple(heads)))
 
-    def logits(self, rows: Rows) -> NDArray[np.float32]:
+    def logits(self, rows: Rows, types: Types | None = None) -> NDArray[np.float32]:
         """Return logits (R, K) in the order of ``rows``; of several heads, in a row."""
         import torch
 
@@ -55,16 +55,17 @@ class PackedForward:
         logits = np.empty((len(rows), width), dtype=np.float32)
         with torch.inference_mode():
             for part in _passes(order, rows, self._pass_tokens):
-                logits[part] = self._run([rows[i] for i in part]).cpu().numpy()
+                given = None if types is None else [types[i] for i in part]
+                logits[part] = self._run([rows[i] for i in part], given).cpu().numpy()
         return logits
 
-    def _run(self, rows: Rows) -> "Tensor":
-        """Return logits (R, K) of rows that are sorted by length."""
+    def _run(self, rows: Rows, given: Types | None) -> "Tensor":
+        """Return logits (R, K) of rows that are sorted by length, and of these token types."""
         import torch
 
         encoder = self._encoder
-        ids, places, spans = self._inputs(rows)
-        x = encoder.embeddings(ids, places)  # (T, H)
+        ids, places, types, spans = self._inputs(rows, given)
+        x = encoder.embeddings(ids, places, types)  # (T, H)
         turns = None if encoder.rotary is None else encoder.rotary.turns(places)
         inner = encoder.layers if encoder.takes_mean else encoder.layers[:-1]
         for number in range(len(inner)):
@@ -79,20 +80,23 @@ class PackedForward:
         scores = [head(x, encoder.head_activation) for head in encoder.heads]
         return scores[0] if len(scores) == 1 else torch.cat(scores, dim=-1)
 
-    def _inputs(self, rows: Rows) -> "tuple[Tensor, Tensor, Spans]":
-        """Return the tokens (T,) of rows, their positions (T,), and where the rows are."""
+    def _inputs(
+        self, rows: Rows, given: Types | None
+    ) -> "tuple[Tensor, Tensor, Tensor | None, Spans]":
+        """Return tokens (T,) of rows, their positions (T,), types (T,), and where the rows are."""
         import torch
 
         lengths = [len(row) for row in rows]
         ids = np.concatenate(rows)
         places = count_places(ids, lengths, padding=self._encoder.padding)
-        starts = np.cumsum([0, *lengths])
+        types = np.concatenate(given) if given else ids[:0]
+        parts: list[NDArray[np.integer]] = [ids, places, np.cumsum([0, *lengths]), types]
         # one buffer, so that a device needs one copy
-        numbers = torch.from_numpy(np.concatenate((ids, places, starts)).astype(np.int32))
+        numbers = torch.from_numpy(np.concatenate(parts).astype(np.int32))
         if self._device.type != "cpu":
             numbers = numbers.pin_memory().to(self._device, non_blocking=True)
-        on_device = torch.split(numbers, [len(ids), len(places), len(starts)])
-        return on_device[0], on_device[1], Spans(lengths, on_device[2])
+        tokens, positions, starts, kinds = torch.split(numbers, [*map(len, parts)])
+        return tokens, positions, kinds if given else None, Spans(lengths, starts)
 
     def _compute(
         self, number: int, x: "Tensor", spans: Spans, turns: "tuple[Tensor, Tensor] | None"

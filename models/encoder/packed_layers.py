@@ -39,6 +39,8 @@ class Embeddings:
         words: (vocabulary, embedding).
         positions: (positions, embedding), with token type 0 added, the only type of a single text;
             None: attention alone knows positions.
+        types: (types, embedding), what a token type adds to that; None: the model has none, and
+            those of pairs are left out.
         norm: over the sum.
         project: from the embedding's size to the hidden size, if they differ.
     """
@@ -47,12 +49,15 @@ class Embeddings:
     positions: "Tensor | None"
     norm: Norm
     project: Linear | None
+    types: "Tensor | None" = None
 
-    def __call__(self, ids: "Tensor", places: "Tensor") -> "Tensor":
-        """Return (T, H) of tokens (T,) at these positions (T,)."""
+    def __call__(self, ids: "Tensor", places: "Tensor", types: "Tensor | None" = None) -> "Tensor":
+        """Return (T, H) of tokens (T,) at these positions (T,), of these types (T,)."""
         x = self.words[ids]  # (T, E)
         if self.positions is not None:
             x = x + self.positions[places]
+        if types is not None and self.types is not None:
+            x = x + self.types[types]
         x = self.norm(x)
         return x if self.project is None else self.project(x).to(x.dtype)
 

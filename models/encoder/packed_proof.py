@@ -19,10 +19,10 @@ from streamlabel.models.encoder.packed_weights import Unpacked, family_of, load_
 from streamlabel.models.encoder.precision import EXACT, Precision, worst_difference
 from streamlabel.models.encoder.pretrained import load_padded
 from streamlabel.models.files.checkpoint import Checkpoint
-from streamlabel.models.tokens.rows import Rows
+from streamlabel.models.tokens.rows import Rows, Types
 from streamlabel.models.tokens.token_types import TokenTypes
 
-__all__ = ["PackedLoader", "proof_limit", "proof_rows"]
+__all__ = ["PackedLoader", "proof_limit", "proof_rows", "proof_types"]
 
 logger = structlog.get_logger(__name__)
 
@@ -41,6 +41,7 @@ class PackedLoader:
         types: token types of its tokenizer; None if it has none.
         rows: random rows for the proof.
         problem_type: how logits become probabilities.
+        row_types: their token types, if it reads pairs and its tokenizer gives some.
     """
 
     def __init__(
@@ -50,11 +51,14 @@ class PackedLoader:
         types: TokenTypes | None,
         rows: Rows,
         problem_type: ProblemType,
+        *,
+        row_types: Types | None = None,
     ) -> None:
         self._checkpoint = checkpoint
         self._device = device
         self._types = types
         self._rows = rows
+        self._row_types = row_types
         self._problem_type: ProblemType = problem_type
         self._is_proven = False
         self._is_refused = False
@@ -107,7 +111,8 @@ class PackedLoader:
         plain = load_padded(self._checkpoint, self._device, dtype="float32", types=self._types)
         plain.padding = "none"  # nothing but the computation is compared
         with device_errors(self._device):
-            right, found = plain.logits(self._rows), packed.logits(self._rows)
+            right = plain.logits(self._rows, self._row_types)
+            found = packed.logits(self._rows, self._row_types)
         return _worst(right, found, self._problem_type)
 
 
@@ -136,6 +141,19 @@ def proof_rows(
         np.array((*before, *rng.integers(0, vocabulary, length), *after), dtype=np.int32)
         for length in lengths
     ]
+
+
+def proof_types(rows: Rows, highest: int) -> Types | None:
+    """Return random token types of rows, the same in every run; None if 0 is the only one.
+
+    Args:
+        rows: of the proof.
+        highest: token type that the tokenizer gives in a pair.
+    """
+    if highest == 0:
+        return None
+    rng = np.random.default_rng(_SEED)
+    return [rng.integers(0, highest + 1, len(row)).astype(np.int32) for row in rows]
 
 
 def proof_limit(checkpoint: Checkpoint) -> int | None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamlabel.models.encoder.call_groups import CallGroups
-from streamlabel.models.tokens.rows import Rows
+from streamlabel.models.tokens.rows import Rows, Types
 from streamlabel.models.tokens.token_types import TokenTypes
 
 __all__ = ["PaddedForward", "Padding", "filled"]
@@ -22,7 +22,7 @@ class PaddedForward:
         model: a transformers sequence classifier in eval mode, on its device.
         device: name of that device.
         pad_id: padding token; masked.
-        types: token types for the model; None if it has none.
+        types: token types of single texts; None if the model takes none, of pairs neither.
 
     Attributes:
         padding: side of the padding; a check at load finds the side that changes no prediction.
@@ -43,8 +43,8 @@ class PaddedForward:
         self._groups = CallGroups(device)
         self.padding: Padding = "right"
 
-    def logits(self, rows: Rows) -> NDArray[np.float32]:
-        """Return logits (R, K) in the order of ``rows``."""
+    def logits(self, rows: Rows, types: Types | None = None) -> NDArray[np.float32]:
+        """Return logits (R, K) in the order of ``rows``; see ``rows.Forward``."""
         import torch
 
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
@@ -54,7 +54,11 @@ class PaddedForward:
             # Results stay on the device until the last group is launched, so that no group waits
             # for a copy.
             parts = [
-                self._run([rows[i] for i in order[start:end]], self.padding)
+                self._run(
+                    [rows[i] for i in order[start:end]],
+                    self.padding,
+                    None if types is None else [types[i] for i in order[start:end]],
+                )
                 for start, end in groups
             ]
             sorted_logits = torch.cat(parts).float().cpu().numpy()  # (R, K)
@@ -70,7 +74,7 @@ class PaddedForward:
             logits: NDArray[np.float32] = self._run(rows, padding).float().cpu().numpy()
         return logits
 
-    def _run(self, rows: Rows, padding: Padding) -> Any:  # noqa: ANN401 a tensor; torch is not imported here
+    def _run(self, rows: Rows, padding: Padding, given: Types | None = None) -> Any:  # noqa: ANN401 a tensor; torch is not imported here
         import torch
 
         lengths = np.array([len(row) for row in rows])
@@ -83,7 +87,9 @@ class PaddedForward:
         }
         if self._types is not None:
             types = np.zeros(mask.shape, dtype=np.int64)
-            types[mask] = np.concatenate([self._types.of_row(length) for length in lengths])
+            types[mask] = np.concatenate(
+                [self._types.of_row(length) for length in lengths] if given is None else given
+            )
             inputs["token_type_ids"] = torch.from_numpy(types).to(self._device)
         return self._model(**inputs).logits  # (B, K)
 

@@ -9,7 +9,7 @@ import structlog
 
 from streamlabel.models.core.labels import ProblemType
 from streamlabel.models.core.probabilities import Floats, probabilities
-from streamlabel.models.tokens.rows import Forward, Rows
+from streamlabel.models.tokens.rows import Forward, Rows, Types
 
 __all__ = [
     "CAREFUL_DIFFERENCE",
@@ -66,10 +66,12 @@ class Probes:
         rows: token ids.
         are_real: of real texts, so that the probabilities themselves are compared; otherwise of
             random tokens, and the bound that the logits allow is.
+        types: token types of the rows; None: those of single texts.
     """
 
     rows: Rows
     are_real: bool = False
+    types: Types | None = None
 
     def __str__(self) -> str:
         """Return what they are, for people."""
@@ -113,12 +115,12 @@ def choose_precision(
     if not faster:
         return Choice(exact, EXACT, "float32: this device has no faster precision")
     probes = make_probes()
-    right = exact.logits(probes.rows)
+    right = exact.logits(probes.rows, probes.types)
     measure = largest_difference if probes.are_real else worst_difference
     found = []
     for way in faster:
         model = load(way)
-        difference = measure(right, model.logits(probes.rows), problem_type)
+        difference = measure(right, model.logits(probes.rows, probes.types), problem_type)
         is_close = difference <= _ALLOWED  # NaN is too far, too
         logger.info(
             "precision_tried",

@@ -1,4 +1,4 @@
-"""From texts to rows of token ids: tokenising in bounded time, and the long-text policy.
+"""From texts to rows of token ids: tokenising in bounded time, long texts and pairs.
 
 Imports models.core and devices.
 """

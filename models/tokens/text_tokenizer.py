@@ -6,6 +6,7 @@ from typing import Any
 
 from streamlabel.errors import InferenceError, ModelLoadError
 from streamlabel.models.core.surrogates import without_surrogates
+from streamlabel.models.tokens.controls import Controls
 from streamlabel.models.tokens.seen import Seen, SeenTokens
 
 __all__ = ["Cut", "TextTokenizer", "special_tokens"]
@@ -24,11 +25,14 @@ class Cut:
         ids: token ids without special tokens, at most the limit.
         has_more: the text has more tokens than these.
         seen: how much of the text they represent.
+        length: number of its tokens that were counted: all of them, unless it is so long that only
+            a beginning with more tokens than the limit was read.
     """
 
     ids: list[int]
     has_more: bool
     seen: Seen
+    length: int
 
 
 class TextTokenizer:
@@ -43,10 +47,18 @@ class TextTokenizer:
     Args:
         backend: a ``tokenizers.Tokenizer`` that neither pads nor truncates.
         limit_tokens: maximum tokens of a text, special tokens not included.
+        controls: tokens that no text may have; None: a text may spell special tokens.
     """
 
-    def __init__(self, backend: Any, *, limit_tokens: int) -> None:  # noqa: ANN401 untyped library
+    def __init__(
+        self,
+        backend: Any,  # noqa: ANN401 untyped library
+        *,
+        limit_tokens: int,
+        controls: Controls | None = None,
+    ) -> None:
         self._backend = backend
+        self._controls = controls
         self._limit_tokens = limit_tokens
         self._first_chars = max(LEAST_CHARS, CHARS_PER_TOKEN * limit_tokens)
         self._seen = SeenTokens(backend)
@@ -64,6 +76,8 @@ class TextTokenizer:
     def encode(self, texts: Sequence[str]) -> list[Cut | InferenceError]:
         """Return the first tokens of every text, or an InferenceError for that text alone."""
         clean = [without_surrogates(text) for text in texts]
+        if self._controls is not None:
+            clean = [self._controls.as_text(text) for text in clean]
         short = [i for i, text in enumerate(clean) if len(text) <= self._first_chars]
         cuts: list[Cut | InferenceError | None] = [None] * len(clean)
         for i, cut in zip(short, self._encode_short([clean[i] for i in short]), strict=True):
@@ -84,8 +98,15 @@ class TextTokenizer:
             return InferenceError(f"the tokenizer refuses this text: {type(error).__name__}")
 
     def _cut(self, ids: list[int]) -> Cut:
+        if self._controls is not None:
+            ids = self._controls.replaced(ids)
         kept = ids[: self._limit_tokens]
-        return Cut(kept, has_more=len(ids) > self._limit_tokens, seen=self._seen.look(kept))
+        has_more = len(ids) > self._limit_tokens
+        return Cut(kept, has_more, self._seen.look(kept), length=len(ids))
+
+    def look(self, ids: Sequence[int]) -> Seen:
+        """Return how much of a text its tokens represent."""
+        return self._seen.look(ids)
 
     def _encode_long(self, text: str) -> Cut:
         size = min(self._first_chars, SLICE_CHARS)

@@ -11,7 +11,7 @@ from streamlabel.models.core.classifier import Prediction, PreparedText
 from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.probabilities import Pool, pool_windows, probabilities
 from streamlabel.models.files.checkpoint import Checkpoint
-from streamlabel.models.tokens.rows import RowBuilder, read_rows
+from streamlabel.models.tokens.rows import TextRows, read_rows
 from streamlabel.models.vllm.runtime import VllmRuntime
 
 __all__ = ["EncoderReader", "as_encoder"]
@@ -21,7 +21,7 @@ class EncoderReader:
     """Tokenises like the encoder back end, so that both compute the same rows."""
 
     def __init__(
-        self, *, rows: RowBuilder, labels: LabelSet, runtime: VllmRuntime, window_pool: Pool
+        self, *, rows: TextRows, labels: LabelSet, runtime: VllmRuntime, window_pool: Pool
     ) -> None:
         self._rows = rows
         self._window_pool: Pool = window_pool

@@ -8,7 +8,7 @@ from streamlabel.config.engines import VllmSettings
 from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ConfigError
 from streamlabel.models.core.labels import LabelSet
-from streamlabel.models.encoder.loading import build_rows, load_words
+from streamlabel.models.encoder.words import build_rows, load_words
 from streamlabel.models.files.digest import model_digest
 from streamlabel.models.label_scoring.label_reads import LabelReads, compile_reads, prompt_version
 from streamlabel.models.label_scoring.label_tokens import LabelTokens

@@ -13,6 +13,7 @@ import structlog
 
 from streamlabel.config.engines import VllmSettings
 from streamlabel.errors import ConfigError, ModelLoadError
+from streamlabel.foreign import first_line
 
 __all__ = ["Capabilities", "EngineLimits", "Platform", "find_capabilities", "limits"]
 
@@ -75,15 +76,16 @@ def find_capabilities(
     """Return the capabilities, and log the detected platform.
 
     Raises:
-        ConfigError: another device was requested, or a setting makes probabilities wrong.
+        ConfigError: another device was requested, vLLM's plugin for one does not work here, or a
+            setting makes probabilities wrong.
         ModelLoadError: vLLM runs on an unknown platform.
     """
     import vllm
-    from vllm import SamplingParams
-    from vllm.platforms import current_platform
 
     version = str(vllm.__version__)
-    platform = _platform(str(current_platform.device_type), version)
+    platform = _platform(_device_type(version), version)
+    from vllm import SamplingParams
+
     if settings.device not in {"auto", platform}:
         raise ConfigError(
             f"model.device: {settings.device} is set, but vLLM {version} runs on {platform}; set"
@@ -99,6 +101,28 @@ def find_capabilities(
         _refuse_falsifiers(settings, environ)
     logger.info("engine_platform", wanted=settings.device, vllm=version, **capabilities.details)
     return capabilities
+
+
+def _device_type(version: str) -> str:
+    """Return the kind of device that vLLM found.
+
+    A plugin such as vllm-ascend decides it wherever it is installed, whether the device is there or
+    not, and may raise anything without its device's libraries.
+
+    Raises:
+        ConfigError: a plugin cannot be imported.
+    """
+    try:
+        from vllm.platforms import current_platform
+
+        return str(current_platform.device_type)
+    except Exception as error:
+        raise ConfigError(
+            f"model.device: vLLM {version} finds no device, because its platform plugin cannot be"
+            f" imported ({first_line(error)}). For an NPU source CANN's set_env.sh and compare the"
+            " versions with docs/platforms.md; for another device uninstall vllm-ascend, or set"
+            " the variable VLLM_PLUGINS to nothing"
+        ) from error
 
 
 def limits(settings: VllmSettings, platform: Platform) -> EngineLimits:

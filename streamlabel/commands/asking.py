@@ -89,7 +89,9 @@ async def _ask(
     say_precision(classifier)
     say_length(classifier)
     try:
-        texts = choose(await asyncio.to_thread(_read, path, classifier.labels, fields, renamed))
+        found = await asyncio.to_thread(_read, path, classifier.labels, fields, renamed)
+        _refuse_unread_turns(found, settings, path)
+        texts = choose(found)
         with progress(path.name, total=len(texts)) as update:
             normalise = normaliser(settings.input.normalise)
             return await ask(
@@ -107,6 +109,20 @@ def _hinted(settings: "Settings", path: "Path", *, follow: bool) -> "ModelSettin
     calibration = read_calibration(settings.routing) if follow else None
     texts = [text.text for text in read_labelled(path, several=True)]
     return hinted_model(settings.model, calibration, texts)
+
+
+def _refuse_unread_turns(
+    texts: "Sequence[LabelledText]", settings: "Settings", path: "Path"
+) -> None:
+    """Refuse messages in a file for a model that would read them as one text."""
+    from streamlabel.quality.labelled import refuse_conversations
+
+    if all(given.messages_path is None for _, given in settings.input.each):
+        refuse_conversations(
+            [text for text in texts if text.has_messages],
+            path,
+            why="this model reads single texts; set input.messages_path for one that reads turns",
+        )
 
 
 def say_precision(classifier: "Classifier") -> None:

@@ -121,6 +121,7 @@ def train_encoder(
     """  # noqa: D301 \b keeps the lines as they are
     from streamlabel.commands.terminal import say
     from streamlabel.commands.training import (
+        NO_PAIRS,
         examples,
         learned_and_held,
         limit_of,
@@ -147,7 +148,7 @@ def train_encoder(
     refuse_taken(out, overwrite=overwrite, resume=resume)
     all_seeds = seeds_of(seeds, seed)
     several = problem == "multi-label"
-    train, held = learned_and_held(data, dev, several=several, seed=seed)
+    train, held = learned_and_held(data, dev, several=several, seed=seed, refusal=NO_PAIRS)
     sources = [source_of(data, f"{len(train) + (0 if dev else len(held)):,} labelled texts")]
     if verdicts is not None or reviews is not None:
         more = reviewed_texts(verdicts, reviews, held, labels_in(train), several=several)

@@ -143,6 +143,7 @@ def train_llm(
         refuse_taken,
         remember,
         seeds_of,
+        takes_conversations,
     )
     from streamlabel.commands.training_runs import Plan, train_with_seeds
     from streamlabel.config.loading import load
@@ -166,11 +167,18 @@ def train_llm(
     given = {f"model.{name}": value for name, value in wanted.items()}
     given |= {} if chat_date is None else {"model.chat_date": chat_date}
     given |= {} if max_tokens is None else {"model.max_tokens": str(max_tokens)}
+    # "messages" is the name in files of labelled texts
+    given |= {"input.messages_path": "messages"} if takes_conversations(task) else {}
     serving = load(None, overrides=given, environ={}).settings.model
     if not isinstance(serving, GenerativeSettings):  # pragma: no cover - it is what was asked for
         raise ConfigError("model.backend: generative")
     names = serving.task.names
-    train, held = learned_and_held(data, dev, known=names, seed=seed)
+    refusal = (
+        ""
+        if serving.task.conversations
+        else "set conversations: true in the task, or use single texts"
+    )
+    train, held = learned_and_held(data, dev, known=names, seed=seed, refusal=refusal)
     sources = [source_of(data, f"{len(train) + (0 if dev else len(held)):,} labelled texts")]
     checkpoint = open_checkpoint(serving)
     kind = choose_device(serving.device).kind

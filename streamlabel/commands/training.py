@@ -3,8 +3,10 @@
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Final
 
 from streamlabel.commands.terminal import say
+from streamlabel.config import yaml_file
 from streamlabel.config.model import EncoderSettings
 from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.errors import ConfigError
@@ -15,6 +17,7 @@ from streamlabel.quality.labelled import (
     LabelledText,
     labels_in,
     read_labelled,
+    refuse_conversations,
     refuse_overlap,
     refuse_single_class,
     unseen,
@@ -24,6 +27,7 @@ from streamlabel.training.fit_settings import EpochReport, Example
 from streamlabel.training.seed_runs import folder_beside
 
 __all__ = [
+    "NO_PAIRS",
     "examples",
     "learned_and_held",
     "limit_of",
@@ -33,6 +37,7 @@ __all__ = [
     "remember",
     "reviewed_texts",
     "seeds_of",
+    "takes_conversations",
     "warn_unknown",
 ]
 
@@ -40,6 +45,11 @@ __all__ = [
 _LEAST_TEXTS = 20
 _SHOWN_LABELS = 10
 _MOST_SEEDS = 100
+# Why an encoder is not trained on conversations.
+NO_PAIRS: Final = (
+    "train encoder learns single texts: train pairs with transformers, whose folder the service"
+    " loads, or a language model with train llm"
+)
 # Share of unknown tokens from which on a base is not for the language of the texts.
 _MUCH_UNKNOWN = 0.05
 
@@ -120,19 +130,32 @@ def learned_and_held(
     known: Sequence[str] | None = None,
     several: bool = False,
     seed: int,
+    refusal: str = "",
 ) -> tuple[list[LabelledText], list[LabelledText]]:
     """Return the training texts and the held-out texts: ``dev``, or a tenth of ``data``.
+
+    Args:
+        data: file of labelled texts.
+        dev: file of held-out texts.
+        known: the valid labels; None: any.
+        several: a text may have any number of labels.
+        seed: of the choice of held-out texts.
+        refusal: why conversations are refused, and what to do; empty: they are not.
 
     Raises:
         ConfigError: a file is refused, or there are too few texts.
     """
     texts = read_labelled(data, known=known, several=several)
+    if refusal:
+        refuse_conversations(texts, data, why=refusal)
     refuse_spellings(texts, data.name)
     refuse_single_class(texts, data)
     if repeats := str(repeats_in(texts)):
         say(f"{data.name}: {repeats}")
     if dev is not None:
         held = read_labelled(dev, known=known or labels_in(texts), several=several)
+        if refusal:
+            refuse_conversations(held, dev, why=refusal)
         refuse_overlap(held, dev, texts, data)
         return texts, held
     if len(texts) < _LEAST_TEXTS:
@@ -171,11 +194,21 @@ def reviewed_texts(
     found = verdict_texts(verdicts, reviews)
     say(f"{verdicts.name}: {found}")
     texts = list(found.texts)
+    refuse_conversations(texts, reviews, why=NO_PAIRS)
     if unknown := sorted(set(labels_in(texts)) - set(known)):
         raise ConfigError(f"{verdicts.name}: has labels that --data has not: {', '.join(unknown)}")
     if not several and any(len(text.labels) != 1 for text in texts):
         raise ConfigError(f"{verdicts.name}: has verdicts with several labels, or none: --problem")
     return unseen(texts, held)
+
+
+def takes_conversations(task: Path) -> bool:
+    """Return whether the task of a file is about conversations; False if there is no such file.
+
+    Raises:
+        ConfigError: it is no YAML file.
+    """
+    return task.is_file() and yaml_file.read(task).tree.get("conversations") is True
 
 
 def warn_unknown(base: Path, texts: Sequence[LabelledText]) -> None:

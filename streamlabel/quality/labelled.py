@@ -12,6 +12,7 @@ import orjson
 from streamlabel.consumer.files.table_file import SEPARATORS, open_table
 from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.errors import ConfigError
+from streamlabel.models.core.turns import read_turns
 from streamlabel.quality.labelled_fields import LabelledText, text_of
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "labels_in",
     "plain",
     "read_labelled",
+    "refuse_conversations",
     "refuse_overlap",
     "refuse_single_class",
     "true_labels",
@@ -49,8 +51,9 @@ def read_labelled(
     """Return the texts of a file in its order.
 
     Args:
-        path: ``.jsonl``: objects with ``text`` and ``label`` (or ``labels``, a list); ``.csv``
-            or ``.tsv``: such columns, several labels separated by ``|``.
+        path: ``.jsonl``: objects with ``text`` and ``label`` (or ``labels``, a list), or with
+            ``messages``, a list of turns, in place of ``text``; ``.csv`` or ``.tsv``: columns
+            ``text`` and ``label``, several labels separated by ``|``.
         known: the valid labels; None: any.
         several: a text may have any number of labels; otherwise exactly one.
         fields: further fields to keep, for example a language; missing ones are empty.
@@ -95,6 +98,27 @@ def true_labels(path: Path) -> dict[str, tuple[str, ...]]:
     if not found:
         raise ConfigError(f"{path}: has no ids; add the field id, which matches texts with outputs")
     return found
+
+
+def refuse_conversations(texts: Sequence[LabelledText], path: Path, *, why: str) -> None:
+    """Raise ConfigError if some of the texts are conversations, for a model of single texts.
+
+    Args:
+        texts: of the file.
+        path: of the file.
+        why: a clause that says what to do.
+    """
+    lines = [text.line for text in texts if text.has_messages or _is_conversation(text.text)]
+    if lines:
+        raise ConfigError(f"{path.name}, line {lines[0]}: the text is a conversation; {why}")
+
+
+def _is_conversation(text: str) -> bool:
+    """Return whether a text is several turns as outputs have them."""
+    try:
+        return len(read_turns(text)) > 1
+    except ValueError:
+        return False
 
 
 def labels_in(texts: Sequence[LabelledText]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from streamlabel.consumer.observability.terminal_format import printable
+from streamlabel.models.core.turns import as_turns, write_turns
 
 __all__ = ["LabelledText", "text_of"]
 
@@ -20,6 +21,7 @@ class LabelledText:
         labels: one for a single_label task, any number for multi_label.
         fields: (name, value) of further fields that were asked for.
         weight: > 0, how many texts of the traffic it stands for; 1 if the file has no weights.
+        has_messages: the file has messages, and ``text`` is their conversation.
     """
 
     line: int
@@ -28,13 +30,19 @@ class LabelledText:
     id: str | None = None
     fields: tuple[tuple[str, str], ...] = ()
     weight: float = 1.0
+    has_messages: bool = False
 
 
 def text_of(
     line: int, fields: dict[str, Any], known: Sequence[str] | None, several: bool
 ) -> LabelledText | str:
     """Return the text, or its fault."""
-    text = fields.get("text")
+    has_messages = fields.get("messages") is not None and fields.get("text") is None
+    text: Any = fields.get("text")
+    if has_messages:
+        text, fault = _conversation(fields["messages"])
+        if fault:
+            return fault
     if not isinstance(text, str):
         return '"text" is missing or not a string'
     if not text.strip():
@@ -46,7 +54,27 @@ def text_of(
     if weight is None:
         return '"weight" must be a number above 0'
     found = fields.get("id")
-    return LabelledText(line, text, labels, None if found is None else str(found), weight=weight)
+    return LabelledText(
+        line,
+        text,
+        labels,
+        None if found is None else str(found),
+        weight=weight,
+        has_messages=has_messages,
+    )
+
+
+def _conversation(messages: object) -> tuple[str, str]:
+    """Return the conversation of a list of messages, or its fault."""
+    if not isinstance(messages, list):
+        return "", '"messages" is not a list of turns; write JSON lines'
+    try:
+        turns = as_turns(messages)
+    except ValueError as error:
+        return "", f'"messages": {error}'
+    if not turns[-1].content.strip():
+        return "", "the last turn is empty; remove the line"
+    return write_turns(turns), ""
 
 
 def _weight(given: object) -> float | None:

@@ -81,7 +81,9 @@ class Lessons:
         self._lessons = [_lesson(each, chat, max_tokens) for each in _orders(task, order)]
         answers = (token for lesson in self._lessons for token in lesson.answers.ids)
         self.token_ids = tuple(dict.fromkeys(answers))
-        self.shared_tokens = min(len(lesson.prompt.shared_ids) for lesson in self._lessons)
+        beginnings = [len(lesson.prompt.shared_ids) for lesson in self._lessons]
+        # conversations with other orders of turns may begin otherwise
+        self.shared_tokens = 0 if task.conversations else min(beginnings)
         self.prompt_version = prompt_version(self._lessons[0].prompt, self._lessons[0].answers)
 
     def rows(self, examples: Sequence[Example], *, shuffled: bool) -> TrainingRows:

@@ -361,3 +361,15 @@ def test_calibrate_says_what_it_cannot_do_for_a_cascade(
     assert done.exit_code == 2
     assert message in done.stderr
     assert not list(sure.glob("calibration*"))
+
+
+@pytest.mark.parametrize("command", [("evaluate",), ("calibrate", "-o", "c.yaml")])
+def test_messages_are_refused_for_a_model_of_single_texts(
+    folder: Path, command: tuple[str, ...]
+) -> None:
+    rows = [{"messages": ["a", f"b{n}"], "label": "ham" if n % 2 else "spam"} for n in range(9)]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run(*command, *MODEL, "--data", "pairs.jsonl")
+    assert done.exit_code == 2
+    assert "pairs.jsonl, line 1: the text is a conversation; this model reads single" in done.output
+    assert "set input.messages_path" in done.output

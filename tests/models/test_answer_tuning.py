@@ -323,3 +323,21 @@ def test_the_command_names_lines_and_settings_to_mend(tiny_llm: Path, tmp_path: 
     assert code == 2
     assert "model.task" in said
     assert run(*base, "--task", tmp_path / "none.yaml")[0] == 2
+
+
+def test_the_command_teaches_conversations(tiny_llm: Path, tmp_path: Path) -> None:
+    data, about, out = tmp_path / "train.jsonl", tmp_path / "spam.yaml", tmp_path / "adapter"
+    rows = [{"messages": ["Hello", each.text], "label": each.label} for each in TEACH]
+    rows += [{"messages": ["A", "B", each.text], "label": each.label} for each in HELD]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    base = ("--data", data, "--base", tiny_llm, "--task", about, "--out", out, "--device", "cpu")
+    about.write_text(json.dumps(SPAM))
+    code, said = run(*base, "--epochs", "1")
+    assert code == 2
+    assert "train.jsonl, line 1: the text is a conversation; set conversations: true in" in said
+    about.write_text(json.dumps(SPAM | {"conversations": True}))
+    code, said = run(*base, "--epochs", "1")
+    assert code == 0, said
+    served = settings(tiny_llm, task=str(out / "task.yaml"), adapter=str(out))
+    assert served.task.conversations
+    assert len(answers(served, ['[{"role":"user","content":"Hello"}]'])) == 1

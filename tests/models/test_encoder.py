@@ -280,7 +280,8 @@ async def test_logits_that_are_not_finite_are_an_error_of_that_text(tmp_path: Pa
     real = classifier._forward.logits
 
     class OneNaN:
-        def logits(self, rows: Sequence[object]) -> object:
+        def logits(self, rows: Sequence[object], types: object) -> object:
+            assert types is None  # of single texts
             logits = real(rows)  # type: ignore[arg-type]  # passes through what it is given
             logits[1] = float("nan")
             return logits

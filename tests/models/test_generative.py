@@ -18,6 +18,7 @@ from streamlabel.consumer.plans.deployment_id import deployment_id
 from streamlabel.errors import ConfigError, InferenceError, ModelError, ModelLoadError
 from streamlabel.models.core.classifier import Prediction, PreparedText
 from streamlabel.models.label_scoring.label_tokens import LabelTokens
+from streamlabel.models.label_scoring.taught_prompt import store_prompt
 from streamlabel.models.llm.causal_model import CausalModel
 from streamlabel.models.llm.generative import GenerativeClassifier, load
 from streamlabel.models.llm.prompt_reader import PromptReader
@@ -440,3 +441,27 @@ async def test_no_text_is_an_error(classifier: GenerativeClassifier) -> None:
     outcomes = await classifier.prepare(["\ud800", "\x00", " " * 50_000, "字" * 50_000])
     assert not [outcome for outcome in outcomes if isinstance(outcome, InferenceError)]
     assert await classifier.classify([]) == []
+
+
+async def test_a_forward_that_is_not_the_models_own_is_refused(
+    tiny_llm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every implementation of attention: nothing that could be chosen helps."""
+    real = CausalModel.served_probabilities
+    monkeypatch.setattr(
+        CausalModel, "served_probabilities", lambda self, row: real(self, row).roll(1)
+    )
+    with pytest.raises(ModelLoadError, match=r"differs by .* from that of the model's own forward"):
+        await asyncio.to_thread(load, settings(tiny_llm))
+
+
+def test_a_model_that_was_tuned_with_another_prompt_is_refused(
+    tiny_llm: Path, tmp_path: Path, classifier: GenerativeClassifier
+) -> None:
+    tuned = tmp_path / "tuned"
+    shutil.copytree(tiny_llm, tuned)
+    store_prompt(tuned, classifier.identity.prompt_version or "")
+    asyncio.run(load(settings(tuned)).close())
+    store_prompt(tuned, "aaaaaaaaaaaa")
+    with pytest.raises(ConfigError, match=r"was tuned with another prompt \(version aaa"):
+        load(settings(tuned))

@@ -45,7 +45,9 @@ class Constant:
     def __init__(self, *logits: float) -> None:
         self._logits = logits
 
-    def logits(self, rows: Rows) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    def logits(
+        self, rows: Rows, types: object = None
+    ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
         """Return (R, 2)."""
         return np.array([self._logits] * len(rows), dtype=np.float32)
 

@@ -315,3 +315,17 @@ def test_item_4_calibrate_refuses_the_texts_of_the_training(
     assert "27 texts that the model was trained on are left out" in done.output
     assert "3 texts were held out in training" in done.output
     assert CalibrationFile.read(tmp_path / "c.yaml").evidence.items == 63
+
+
+@pytest.mark.parametrize("where", ["--data", "--dev"])
+def test_conversations_are_refused_with_what_to_do(tmp_path: Path, where: str) -> None:
+    plain = [{"text": f"{label} {n}", "label": label} for n in range(20) for label in ("a", "b")]
+    pairs = [{"messages": [row["text"], "x"], "label": row["label"]} for row in plain]
+    (tmp_path / "plain.jsonl").write_text("".join(json.dumps(row) + "\n" for row in plain))
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    names = {"--data": "plain", "--dev": "plain"} | {where: "pairs"}
+    files = [part for option, name in names.items() for part in (option, f"{name}.jsonl")]
+    given = [tmp_path / part if part.endswith(".jsonl") else part for part in files]
+    code, said = run(*given, "--base", tmp_path, "--out", tmp_path / "m")
+    assert code == 2
+    assert "pairs.jsonl, line 1: the text is a conversation; train encoder learns single" in said

@@ -123,7 +123,7 @@ def test_a_scaled_rule_has_shorter_durations_and_the_same_thresholds() -> None:
 @by_alert
 def test_every_duration_of_a_rule_is_scaled(name: str) -> None:
     expression = scaled(RULES[name])["expr"]
-    assert not re.search(r"(\[|:|offset )\d+[smhd]", expression)
+    assert not re.search(r"(\[|:|offset )\d+[smhd]\b", expression)
     assert list(problems(expression)) == []
 
 

@@ -1,14 +1,17 @@
 """A labelled file is read as a whole, or refused with the lines to mend."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from streamlabel.errors import ConfigError
+from streamlabel.models.core.turns import Turn, read_turns
 from streamlabel.quality.labelled import (
     LabelledText,
     labels_in,
     read_labelled,
+    refuse_conversations,
     refuse_overlap,
     refuse_single_class,
 )
@@ -110,3 +113,46 @@ def test_texts_that_were_trained_on_may_not_measure() -> None:
 def test_one_class_only_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"all 2 texts have the same label \(ham\)"):
         refuse_single_class(texts("a", "b"), Path("dev.jsonl"))
+
+
+def test_messages_are_a_conversation(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    rows = [
+        {"messages": ["a", "b"], "label": "x"},
+        {"messages": [{"role": "assistant", "content": "b"}], "label": "y"},
+        {"text": "plain", "label": "x"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pair, turn, plain = read_labelled(path)
+    assert read_turns(pair.text) == (Turn("user", "a"), Turn("assistant", "b"))
+    assert read_turns(turn.text) == (Turn("assistant", "b"),)
+    assert [text.has_messages for text in (pair, turn, plain)] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ([], '"messages": there are no turns'),
+        (["a", " "], "the last turn is empty; remove the line"),
+        ([{"role": "system", "content": "a"}], '"messages": turn 1 has no role user or assistant'),
+        ("a", '"messages" is not a list of turns; write JSON lines'),
+    ],
+)
+def test_messages_that_are_none_are_named(tmp_path: Path, messages: object, said: str) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps({"messages": messages, "label": "x"}))
+    with pytest.raises(ConfigError) as raised:
+        read_labelled(path)
+    assert f"pairs.jsonl, line 1: {said}" in str(raised.value)
+
+
+def test_conversations_are_refused_where_single_texts_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    singles = ["plain", "[1, 2]", '[{"role": "user", "content": "one turn"}]', '[{"a": 1}]']
+    refuse_conversations(
+        [LabelledText(n, text, ("x",)) for n, text in enumerate(singles)], path, why="no"
+    )
+    pair = '[{"role":"user","content":"a"},{"role":"user","content":"b"}]'
+    for text in (LabelledText(7, pair, ("x",)), LabelledText(7, "a", ("x",), has_messages=True)):
+        with pytest.raises(ConfigError, match=r"x\.jsonl, line 7: the text is a conversation; no"):
+            refuse_conversations([text], path, why="no")
