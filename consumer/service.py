@@ -28,10 +28,7 @@ from streamlabel.consumer.observability.health_server import HealthServer
 from streamlabel.consumer.observability.live_page import open_page
 from streamlabel.consumer.observability.period_report import report_periods
 from streamlabel.consumer.observability.process_metrics import watch_processes
-from streamlabel.consumer.observability.telemetry import (
-    PrometheusMetrics,
-    watch_loop_lag,
-)
+from streamlabel.consumer.observability.telemetry import PrometheusMetrics, watch_loop_lag
 from streamlabel.consumer.observability.trace_export import open_traces
 from streamlabel.consumer.pipeline import Pipeline
 from streamlabel.consumer.plans.opening import Calibrations, deploy_all, plan_for, read_calibrations
@@ -74,9 +71,9 @@ async def run(
     with ExitStack() as stack:
         if stop is None:
             stack.enter_context(DrainOnSignal(asked.set))
-        if reload is not None:
-            stack.enter_context(ReloadOnSignal(reload, wanted.put_nowait))
         service = _Service(settings, asked, start_timeout_s, configure_worker, wanted)
+        if reload is not None:
+            stack.enter_context(ReloadOnSignal(reload, wanted.put_nowait, service.not_read))
         await service.run(ports)
     _log.info("service_stopped")
 
@@ -103,6 +100,10 @@ class _Service:
         self._health = Health.of(settings.http)
         self._page = open_page(self._registry, self._health, settings, self._clock)
         self._workers = self._open_workers(settings)
+
+    def not_read(self) -> None:
+        """Count settings that are wanted and cannot be read."""
+        self._metrics.increment("swaps", outcome="refused")
 
     async def run(self, ports: Ports | None) -> None:
         source, sink = ports or open_ports(self._settings, self._clock)

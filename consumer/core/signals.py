@@ -98,12 +98,19 @@ class ReloadOnSignal:
 
     Args:
         read: returns the settings; called in a thread.
-        use: called with them, in the event loop. Settings that are invalid are logged and not used.
+        use: called with them, in the event loop.
+        not_read: called instead if they are invalid, which is logged.
     """
 
-    def __init__(self, read: Callable[[], Settings], use: Callable[[Settings], None]) -> None:
+    def __init__(
+        self,
+        read: Callable[[], Settings],
+        use: Callable[[Settings], None],
+        not_read: Callable[[], None],
+    ) -> None:
         self._read = read
         self._use = use
+        self._not_read = not_read
         self._reading: set[asyncio.Task[None]] = set()
 
     def __enter__(self) -> Self:
@@ -130,5 +137,6 @@ class ReloadOnSignal:
             settings = await asyncio.to_thread(self._read)
         except ConfigError as error:
             log.error("reload_failed", why=str(error))
+            self._not_read()
         else:
             self._use(settings)

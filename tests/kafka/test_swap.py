@@ -64,7 +64,7 @@ def test_sighup_swaps_models_and_loses_nothing(
         service.terminate()
         assert service.wait() == 0
     assert 'streamlabel_swaps_total{outcome="swapped"} 2.0' in page
-    assert 'streamlabel_swaps_total{outcome="refused"} 1.0' in page
+    assert 'streamlabel_swaps_total{outcome="refused"} 2.0' in page
     assert "streamlabel_worker_up 1.0" in page
     messages = [json.loads(message.value()) for message in kafka.read(world.labels)]
     offsets = [message["source"]["offset"] for message in messages]
