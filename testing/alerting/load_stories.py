@@ -38,13 +38,13 @@ def backlog(stage: Stage) -> None:
             each.now()
         all_fire(behind, grows, slow, within_s=180)
         more = [stage.another(service) for _ in range(2)]
-        for each in more:
-            each.start(ready=False)
+        for added in more:
+            added.start(ready=False)
         for each in (behind, grows, slow):
             each.now()
         all_resolve(behind, grows, slow, within_s=300)
-        for each in more:
-            each.leave()
+        for added in more:
+            added.leave()
     feeder.stop()
     service.leave()
 
