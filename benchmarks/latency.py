@@ -102,8 +102,8 @@ def _all(bench: _Bench, options: argparse.Namespace) -> Latencies:
     warm_up_broker(bench.cluster)
     starts = [
         start(bench.cluster, bench.folder, f"start{number}", bench.model)
-        for number in range(options.starts)
-    ]
+        for number in range(options.starts + 1)
+    ][1:]  # the first one compiles the bytecode
     capacity = bench.capacity(bench.mix, "capacity")
     alone = engine_times(bench.model, limit=options.mix)
     rates = [share * capacity for share in LOADS]

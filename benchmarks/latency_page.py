@@ -219,7 +219,7 @@ def _of_the_burst(named: dict[str, float], found: Latencies) -> str:
 def _of_the_start(named: dict[str, float], parts: dict[str, float], count: int) -> str:
     listed = ", ".join(f"{part} {seconds:.2f} s" for part, seconds in parts.items())
     return (
-        "From starting `streamlabel run` with warm files to the first label of a record that waits"
-        f" already: {named['start_to_first_label_s']:.2f} s (median of {count}, target 4). Parts,"
-        f" medians: {listed}.\n"
+        "From starting `streamlabel run` with warm files and compiled bytecode to the first label"
+        f" of a record that waits already: {named['start_to_first_label_s']:.2f} s (median of"
+        f" {count}, target 4). Parts, medians: {listed}.\n"
     )

@@ -30,6 +30,7 @@ from streamlabel.consumer.delivery.time_range import TimeRange
 from streamlabel.consumer.kafka.open_ports import KafkaSource, open_ports
 from streamlabel.errors import BrokerError, OutputRefusedError, PartlyDeliveredError
 from streamlabel.models.core.system_clock import SystemClock
+from streamlabel.models.worker.early_process import EarlyProcess
 
 __all__ = ["Counted", "CountingSink", "Summary", "run_range"]
 
@@ -66,6 +67,7 @@ async def run_range(
     start_timeout_s: float | None = None,
     stop: asyncio.Event | None = None,
     configure_worker: Callable[[], None] | None = None,
+    early: EarlyProcess | None = None,
 ) -> Summary:
     """Run until the range is complete, or a signal starts the drain.
 
@@ -75,6 +77,7 @@ async def run_range(
         start_timeout_s: as for the service.
         stop: as for the service.
         configure_worker: as for the service.
+        early: as for the service.
 
     Raises:
         StreamlabelError: as the service; run it again with the same group to continue.
@@ -95,6 +98,7 @@ async def run_range(
                     stop=asked,
                     configure_worker=configure_worker,
                     ports=(source, counted),
+                    early=early,
                 )
                 asked.set()
                 failure = await watching

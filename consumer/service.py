@@ -37,7 +37,9 @@ from streamlabel.consumer.state_gauges import observe
 from streamlabel.consumer.swapping import Swapper
 from streamlabel.consumer.workers import Workers
 from streamlabel.errors import DeadLetterGuardError
+from streamlabel.models.core.concurrent_requests import together
 from streamlabel.models.core.system_clock import SystemClock
+from streamlabel.models.worker.early_process import EarlyProcess
 
 __all__ = ["run"]
 
@@ -52,6 +54,7 @@ async def run(
     configure_worker: Callable[[], None] | None = None,
     reload: Callable[[], Settings] | None = None,
     ports: Ports | None = None,
+    early: EarlyProcess | None = None,
 ) -> None:
     """Run until a signal (or ``stop``) starts the drain.
 
@@ -62,6 +65,7 @@ async def run(
         configure_worker: called first in the worker process (logging); must be picklable.
         reload: reads the settings again at SIGHUP, for a swap. None: SIGHUP is not handled.
         ports: source and sink, not started yet; None: those of the settings.
+        early: a worker process that was started before; the caller ends it if it is not needed.
 
     Raises:
         StreamlabelError: why the service could not start or had to stop; see its ``exit_code``.
@@ -71,7 +75,7 @@ async def run(
     with ExitStack() as stack:
         if stop is None:
             stack.enter_context(DrainOnSignal(asked.set))
-        service = _Service(settings, asked, start_timeout_s, configure_worker, wanted)
+        service = _Service(settings, asked, start_timeout_s, configure_worker, wanted, early=early)
         if reload is not None:
             stack.enter_context(ReloadOnSignal(reload, wanted.put_nowait, service.not_read))
         await service.run(ports)
@@ -86,7 +90,10 @@ class _Service:
         start_timeout_s: float | None,
         configure_worker: Callable[[], None] | None,
         wanted: asyncio.Queue[Settings],
+        *,
+        early: EarlyProcess | None,
     ) -> None:
+        self._early = early
         self._configure_worker = configure_worker
         self._wanted = wanted
         self._settings = settings
@@ -178,22 +185,14 @@ class _Service:
 
     async def _start(self, sink: RecordSink, workers: Workers, calibrations: Calibrations) -> bool:
         """Connect and load the models concurrently; both must succeed."""
-        connecting = asyncio.ensure_future(
-            until_reachable(sink.start, timeout_s=self._start_timeout_s, clock=self._clock)
-        )
-        loading = asyncio.ensure_future(self._load(workers, calibrations))
-        try:
-            await asyncio.gather(loading, connecting)
-        except BaseException:
-            connecting.cancel()
-            loading.cancel()
-            await asyncio.gather(connecting, loading, return_exceptions=True)
-            raise
+        timeout_s, clock = self._start_timeout_s, self._clock
+        connecting = until_reachable(sink.start, timeout_s=timeout_s, clock=clock)
+        await together((self._load(workers, calibrations), connecting))
         return True
 
     async def _load(self, workers: Workers, calibrations: Calibrations) -> None:
         """Load the models and report them, whether brokers answer or not."""
-        self._follower.check(await workers.load(calibrations))
+        self._follower.check(await workers.load(calibrations, early=self._early))
         self._health.model_loaded()
         self._use_workers(workers)
 

@@ -21,6 +21,7 @@ from streamlabel.models.core.classifier import Classifier
 from streamlabel.models.core.joint import HeadClassifier
 from streamlabel.models.devices.device_memory import DeviceMemory
 from streamlabel.models.encoder.trunk import find_shared_trunks
+from streamlabel.models.worker.early_process import EarlyProcess
 from streamlabel.models.worker.load_wait import what_loads
 from streamlabel.models.worker.worker_classifier import WorkerClassifier
 
@@ -94,7 +95,11 @@ class Workers:
         await asyncio.gather(*(each.close() for each in set(self.processes.values())))
 
     async def load(
-        self, calibrations: Mapping[str, CalibrationFile | None], texts: Sequence[str] = ()
+        self,
+        calibrations: Mapping[str, CalibrationFile | None],
+        texts: Sequence[str] = (),
+        *,
+        early: EarlyProcess | None = None,
     ) -> Mapping[str, Classifier]:
         """Load all models concurrently, and prove that full batches fit into their memory.
 
@@ -103,6 +108,7 @@ class Workers:
         Args:
             calibrations: by the id of the deployment: ``model.dtype: auto`` takes their precision.
             texts: real ones, on which precisions are judged where there is no calibration.
+            early: a process for the first model of its back end.
 
         Raises:
             StreamlabelError: a model cannot be loaded; with several, its id precedes the message.
@@ -117,7 +123,7 @@ class Workers:
         shared = {name for group in sharing.groups for name in group}
         groups = [*sharing.groups, *((name,) for name in sections if name not in shared)]
         loading = [
-            asyncio.ensure_future(self._load({name: sections[name] for name in group}))
+            asyncio.ensure_future(self._load({name: sections[name] for name in group}, early))
             for group in groups
         ]
         try:
@@ -131,10 +137,12 @@ class Workers:
             _log.info("tokens_shared", deployments=names)
         return self.classifiers
 
-    async def _load(self, sections: Mapping[str, ModelSettings]) -> None:
+    async def _load(
+        self, sections: Mapping[str, ModelSettings], early: EarlyProcess | None = None
+    ) -> None:
         """Load models into one process."""
         try:
-            await self._start(sections)
+            await self._start(sections, early)
         except NotJoinedError as error:
             _log.warning("encoder_not_shared", deployments=[*sections], why=str(error))
             for name, section in sections.items():
@@ -144,7 +152,9 @@ class Workers:
                 error.args = (f"{', '.join(sections)}: {error}",)
             raise
 
-    async def _start(self, sections: Mapping[str, ModelSettings]) -> None:
+    async def _start(
+        self, sections: Mapping[str, ModelSettings], early: EarlyProcess | None
+    ) -> None:
         names = [*sections]
         first, *others = sections.values()
         model = self._models[names[0]]
@@ -152,6 +162,7 @@ class Workers:
             first,
             model.settings.worker,
             others=others,
+            early=early,
             configure_logging=self._configure,
             on_wait=self._wait_of(model),
             # at once: the next check of ``watch_worker`` may be two seconds later

@@ -1,6 +1,6 @@
 """Loads the configured classifier, inside the process that owns the device."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final, cast
 
@@ -10,9 +10,11 @@ from streamlabel.errors import ModelLoadError, StreamlabelError
 from streamlabel.extras import missing_package, require
 from streamlabel.foreign import first_line
 from streamlabel.models.core.classifier import Classifier
+from streamlabel.models.devices.device import let_threads_sleep
 from streamlabel.models.devices.npu import require_npu
+from streamlabel.models.devices.torch_import import no_autoload
 
-__all__ = ["load"]
+__all__ = ["import_early", "load"]
 
 _TORCH: Final = ("torch", "transformers", "safetensors", "tokenizers")
 # Extra and packages that a back end requires.
@@ -36,14 +38,47 @@ _MODULES: Final = {
     "vllm": "streamlabel.models.vllm.classifier",
 }
 
+# Libraries that take long to import and that the back end always needs. Not transformers: it
+# imports torch_npu where that is installed, see ``devices.npu``.
+_LONG_IMPORTS: Final = {
+    "encoder": ("torch", "tokenizers", "safetensors.torch"),
+    "generative": ("torch",),
+    "prompted": ("torch",),
+}
 
-def load(settings: ModelSettings, others: Sequence[ModelSettings] = ()) -> Classifier:
+
+def import_early(backend: str) -> None:
+    """Import what a back end needs, before the settings of its model are there.
+
+    Raises whatever the libraries raise: give it to ``load``.
+    """
+    if backend in _MODULES:
+        no_autoload()
+        if backend == "encoder":
+            let_threads_sleep()
+        import_module(_MODULES[backend])
+        for name in _LONG_IMPORTS.get(backend, ()):
+            import_module(name)
+
+
+def load(
+    settings: ModelSettings,
+    others: Sequence[ModelSettings] = (),
+    *,
+    imported: Callable[[], None] = lambda: None,
+) -> Classifier:
     """Load the configured model; blocks for as long as that takes.
 
     With ``others``, encoders that are computed together with it: see ``encoder.joint``.
 
     A built-in back end is a module with a function ``load(settings)``, see _MODULES; those of other
     distributions are found by their entry points. The module is imported here, not earlier.
+
+    Args:
+        settings: of the model.
+        others: models that are computed together with it.
+        imported: waits for the end of ``import_early`` in another thread, and raises what it
+            raised. Two threads must not import a library at the same time.
 
     Raises:
         ConfigError: the settings do not fit the model, and the message names the field; or a
@@ -56,6 +91,7 @@ def load(settings: ModelSettings, others: Sequence[ModelSettings] = ()) -> Class
     what, extra = f"the {backend} back end", _extra(settings)
     try:
         _require(settings, what, extra)
+        imported()
         module = import_module(_MODULES[backend])
         if others:
             joint = import_module("streamlabel.models.encoder.joint")

@@ -2,23 +2,18 @@
 
 import asyncio
 import itertools
-import os
-import signal
-import socket
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final, Literal, Self, cast
 
 from streamlabel.errors import ModelLoadError, StreamlabelError
 from streamlabel.models.devices.device_memory import DeviceMemory
-from streamlabel.models.worker import packing, protocol
+from streamlabel.models.worker import frames, packing, protocol
+from streamlabel.models.worker.child_process import ChildProcess, adopt, spawn
+from streamlabel.models.worker.early_process import Child, end_group
 from streamlabel.models.worker.running_time import Deadline, Lateness, running_timeout
 from streamlabel.models.worker.worker_loss import Loss, ended, is_stopped, left, overdue
 
 __all__ = ["WorkerProcess"]
-
-_MODULE: Final = "streamlabel.models.worker.process_main"
 
 # A process that closed its socket is about to end, and its exit status gives the reason. Longer
 # than an exit takes, but short for those who wait for the restart.
@@ -31,13 +26,13 @@ _KILL_WAIT_S: Final = 10.0
 class WorkerProcess:
     """A child of this process that runs ``process_main``.
 
-    Order of calls: ``spawn``, ``load``, then ``run`` in a task of the owner while other tasks call
+    Order of calls: ``open``, ``load``, then ``run`` in a task of the owner while other tasks call
     ``request``; finally ``kill`` or ``close``, always followed by ``reap``.
     """
 
     def __init__(
         self,
-        child: asyncio.subprocess.Process,
+        child: ChildProcess,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
@@ -60,32 +55,13 @@ class WorkerProcess:
         return len(self._calls)
 
     @classmethod
-    async def spawn(cls) -> Self:
-        """Start the process, which then waits for its Hello.
+    async def open(cls, early: Child | None = None) -> Self:
+        """Start the process, or adopt one that was started; it then waits for its Hello.
 
         Raises:
             ModelLoadError: the operating system cannot start it.
         """
-        ours, theirs = socket.socketpair()
-        with theirs:
-            reader, writer = await asyncio.open_connection(sock=ours)
-            try:
-                command = await asyncio.to_thread(_command, theirs.fileno())  # reads the disk
-                # The last step: if it is cancelled, asyncio kills and reaps the child.
-                child = await asyncio.create_subprocess_exec(
-                    *command,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=2,  # libraries print; this keeps the service's stdout clean
-                    pass_fds=[theirs.fileno()],
-                    process_group=0,  # no Ctrl-C, and killed together with its children
-                )
-            except OSError as error:
-                writer.transport.abort()
-                raise ModelLoadError(f"the worker process cannot be started: {error}") from error
-            except BaseException:
-                writer.transport.abort()
-                raise
-        return cls(child, reader, writer)
+        return cls(*await (adopt(early) if early else spawn()))
 
     async def load(self, hello: protocol.Hello, *, timeout_s: float) -> protocol.Loaded:
         """Send the Hello and wait until the model is loaded.
@@ -95,7 +71,7 @@ class WorkerProcess:
             ModelLoadError: the process ended meanwhile, or ``timeout_s`` passed.
         """
         try:
-            self._writer.write(protocol.encode(hello))
+            self._writer.write(frames.encode(hello))
             async with running_timeout(timeout_s):
                 answer = await self._receive()
         except TimeoutError:
@@ -175,7 +151,7 @@ class WorkerProcess:
         self._calls[request_id] = call
         try:
             # No drain(): the service bounds the batches in flight, and so the size of this buffer.
-            self._writer.write(protocol.encode((request_id, kind, body)))
+            self._writer.write(frames.encode((request_id, kind, body)))
             return await call
         finally:
             self._calls.pop(request_id, None)
@@ -192,16 +168,12 @@ class WorkerProcess:
         if self._reaped:  # its id may have been reused
             return
         self._writer.transport.abort()
-        # The whole process group, because engines start child processes. It may have ended.
-        try:
-            os.killpg(self._child.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
-            return
+        end_group(self._child.pid)
 
     async def close(self, *, grace_s: float) -> None:
         """Ask the process to release the device and exit; kill it after ``grace_s``."""
         try:
-            self._writer.write(protocol.encode((next(self._ids), "close", None)))
+            self._writer.write(frames.encode((next(self._ids), "close", None)))
             async with asyncio.timeout(grace_s):
                 await self._child.wait()
         except TimeoutError:
@@ -221,8 +193,8 @@ class WorkerProcess:
         return True
 
     async def _receive(self) -> object:
-        (length,) = protocol.HEADER.unpack(await self._reader.readexactly(protocol.HEADER.size))
-        return protocol.decode(await self._reader.readexactly(length))
+        (length,) = frames.HEADER.unpack(await self._reader.readexactly(frames.HEADER.size))
+        return frames.decode(await self._reader.readexactly(length))
 
     def replace(self, why: str) -> None:
         """End the running process for a reason of the caller's, which ``run`` returns."""
@@ -240,10 +212,3 @@ class WorkerProcess:
         except TimeoutError:
             return "closed its connection"
         return ended(status)
-
-
-def _command(connection: int) -> Sequence[str]:
-    # -m adds the current directory to the import path; do so only if this process has it as well.
-    has_cwd = any(not entry or Path(entry) == Path.cwd() for entry in sys.path)
-    flags = [] if has_cwd else ["-P"]
-    return [sys.executable, *flags, "-m", _MODULE, str(connection)]

@@ -5,6 +5,7 @@ Started by ``process`` as ``python -m streamlabel.models.worker.process_main FD`
 
 import asyncio
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -12,6 +13,8 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
 from types import FrameType
 from typing import NoReturn, Protocol, cast, runtime_checkable
 
@@ -32,7 +35,8 @@ from streamlabel.models.core.joint import Joint
 from streamlabel.models.devices.device_faults import cause, fault
 from streamlabel.models.devices.device_memory import device_memory
 from streamlabel.models.devices.torch_import import no_autoload
-from streamlabel.models.worker import packing, protocol
+from streamlabel.models.worker import frames, packing, protocol
+from streamlabel.models.worker.early_process import Imports
 
 __all__ = ["main"]
 
@@ -53,15 +57,44 @@ def main() -> None:
         # A forked child of an engine must not keep the connection open when this process ends.
         os.register_at_fork(after_in_child=connection.close)
         try:
-            hello = cast("protocol.Hello", protocol.receive(connection))
+            first = frames.receive(connection)
+            imports: Future[None] = Future()
+            if isinstance(first, Imports):
+                _configure(first.configure_logging)
+                _import_beside(first.backend, imports)
+                hello = cast("protocol.Hello", frames.receive(connection))
+            else:
+                imports.set_result(None)
+                hello = cast("protocol.Hello", first)
+                _configure(hello.configure_logging)
         except EOFError:
-            return
-        (hello.configure_logging or _log_plainly)()
-        structlog.contextvars.bind_contextvars(worker_pid=os.getpid())
-        asyncio.run(_serve(connection, hello))
+            os._exit(0)  # not by returning, because a thread may be importing
+        asyncio.run(_serve(connection, hello, imports))
     # Native libraries take seconds for their own clean-up; everything important has been closed.
     logging.shutdown()
     os._exit(0)
+
+
+def _configure(configure_logging: Callable[[], None] | None) -> None:
+    (configure_logging or _log_plainly)()
+    structlog.contextvars.bind_contextvars(worker_pid=os.getpid())
+
+
+def _import_beside(backend: str, done: Future[None]) -> None:
+    """Import the libraries of a back end in a thread, so that the end of the service is noticed."""
+
+    def import_all() -> None:
+        gc.disable()  # imports create nothing that is garbage; it took a twentieth of their time
+        try:
+            registry.import_early(backend)
+        except Exception as error:  # noqa: BLE001 libraries raise anything; reported by the load
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+        finally:
+            gc.enable()
+
+    threading.Thread(target=import_all, name="import", daemon=True).start()
 
 
 def _leave_it_to_the_service(_number: int, _frame: FrameType | None) -> None:
@@ -74,7 +107,7 @@ def _log_plainly() -> None:
     structlog.configure(logger_factory=structlog.stdlib.LoggerFactory())
 
 
-async def _serve(connection: socket.socket, hello: protocol.Hello) -> None:
+async def _serve(connection: socket.socket, hello: protocol.Hello, imports: Future[None]) -> None:
     loop = asyncio.get_running_loop()
     # Bounded by the service, which limits the batches in flight.
     requests: asyncio.Queue[protocol.Request] = asyncio.Queue()
@@ -82,7 +115,7 @@ async def _serve(connection: socket.socket, hello: protocol.Hello) -> None:
     def listen() -> None:
         while True:
             try:
-                request = cast("protocol.Request", protocol.receive(connection))
+                request = cast("protocol.Request", frames.receive(connection))
             except (EOFError, OSError):
                 _die()
             loop.call_soon_threadsafe(requests.put_nowait, request)
@@ -91,10 +124,13 @@ async def _serve(connection: socket.socket, hello: protocol.Hello) -> None:
     # while the model is loading and during a long batch.
     threading.Thread(target=listen, name="listen", daemon=True).start()
     try:
-        classifier = await asyncio.to_thread(registry.load, hello.model, hello.others)
+        classifier = await asyncio.to_thread(
+            registry.load, hello.model, hello.others, imported=imports.result
+        )
     except StreamlabelError as error:
         _send(connection, error)
         return
+    gc.freeze()  # what imports and the model created is no garbage
     heads = classifier.heads if isinstance(classifier, Joint) else ()
     loaded = protocol.Loaded(classifier.labels, classifier.identity, classifier.hints, heads)
     _send(connection, loaded)
@@ -180,7 +216,7 @@ def _unexpected(error: Exception, kind: str) -> ModelError:
 
 
 def _send(connection: socket.socket, message: object) -> None:
-    connection.sendall(protocol.encode(message))
+    connection.sendall(frames.encode(message))
 
 
 def _die() -> NoReturn:

@@ -28,6 +28,7 @@ from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.system_clock import SystemClock
 from streamlabel.models.devices.device_memory import DeviceMemory
 from streamlabel.models.worker import packing, protocol
+from streamlabel.models.worker.early_process import EarlyProcess
 from streamlabel.models.worker.load_wait import log_wait, told
 from streamlabel.models.worker.process import WorkerProcess
 from streamlabel.models.worker.restart_policy import RestartPolicy
@@ -83,6 +84,7 @@ class WorkerClassifier:
         on_restart: Callable[[str], None] = lambda _why: None,
         on_wait: Callable[[float], None] | None = None,
         others: Sequence[ModelSettings] = (),
+        early: EarlyProcess | None = None,
         clock: Clock | None = None,
         close_grace_s: float = 10.0,
     ) -> Self:
@@ -99,6 +101,7 @@ class WorkerClassifier:
             on_wait: called at intervals while the model is loading, with the seconds so far;
                 default: logs them.
             others: models that the same process computes together with it.
+            early: a process that has started already; it is taken if it is for this back end.
             clock: for restarts; default: the system clock.
             close_grace_s: time for the worker to release the device in ``close``.
 
@@ -106,7 +109,7 @@ class WorkerClassifier:
             ConfigError, ModelLoadError: the model cannot be loaded.
         """
         hello = protocol.Hello(model, configure_logging, tuple(others))
-        process, loaded = await told(_load(hello, settings), on_wait or log_wait(model))
+        process, loaded = await told(_load(hello, settings, early), on_wait or log_wait(model))
         task = {"task": name} if (name := task_name(model)) else {}
         log.info("worker_started", worker_pid=process.pid, model=loaded.identity.name, **task)
         return cls(
@@ -303,9 +306,9 @@ class WorkerClassifier:
 
 
 async def _load(
-    hello: protocol.Hello, settings: WorkerSettings
+    hello: protocol.Hello, settings: WorkerSettings, early: EarlyProcess | None = None
 ) -> tuple[WorkerProcess, protocol.Loaded]:
-    process = await WorkerProcess.spawn()
+    process = await WorkerProcess.open(early.take(hello.model.backend) if early else None)
     try:
         return process, await process.load(hello, timeout_s=settings.load_timeout_s)
     except BaseException:

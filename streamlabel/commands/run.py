@@ -1,5 +1,6 @@
 """``streamlabel run``: the service."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,9 +17,12 @@ from streamlabel.commands.bounded import (
     range_of,
 )
 from streamlabel.commands.options import ConfigFile, Overrides, load_settings
+from streamlabel.models.worker.early_process import EarlyProcess
 
 if TYPE_CHECKING:
     from streamlabel.config.settings import Settings
+    from streamlabel.consumer.bounded_run import Summary
+    from streamlabel.consumer.delivery.time_range import TimeRange
 
 __all__ = ["run"]
 
@@ -72,62 +76,88 @@ def run(
       streamlabel run -c streamlabel.yaml --set kafka.group_id=canary --start-timeout 60
       streamlabel run -c streamlabel.yaml --from 2026-11-01T00:00Z --until now --group backfill
     """  # noqa: D301 \b keeps the lines as they are
-    import asyncio
-    import sys
-
-    if since is None and until is None:
+    _collect_rarely()
+    # first: a worker imports as long as this process reads its settings
+    with EarlyProcess() as early:
+        if since is not None or until is not None:
+            time_range = range_of(since, until, same_group=same_group)
+            settings = bounded_settings(
+                config, overrides, group=group, same_group=same_group, same_topics=same_topics
+            )
+            summary = _run_range(settings, time_range, early, start_timeout_s)
+            print_summary(summary, as_json=as_json)
+            if not summary.is_complete:
+                raise typer.Exit(INTERRUPTED)
+            return
         if group is not None or same_group or same_topics or as_json:
             raise typer.BadParameter(
                 "--group, --same-group, --same-topics, --json: only with --from or --until"
             )
+        _run_service(lambda: load_settings(config, overrides).settings, early, start_timeout_s)
 
-        def reload() -> "Settings":
-            return load_settings(config, overrides).settings
 
-        settings = reload()
+def _run_service(
+    reload: Callable[[], "Settings"], early: EarlyProcess, start_timeout_s: float | None
+) -> None:
+    import asyncio
+    import sys
 
-        from streamlabel.consumer import service
+    settings = reload()
+    prepared = _prepared(settings, early)
 
-        running = service.run(
-            settings,
-            **_prepared(settings),
-            start_timeout_s=start_timeout_s,
-            # of a terminal, SIGHUP says that it was closed
-            reload=None if sys.stdin.isatty() else reload,
-        )
-        asyncio.run(running)
-        return
-    time_range = range_of(since, until, same_group=same_group)
-    settings = bounded_settings(
-        config, overrides, group=group, same_group=same_group, same_topics=same_topics
+    from streamlabel.consumer import service
+
+    running = service.run(
+        settings,
+        **prepared,
+        start_timeout_s=start_timeout_s,
+        # of a terminal, SIGHUP says that it was closed
+        reload=None if sys.stdin.isatty() else reload,
     )
+    _collect_rarely()  # and nothing that the imports created
+    asyncio.run(running)
+
+
+def _run_range(
+    settings: "Settings",
+    time_range: "TimeRange",
+    early: EarlyProcess,
+    start_timeout_s: float | None,
+) -> "Summary":
+    import asyncio
+
+    prepared = _prepared(settings, early)
 
     from streamlabel.consumer.bounded_run import run_range
 
-    summary = asyncio.run(
-        run_range(settings, time_range, **_prepared(settings), start_timeout_s=start_timeout_s)
-    )
-    print_summary(summary, as_json=as_json)
-    if not summary.is_complete:
-        raise typer.Exit(INTERRUPTED)
+    running = run_range(settings, time_range, **prepared, start_timeout_s=start_timeout_s)
+    _collect_rarely()  # and nothing that the imports created
+    return asyncio.run(running)
 
 
-def _prepared(settings: "Settings") -> dict[str, Any]:
-    """Configure the logs of this process; return how to configure those of the worker."""
+def _prepared(settings: "Settings", early: EarlyProcess) -> dict[str, Any]:
+    """Configure the logs of this process, and let the worker import what its model needs.
+
+    Returns:
+        The arguments of the service that concern its workers.
+    """
     import os
     from functools import partial
 
     from streamlabel import __version__
+    from streamlabel.config.deployments import all_deployments
     from streamlabel.consumer.observability.logs import configure_logging
 
     configure = partial(configure_logging, settings.logging, environ=dict(os.environ))
     configure(static={"version": __version__})
-    _collect_rarely()
-    return {"configure_worker": partial(configure, static={"process": "worker"})}
+    worker = partial(configure, static={"process": "worker"})
+    first = all_deployments(settings)[0]
+    early.import_for(first.settings.model.backend, worker)
+    return {"configure_worker": worker, "early": early}
 
 
 def _collect_rarely() -> None:
-    """Collect garbage every 20,000 objects instead of every 700.
+    """Collect garbage every 20,000 objects instead of every 700, and never what exists now.
 
     Records in flight are many small objects without cycles; scanning them again and again took a
     fifth of the time between Kafka and the model. Objects created by imports are never garbage.

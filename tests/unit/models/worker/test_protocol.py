@@ -17,7 +17,7 @@ from streamlabel.errors import (
     StreamlabelError,
 )
 from streamlabel.models.core.classifier import Prediction, PreparedText
-from streamlabel.models.worker import packing, protocol
+from streamlabel.models.worker import frames, packing
 
 _NUMBERS = st.floats(allow_nan=False)
 _ROWS = st.one_of(
@@ -61,7 +61,7 @@ def _comparable(outcomes: list[Any]) -> list[Any]:
 
 
 def _across(message: object) -> Any:  # noqa: ANN401 whatever went in comes out
-    return protocol.decode(protocol.encode(message)[protocol.HEADER.size :])
+    return frames.decode(frames.encode(message)[frames.HEADER.size :])
 
 
 @given(outcomes=st.lists(_PREDICTIONS | _ERRORS, max_size=8))
@@ -92,7 +92,7 @@ def test_a_block_of_probabilities_is_one_run_of_doubles() -> None:
     predictions = [Prediction((0.25, 0.75), (-1.4, -0.3))] * 500
     packed = packing.pack_predictions(predictions)
     assert packed.columns == {}
-    assert len(protocol.encode(packed)) < 500 * 2 * 2 * 8 + 500
+    assert len(frames.encode(packed)) < 500 * 2 * 2 * 8 + 500
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,9 @@ def test_a_frame_larger_than_the_socket_buffer_arrives_whole() -> None:
     here, there = socket.socketpair()
     with here, there:
         message = b"x" * 5_000_000
-        sender = threading.Thread(target=here.sendall, args=(protocol.encode(message),))
+        sender = threading.Thread(target=here.sendall, args=(frames.encode(message),))
         sender.start()
-        assert protocol.receive(there) == message
+        assert frames.receive(there) == message
         sender.join()
 
 
@@ -119,9 +119,9 @@ def test_a_frame_that_is_cut_off_is_the_end(cut: int) -> None:
     here, there = socket.socketpair()
     with there:
         with here:
-            here.sendall(protocol.encode("message")[:cut])
+            here.sendall(frames.encode("message")[:cut])
         with pytest.raises(EOFError):
-            protocol.receive(there)
+            frames.receive(there)
 
 
 def test_a_lone_surrogate_crosses_the_border() -> None:
