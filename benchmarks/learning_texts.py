@@ -27,7 +27,8 @@ from streamlabel.models.calibration.prediction_sets import fit_limits
 from streamlabel.models.calibration.risk_control import control_risk
 from streamlabel.models.calibration.thresholds import Choices, Promise
 from streamlabel.models.core.labels import LabelSet
-from streamlabel.quality.choosing import Wish, choose_thresholds, thresholds_section
+from streamlabel.quality.choosing import Wish, choose_thresholds
+from streamlabel.quality.threshold_sections import thresholds_section
 
 __all__ = [
     "DATA_SETS",
@@ -274,7 +275,7 @@ def missed(found: Texts, label: str, *, limit: float, labels: int, splits: int) 
         here, there = order[:labels], order[labels:]
         fitted = found.fitted(here)
         try:
-            promise = choose_thresholds(
+            promise, _ = choose_thresholds(
                 found.choices(fitted, here), Wish(confidence=0.95, missed={label: limit})
             )
         except ConfigError:

@@ -27,6 +27,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "task": ("string", ("task",)),
     "label": ("string", ("label",)),
     "labels": ("strings", ("labels",)),
+    "unsure_labels": ("strings", ("unsure_labels",)),
     "confidence": ("double", ("confidence",)),
     "margin": ("double", ("margin",)),
     "threshold": ("double", ("threshold",)),

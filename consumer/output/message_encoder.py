@@ -178,6 +178,7 @@ class MessageEncoder:
             timings.cached
             or record.metadata_dropped
             or record.language is not None
+            or decision.unsure_labels
             or decision.stages
         ):
             message |= _rare(record, decision, timings)
@@ -229,6 +230,7 @@ def _rare(record: TextRecord, decision: Decision, timings: Timings) -> dict[str,
         "cached": timings.cached,
         "metadata_dropped": record.metadata_dropped,
         "language": record.language,
+        "unsure_labels": decision.unsure_labels,
     }
     written = {name: each for name, each in known.items() if each}
     return written | _stages(decision.stages) if decision.stages else written

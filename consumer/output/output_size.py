@@ -79,6 +79,7 @@ def output_sizes(
             probabilities, names if is_calibrated else None,
             threshold_set_id=_SOME_SET_ID if is_calibrated else None,
             threshold_change="tightened" if is_calibrated else None,
+            unsure_labels=names if lists_all else (),
         )  # fmt: skip
         label = encoder.label(record, prediction, decision, timings, topic=topics.labels_topic)
         review = encoder.review(

@@ -46,6 +46,7 @@ _OF_LABEL: Final = (
     "audit_probability", "off_label_mass", "argmax_is_label", "first_token_probability",
     "off_label_token", "sum_error", "unknown_share", "metadata_dropped", "cached",
     "lenient_reading", "language", "after_reasoning", "reasoning_tokens", "reasoning_cut",
+    "unsure_labels",
 )  # fmt: skip
 _OF_REVIEW: Final = ("threshold", "text", "text_truncated", "near_duplicate_keys")
 _FIRST_OF_REVIEW: Final = 201

@@ -129,6 +129,11 @@ class LabelMessage(_Part):
     labels: list[str] | None = Field(
         None, description="Multi-label task: all labels decided on; may be empty."
     )
+    unsure_labels: list[str] | None = Field(
+        None,
+        description="Multi-label task: labels whose answer, present or absent, is below its"
+        " threshold; absent if every answer is sure.",
+    )
     raw_probabilities: dict[str, Probability] | None = Field(
         None, description="By label, before calibration, if they differ."
     )

@@ -109,6 +109,8 @@ class EarlierStages:
             probabilities,
             threshold_set_id=told["threshold_set_id"],
             threshold_change=told["threshold_change"],
+            # an earlier version of the service does not say it
+            unsure_labels=tuple(told.get("unsure_labels", ())),
         )
         prediction = Prediction(probabilities, truncated=bool(told["truncated"]))
         return Classified(deployment, prediction, decision, Timings(0, 0.0, 0.0))

@@ -102,6 +102,7 @@ def _told(result: Result) -> dict[str, Any]:
         "threshold_change": decision.threshold_change,
         "label": decision.label,
         "labels": decision.labels,
+        "unsure_labels": decision.unsure_labels,
         "confidence": decision.confidence,
         "margin": decision.margin,
         "threshold": decision.threshold,

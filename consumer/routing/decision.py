@@ -65,6 +65,8 @@ class Decision:
         threshold_set_id: of the thresholds used; None if they have no id.
         stages: of a cascade that were asked, in order; empty without a cascade.
         threshold_change: how they differ from those of the calibration; None: not at all.
+        unsure_labels: multi_label: those whose answer, yes or no, is below its threshold, in
+            LabelSet order; empty if all are sure.
     """
 
     route: Route
@@ -80,3 +82,4 @@ class Decision:
     threshold_set_id: str | None = None
     stages: tuple[StageAnswer, ...] = ()
     threshold_change: ThresholdChange | None = None
+    unsure_labels: tuple[str, ...] = ()

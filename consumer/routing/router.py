@@ -2,20 +2,17 @@
 
 The confidence is the probability of the predicted label. In a multi-label task every label is a
 separate decision (yes from 0.5 on), and the confidence is that of the least certain one; a text
-of which every label is a no has no label.
+of which every label is a no has no label. A text with an unsure answer goes to review, and says
+about which labels it is unsure.
 With a calibration the probabilities are the calibrated ones, and so are the thresholds.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from streamlabel.config.routing import DEFAULT_THRESHOLD
 from streamlabel.config.settings import RoutingSettings
 from streamlabel.consumer.routing.audit import AuditSample
 from streamlabel.consumer.routing.decision import Decision, Route, ThresholdChange
-from streamlabel.errors import ConfigError
+from streamlabel.consumer.routing.threshold_set import id_of_thresholds, threshold_set
 from streamlabel.models.calibration.calibration import Calibration
 from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.calibration.prediction_sets import prediction_set
@@ -43,6 +40,7 @@ class RoutingPolicy:
             is none; None: there is no change. Every output says so.
         changes: sentences on what differs from the calibration, with what still holds.
         audit: selects accepted records for the audit sample; None: there is none.
+        absent: multi_label: thresholds of absent labels; empty: ``thresholds`` is for both answers.
     """
 
     labels: LabelSet
@@ -57,6 +55,7 @@ class RoutingPolicy:
     change: ThresholdChange | None = None
     changes: tuple[str, ...] = ()
     audit: AuditSample | None = None
+    absent: tuple[float, ...] = ()
 
     def decide(self, prediction: Prediction, record_id: str) -> Decision:
         """Return the route of a record: that of ``choose``, unless the audit draws it."""
@@ -90,10 +89,18 @@ class RoutingPolicy:
 
     def tightened(self, step: float) -> "RoutingPolicy":
         """Return the policy with thresholds moved towards 1 by the fraction ``step``, in [0, 1)."""
-        thresholds = tuple(t if t > 1 else 1 - (1 - t) * (1 - step) for t in self.thresholds)
-        set_id = _thresholds_id(dict(zip(self.labels.names, thresholds, strict=True)))
+        thresholds, absent = (
+            tuple(t if t > 1 else 1 - (1 - t) * (1 - step) for t in each)
+            for each in (self.thresholds, self.absent)
+        )
+        names = self.labels.names
+        set_id = id_of_thresholds(
+            dict(zip(names, thresholds, strict=True)), dict(zip(names, absent, strict=False))
+        )
         change = self.change or "tightened"
-        return replace(self, thresholds=thresholds, threshold_set_id=set_id, change=change)
+        return replace(
+            self, thresholds=thresholds, absent=absent, threshold_set_id=set_id, change=change
+        )
 
     def _is_unreadable(self, prediction: Prediction) -> bool:
         share = prediction.unknown_share
@@ -143,16 +150,24 @@ class RoutingPolicy:
         return tuple(names[label] for label in prediction_set(probabilities, self.limits))
 
     def _choose_several(self, probabilities: tuple[float, ...], reasons: list[str]) -> Decision:
-        sureness = [max(p, 1 - p) for p in probabilities]
-        slack = [sure - limit for sure, limit in zip(sureness, self.thresholds, strict=True)]
+        limits = self.thresholds
+        if self.absent:
+            both = zip(probabilities, limits, self.absent, strict=True)
+            limits = tuple(present if p >= 0.5 else absent for p, present, absent in both)
+        sureness = [p if p >= 0.5 else 1 - p for p in probabilities]
+        slack = [sure - limit for sure, limit in zip(sureness, limits, strict=True)]
         worst = slack.index(min(slack))
+        unsure: tuple[str, ...] = ()
         if slack[worst] < 0:
             reasons.append("low_confidence")
+            unsure = tuple(
+                name for name, left in zip(self.labels.names, slack, strict=True) if left < 0
+            )
         chosen = tuple(
             name for name, p in zip(self.labels.names, probabilities, strict=True) if p >= 0.5
         )
         likeliest = self.labels.names[probabilities.index(max(probabilities))]
-        threshold = self.thresholds[worst]
+        threshold = limits[worst]
         return Decision(
             self._route(reasons),
             likeliest if chosen else None,
@@ -164,6 +179,7 @@ class RoutingPolicy:
             probabilities,
             threshold_set_id=self.threshold_set_id,
             threshold_change=self.change,
+            unsure_labels=unsure,
         )
 
     def _route(self, reasons: list[str]) -> Route:
@@ -177,35 +193,24 @@ def routing_policy(
 ) -> RoutingPolicy:
     """Return the policy of the settings, without an audit.
 
-    Thresholds are those of the calibration; ``routing.thresholds`` replaces them by label, and
-    ``routing.threshold`` is a lower limit beside them: the operator's lever, which can only send
-    more to review. Without a calibrated threshold it is the threshold itself.
-
     Args:
         labels: of the model.
-        settings: of its routing.
+        settings: of its routing; see ``threshold_set`` for what they do to the thresholds.
         calibration: the file that they name, read; None: there is none.
 
     Raises:
         ConfigError: a threshold names a label that the model does not have.
     """
-    unknown = sorted(set(settings.thresholds) - set(labels.names))
-    if unknown:
-        raise ConfigError(
-            f"routing.thresholds: {', '.join(unknown)}: unknown label; the labels of the model are"
-            f" {labels.listed}"
-        )
-    proven = {} if calibration is None else calibration.limits
-    named = _named_thresholds(labels, settings, proven)
-    loosened = tuple(name for name, limit in proven.items() if named[name] < limit)
-    raised = tuple(name for name, limit in proven.items() if named[name] > limit)
+    found = threshold_set(labels, settings, calibration)
     policy = RoutingPolicy(
         labels,
         settings,
-        thresholds=tuple(named[name] for name in labels.names),
-        loosened=loosened,
-        raised=raised,
-        change="loosened" if loosened else "tightened" if raised else None,
+        thresholds=found.by_label,
+        threshold_set_id=found.id,
+        loosened=found.loosened,
+        raised=found.raised,
+        change="loosened" if found.loosened else "tightened" if found.raised else None,
+        absent=found.absent,
     )
     if calibration is None:
         return policy
@@ -219,21 +224,4 @@ def routing_policy(
         calibration=None if mapping.is_identity else mapping,
         limits=limits,
         calibration_id=calibration.id,
-        threshold_set_id=(
-            calibration.threshold_set_id if named == proven else _thresholds_id(named)
-        ),
     )
-
-
-def _named_thresholds(
-    labels: LabelSet, settings: RoutingSettings, proven: Mapping[str, float]
-) -> dict[str, float]:
-    if not proven:
-        every = DEFAULT_THRESHOLD if settings.threshold is None else settings.threshold
-        return dict.fromkeys(labels.names, every) | settings.thresholds
-    named = {**proven, **settings.thresholds}
-    return {name: max(limit, settings.threshold or 0.0) for name, limit in named.items()}
-
-
-def _thresholds_id(named: Mapping[str, float]) -> str:
-    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:16]

@@ -16,6 +16,7 @@ from streamlabel.config.section import Section
 from streamlabel.errors import ConfigError
 from streamlabel.models.calibration.calibration import Calibration
 from streamlabel.models.calibration.calibration_sections import (
+    BothAnswers,
     Conformal,
     Evidence,
     FittedOn,
@@ -46,10 +47,11 @@ _SINCE_V2 = {
     "by_label",
     "missed",
     "stricter",
+    "answers",
     "cascade",
 }
 # Sections that were added to version 2 later: without them the id is a digest of the rest.
-_ADDED_TO_V2 = {"stricter", "cascade"}
+_ADDED_TO_V2 = {"stricter", "answers", "cascade"}
 
 
 class CalibrationFile(Section):
@@ -74,6 +76,7 @@ class CalibrationFile(Section):
         default_factory=dict,
         description="Thresholds that are proven, too, ascending: for `streamlabel monitor`.",
     )
+    answers: BothAnswers | None = None
     cascade: ProvenCascade | None = None
     conformal: Conformal | None = None
     prediction_sets: PredictionSets | None = None
@@ -82,19 +85,28 @@ class CalibrationFile(Section):
 
     @model_validator(mode="after")
     def _names_only_its_labels(self) -> Self:
-        labels = self.model.labels
-        mapping = self.mapping
+        labels, mapping = self.model.labels, self.mapping
         complete = [mapping.bias, mapping.slopes, mapping.offsets]
         if self.thresholds is not None:
             complete.append(dict.fromkeys(self.thresholds.by_label, 0.0))
+        if self.answers is not None:
+            complete += [dict.fromkeys(each, 0.0) for each in self.answers.complete]
         complete += [s.limits for s in (self.conformal, self.prediction_sets) if s is not None]
         for by_label in complete:
             if by_label and sorted(by_label) != sorted(labels):
                 raise ValueError(f"every label needs a value: {', '.join(labels)}")
-        if unknown := sorted(set(self.stricter) - set(labels)):
-            raise ValueError(f"stricter: {', '.join(unknown)}: not a label of the model")
+        guaranteed = {} if self.answers is None else self.answers.guarantees
+        if unknown := sorted({*self.stricter, *guaranteed} - set(labels)):
+            raise ValueError(f"{', '.join(unknown)}: not a label of the model")
         if bool(mapping.slopes) != bool(mapping.offsets):
             raise ValueError("mapping: slopes and offsets belong together")
+        return self
+
+    @model_validator(mode="after")
+    def _has_answers_of_several_labels_only(self) -> Self:
+        has_place = self.thresholds is not None and self.model.problem_type == "multi_label"
+        if self.answers is not None and not has_place:
+            raise ValueError("answers: only beside thresholds, and in a multi_label task")
         return self
 
     @model_validator(mode="after")
@@ -122,11 +134,19 @@ class CalibrationFile(Section):
         return {k: NEVER if t is None else t for k, t in self.thresholds.by_label.items()}
 
     @property
+    def absent_limits(self) -> dict[str, float]:
+        """Label -> threshold of its absence; empty if ``limits`` are for both answers."""
+        absent = {} if self.answers is None else self.answers.absent
+        return {k: NEVER if t is None else t for k, t in absent.items()}
+
+    @property
     def threshold_set_id(self) -> str | None:
         """Id of the thresholds alone; None if the file has none."""
         if self.thresholds is None:
             return None
-        return _digest(json.dumps(self.thresholds.by_label, sort_keys=True))
+        found = self.thresholds.by_label
+        both = found if self.answers is None else [found, self.answers.absent]
+        return _digest(json.dumps(both, sort_keys=True))
 
     def with_id(self) -> Self:
         """Return the same with its id: a digest of everything else."""

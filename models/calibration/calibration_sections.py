@@ -9,10 +9,12 @@ from streamlabel.models.calibration.calibration import MAX_TEMPERATURE, MIN_TEMP
 from streamlabel.models.core.labels import ProblemType
 
 __all__ = [
+    "BothAnswers",
     "Conformal",
     "Evidence",
     "Fact",
     "FittedOn",
+    "LabelGuarantee",
     "LabelOutcome",
     "Mapped",
     "MissedLimit",
@@ -23,6 +25,7 @@ __all__ = [
     "ProvenUnder",
     "Reference",
     "ReviewRules",
+    "StricterStep",
     "Threshold",
     "Thresholds",
 ]
@@ -152,6 +155,49 @@ class MissedLimit(Section):
     floor: float = Field(ge=0, description="Minimum confidence of labels that would miss it.")
     texts: int = Field(ge=0)
     missed: int = Field(ge=0, description="Of these texts, at the floor.")
+
+
+class LabelGuarantee(Section):
+    """Multi-label: in few accepted texts the answer about a label is wrong."""
+
+    target_error: float = Field(gt=0, lt=1)
+    accepted: int = Field(ge=0, description="Of the labelled texts.")
+    wrong: int = Field(ge=0, description="Of those, with a wrong answer about the label.")
+
+
+class StricterStep(Section):
+    """Multi-label: thresholds of all labels whose tests passed, too."""
+
+    by_label: dict[str, Threshold | None]
+    absent: dict[str, Threshold | None]
+
+
+class BothAnswers(Section):
+    """Multi-label: what is special to the two answers about each label.
+
+    The thresholds of ``thresholds`` are then those of a label that is present.
+    """
+
+    absent: dict[str, Threshold | None] = Field(
+        description="Minimum probability that a label is absent, to take it as absent; null: such"
+        " an answer is always unsure."
+    )
+    guarantees: dict[str, LabelGuarantee] = Field(
+        default_factory=dict,
+        description="By label; all hold together with the confidence of the thresholds. A label"
+        " that is not here has none.",
+    )
+    stricter: list[StricterStep] = Field(
+        default_factory=list,
+        description="Thresholds that are proven, too, from loose to strict: for `streamlabel"
+        " monitor`.",
+    )
+
+    @property
+    def complete(self) -> list[dict[str, float | None]]:
+        """The mappings that have a value for every label."""
+        steps = [part for step in self.stricter for part in (step.by_label, step.absent)]
+        return [self.absent, *steps]
 
 
 class ProvenStage(Section):

@@ -127,7 +127,7 @@ class Proven:
     Attributes:
         threshold: confidence of the last text that is accepted.
         accepted: texts at or above it.
-        errors: how many of these are wrong.
+        errors: how many of these are wrong; of several questions, the most about one.
         bound: upper bound of the true error rate of accepted texts, at the level of the test.
         stricter: thresholds of tests that passed before, ascending.
     """
@@ -153,7 +153,8 @@ def prove(
 
     Args:
         confidence: shape (N,), descending.
-        is_wrong: shape (N,).
+        is_wrong: shape (N,); or (N, M), of M questions about each text: a test passes if it does
+            for each of them, and ``alpha`` is the level of each.
         target: largest share of errors, in (0, 1).
         alpha: probability that any test passes wrongly, in (0, 1).
         floor: no threshold is below it.
@@ -162,7 +163,9 @@ def prove(
     """
     from scipy.special import bdtr
 
-    wrong = np.cumsum(is_wrong)
+    wrong = np.cumsum(is_wrong, axis=0)
+    if wrong.ndim > 1:
+        wrong = wrong.max(axis=1)  # the test with the most errors is the last one to pass
     # equal confidences are accepted together
     ends = np.searchsorted(-confidence, -confidence, side="right")
 

@@ -14,8 +14,10 @@ from streamlabel.models.calibration.binomial_bounds import upper_bound, wilson_i
 __all__ = [
     "LEAST_THRESHOLD",
     "NEVER",
+    "AnswerLimits",
     "Choices",
     "Group",
+    "LabelEvidence",
     "Promise",
     "allow",
     "report",
@@ -43,6 +45,7 @@ class Choices:
         judged_whole: a record has one confidence for all its labels (multi_label).
         decided: shape (N, K), the model's decisions; None: missed labels are not asked for.
         truth: shape (N, K); None with ``decided``.
+        probabilities: shape (N, K), calibrated; None: nothing is chosen label by label.
     """
 
     label: NDArray[np.int64]
@@ -53,6 +56,7 @@ class Choices:
     judged_whole: bool = False
     decided: NDArray[np.bool_] | None = None
     truth: NDArray[np.bool_] | None = None
+    probabilities: NDArray[np.float64] | None = None
 
     def accepted(self, thresholds: Sequence[float]) -> NDArray[np.bool_]:
         """Return which texts (N,) are accepted with these thresholds."""
@@ -83,6 +87,40 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerLimits:
+    """Multi-label: thresholds for the two answers about each label.
+
+    Attributes:
+        present: shape (K,): minimum probability of a label to take it as present; ``NEVER``: such
+            an answer is always unsure.
+        absent: shape (K,): minimum probability that a label is absent, to take it as absent.
+    """
+
+    present: tuple[float, ...]
+    absent: tuple[float, ...]
+
+    def sure(self, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which answers (N, K) are sure, given calibrated probabilities (N, K)."""
+        yes = probabilities >= 0.5
+        limits = np.where(yes, np.asarray(self.present), np.asarray(self.absent))
+        return np.asarray(np.where(yes, probabilities, 1 - probabilities) >= limits)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelEvidence:
+    """Multi-label: what the accepted texts say about one label with a target error.
+
+    Attributes:
+        accepted: texts.
+        wrong: of those, with a wrong answer about the label.
+    """
+
+    label: str
+    accepted: int
+    wrong: int
+
+
+@dataclass(frozen=True, slots=True)
 class Promise:
     """Thresholds, the review that they require and the error bound that they guarantee.
 
@@ -104,6 +142,9 @@ class Promise:
     confidence: float
     target: float | None = None
     groups: tuple[Group, ...] = field(default=())
+    absent: tuple[float, ...] = ()
+    by_label: tuple[LabelEvidence, ...] = ()
+    steps: tuple[AnswerLimits, ...] = ()
 
     @property
     def review_share(self) -> float:
@@ -121,7 +162,13 @@ class Promise:
         The words differ, because the numbers do: a budget or costs choose thresholds whatever the
         errors are.
         """
-        if self.target is not None:
+        if self.by_label:
+            line = (
+                f"review {self.review_share:.1%} of traffic; the answer about a label is wrong in"
+                f" <= {self.bound:.1%} of accepted texts, for {len(self.by_label):,} label(s)"
+                f" together ({self.confidence:.0%}), {self.labels:,} texts"
+            )
+        elif self.target is not None:
             line = (
                 f"review {self.review_share:.1%} of traffic; accepted error <= {self.bound:.1%}"
                 f" ({self.confidence:.0%}), {self.labels:,} labels"

@@ -8,9 +8,11 @@ import typer
 from streamlabel.commands.options import ConfigFile, Deployment, Overrides, load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from streamlabel.config.settings import RoutingSettings
     from streamlabel.models.calibration.calibration_file import CalibrationFile
-    from streamlabel.quality.choosing import Wish
+    from streamlabel.models.core.labels import LabelSet
 
 __all__ = ["calibrate"]
 
@@ -75,6 +77,15 @@ def calibrate(
             show_default=False,
         ),
     ] = None,
+    no_target: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL",
+            help="Multi-label task: label without a target error. Its answers are accepted as they"
+            " are, and published without a guarantee. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     skip_trained: Annotated[
         bool,
         typer.Option(
@@ -87,6 +98,8 @@ def calibrate(
 
     Equal texts count once. Set routing.calibration to that file. Without --target-error, --max-review or --costs, only the
     confidences are calibrated and no thresholds are chosen.
+
+    In a multi-label task --target-error is that of the answers about each label, for all labels together; a text with an unsure answer goes to review.
 
     For a cascade, --target-error holds for what all stages accept together, and every stage gets a file of its own.
 
@@ -104,6 +117,7 @@ def calibrate(
     from streamlabel.errors import ConfigError
     from streamlabel.extras import require
     from streamlabel.quality import calibrating
+    from streamlabel.quality.calibration_lines import calibration_lines
     from streamlabel.quality.choosing import Wish
     from streamlabel.quality.costs import read_costs
 
@@ -115,15 +129,18 @@ def calibrate(
         raise ConfigError(
             "--missed goes alone or with --target-error; remove --costs, --max-review"
         )
+    if no_target and target_error is None:
+        raise ConfigError("--no-target goes with --target-error; add that, or remove --no-target")
     limits = _missed(missed or [])
     if not out.parent.is_dir():
         raise ConfigError(f"{out}: there is no folder {out.parent}")
     loaded = load_settings(config, overrides).settings
     if stages := cascade_named(loaded, deployment):
-        if target_error is None or costs is not None or max_review is not None or missed:
+        others = (costs, max_review, missed, no_target)
+        if target_error is None or any(each is not None for each in others):
             raise ConfigError(
-                "for a whole cascade give --target-error, and none of --max-review, --costs and"
-                " --missed; or calibrate one stage with --deployment"
+                "for a whole cascade give --target-error, and none of --max-review, --costs,"
+                " --missed and --no-target; or calibrate one stage with --deployment"
             )
         calibrate_stages(
             stages, data, out, target=target_error, level=confidence, skip_trained=skip_trained
@@ -139,16 +156,31 @@ def calibrate(
         max_review=max_review,
         costs=None if costs is None else read_costs(costs, answers.labels.names),
         missed=limits,
+        without=tuple(no_target or ()),
     )
-    if unknown := sorted(set(limits) - set(answers.labels.names)):
-        raise ConfigError(
-            f"--missed: {', '.join(unknown)}: unknown label; the labels are {answers.labels.listed}"
-        )
+    _refuse_unknown(answers.labels, missed=limits, no_target=wish.without)
     file = calibrating.calibrate(answers, wish, settings)
     file.write(out)
-    _show(file, wish)
+    for line in calibration_lines(file):
+        typer.echo(line)
     _say_limits(file, settings.routing)
     say(f"written to {out}; set routing.calibration to it")
+
+
+def _refuse_unknown(
+    labels: "LabelSet", *, missed: "Collection[str]", no_target: "Collection[str]"
+) -> None:
+    from streamlabel.errors import ConfigError
+
+    for option, names in (("--missed", missed), ("--no-target", no_target)):
+        if unknown := sorted(set(names) - set(labels.names)):
+            raise ConfigError(
+                f"{option}: {', '.join(unknown)}: unknown label; the labels are {labels.listed}"
+            )
+    if no_target and labels.problem_type == "single_label":
+        raise ConfigError(
+            "--no-target: only in a multi-label task; in this one every text has exactly one label"
+        )
 
 
 def _missed(settings: list[str]) -> dict[str, float]:
@@ -184,40 +216,11 @@ def _say_limits(file: "CalibrationFile", routing: "RoutingSettings") -> None:
 
     if file.thresholds is None:
         return
-    if routing.threshold is not None and any(t < routing.threshold for t in file.limits.values()):
+    limits = [*file.limits.values(), *file.absent_limits.values()]
+    if routing.threshold is not None and any(t < routing.threshold for t in limits):
         say(
             f"routing.threshold {routing.threshold:g} of your settings is above some of these"
             " thresholds and will raise them: remove it, or more goes to review"
         )
     if routing.thresholds:
         say("routing.thresholds of your settings will replace thresholds of the file: remove it")
-
-
-def _show(file: "CalibrationFile", wish: "Wish") -> None:
-    from streamlabel.quality.label_lines import label_lines
-
-    mapping, evidence = file.mapping, file.evidence
-    typer.echo(
-        f"{mapping.method}"
-        + (f" {mapping.temperature:.3f}" if "temperature" in mapping.method else "")
-        + f": log loss {evidence.log_loss_before:.4f} -> {evidence.log_loss_after:.4f} on held-out"
-        f" texts, {evidence.items:,} labels"
-    )
-    for note in mapping.notes:
-        typer.echo(f"note: {note}")
-    if file.thresholds is None:
-        typer.echo("no thresholds chosen: those of the settings apply; see --target-error")
-        return
-    typer.echo(file.thresholds.summary)
-    for name, threshold in file.thresholds.by_label.items():
-        shown = "always review" if threshold is None else f"{threshold:.4f}"
-        typer.echo(f"  {name}: {shown}")
-    for line in label_lines(file.by_label):
-        typer.echo(line)
-    for label, limit in file.missed.items():
-        typer.echo(
-            f"missed {label} <= {limit.target:.1%} ({limit.confidence:.0%}): at most this share of"
-            f" its texts is accepted under another label; {limit.texts:,} texts".replace("%", " %")
-        )
-    for pool in file.thresholds.pooled:
-        typer.echo(f"one common threshold for {', '.join(pool)}: too few texts for separate ones")

@@ -110,13 +110,14 @@ def _or_dash(value: float | None) -> str:
 
 
 def _show_accepted(found: "Accepted") -> None:
-    from streamlabel.quality.label_lines import accepted_line, label_lines
+    from streamlabel.quality.label_lines import accepted_line, answer_table, label_lines
     from streamlabel.quality.worst_slices import worse_slices
 
     typer.echo(accepted_line(found))
     for guarantee in found.guarantees:
         typer.echo(str(guarantee))
-    for line in label_lines(found.by_label):
+    several = bool(found.answers)
+    for line in [*label_lines(found.by_label, several=several), *answer_table(found.answers)]:
         typer.echo(line)
     for worse in worse_slices(found):
         typer.echo(str(worse))

@@ -192,6 +192,12 @@ def _in_force(
             "routing.calibration: learn continues a calibration, and there is none; begin with"
             " streamlabel calibrate"
         )
+    if file.answers is not None:
+        raise ConfigError(
+            "routing.calibration: learn chooses one threshold a label, and this calibration of a"
+            " multi-label task has two with a guarantee for each label: run streamlabel calibrate"
+            " on labelled texts again"
+        )
     return model, file
 
 

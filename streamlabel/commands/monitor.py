@@ -126,6 +126,8 @@ def _refuse_contradictions(
     follow: bool,
 ) -> None:
     from streamlabel.errors import ConfigError
+    from streamlabel.learning.tightening import deployed_of
+    from streamlabel.learning.watching import ONE_THRESHOLD
 
     if (verdicts is None) == (topic is None):
         raise ConfigError("give either --verdicts FILE or --topic TOPIC")
@@ -135,6 +137,8 @@ def _refuse_contradictions(
         raise ConfigError("--tighten file and --out FILE belong together")
     if tighten == "deploy" and settings.control.topic is None:
         raise ConfigError("--tighten deploy: set control.topic and control.key, or use file")
+    if tighten == "deploy" and any(each.absent for each in deployed_of(settings)):
+        raise ConfigError(ONE_THRESHOLD)
 
 
 def _watch(

@@ -1,12 +1,13 @@
 """Monitors the target error: what the verdicts about audited records say about it. Pure.
 
 For each deployment, calibration and set of thresholds there are bets on the error rate of all
-accepted records, and on that of each predicted label. They begin again when any of these changes.
+accepted records, and on that of each predicted label; of a multi-label task, on that of the answers
+about each label with a guarantee. They begin again when any of these changes.
 """
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from streamlabel.consumer.output.verdict import VerdictMessage
@@ -29,16 +30,23 @@ class Target:
         confidence: of the guarantee; an alarm is wrong with a probability of at most 1 -
             confidence, whenever one looks.
         labels: number of labels, which share this probability for alarms of their own.
+        by_answer: multi-label: label -> error rate of the answers about it in accepted records;
+            empty: ``error`` is that of whole records.
     """
 
     error: float
     confidence: float
     labels: int
+    by_answer: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, file: CalibrationFile) -> Self | None:
         """Return that of a file; None if it guarantees none."""
         found = file.thresholds
+        promised = {} if file.answers is None else file.answers.guarantees
+        if found is not None and promised:
+            errors = {label: each.target_error for label, each in promised.items()}
+            return cls(max(errors.values()), found.confidence, len(errors), errors)
         if found is None or found.target_error is None:
             return None
         return cls(found.target_error, found.confidence, len(file.model.labels))
@@ -66,7 +74,8 @@ class Standing:
     """The present state of one series of bets.
 
     Attributes:
-        label: predicted label; None: all accepted records.
+        label: predicted label; None: all accepted records. With ``is_answer`` the label that the
+            answers, present or absent, are about.
         target: error rate that is bet against.
         audits: decided ones.
         wrong: of those.
@@ -87,6 +96,7 @@ class Standing:
     alarm_at: float
     upper: float
     has_alarm: bool
+    is_answer: bool = False
 
 
 class _Series:
@@ -95,7 +105,9 @@ class _Series:
     def __init__(self, target: Target, label: str | None) -> None:
         self.label = label
         self.target = target
-        self.bets = TargetBets(target.error)
+        self.is_answer = bool(target.by_answer)
+        self.error = target.by_answer[label] if label and self.is_answer else target.error
+        self.bets = TargetBets(self.error)
         self.undecided = 0
         shares = 1 if label is None else target.labels
         self.alarm_at = math.log10(shares / (1 - target.confidence))
@@ -108,7 +120,7 @@ class _Series:
         return Standing(
             watched,
             self.label,
-            self.target.error,
+            self.error,
             self.bets.audits,
             self.bets.wrong,
             self.undecided,
@@ -116,6 +128,7 @@ class _Series:
             self.alarm_at,
             self.bets.upper_bound(confidence=_BOUND),
             self.has_alarm,
+            self.is_answer,
         )
 
 
@@ -184,8 +197,7 @@ class TargetMonitor:
     def standings(self) -> Iterator[Standing]:
         """Yield every series: in order of appearance; all records first, then label by label."""
         for watched, by_label in self._series.items():
-            labels = sorted(name for name in by_label if name is not None)
-            for label in (None, *labels):
+            for label in sorted(by_label, key=lambda name: (name is not None, name or "")):
                 yield by_label[label].standing(watched)
 
     def latest(self) -> dict[str | None, Watched]:
@@ -196,6 +208,8 @@ class TargetMonitor:
         self, watched: Watched, verdict: VerdictMessage, target: Target
     ) -> list[_Series]:
         known = self._series.setdefault(watched, {})
+        if target.by_answer:  # an accepted record says something about each of them
+            return [known.setdefault(name, _Series(target, name)) for name in target.by_answer]
         names: list[str | None] = [None]
         if verdict.model_labels is not None and len(verdict.model_labels) == 1:
             names.append(verdict.model_labels[0])
@@ -206,7 +220,8 @@ def _bet(series: _Series, verdict: VerdictMessage) -> _Placed:
     if verdict.labels is None or verdict.review_probability is None:
         series.undecided += 1
         return _Placed(series, False, None)
-    is_wrong = set(verdict.labels) != set(verdict.model_labels or ())
+    right, said = set(verdict.labels), set(verdict.model_labels or ())
+    is_wrong = series.label in right ^ said if series.is_answer else right != said
     weight = series.bets.saw(is_wrong=is_wrong, probability=verdict.review_probability)
     return _Placed(series, is_wrong, weight)
 

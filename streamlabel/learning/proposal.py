@@ -20,7 +20,8 @@ from streamlabel.models.calibration.calibration_sections import (
 from streamlabel.models.calibration.outcomes import count_by_label
 from streamlabel.models.calibration.thresholds import Choices, Promise
 from streamlabel.models.core.labels import LabelSet
-from streamlabel.quality.choosing import Wish, stricter_section, thresholds_section
+from streamlabel.quality.choosing import Wish
+from streamlabel.quality.threshold_sections import stricter_section, thresholds_section
 
 __all__ = ["AcceptedError", "Proposal", "accepted_error", "propose"]
 

@@ -1,7 +1,7 @@
 """The next stricter thresholds after an alarm of the monitor. Only a person loosens them."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from streamlabel.config.deployments import DeploymentSettings, all_deployments
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.control.messages import ordered_settings, sections_of
 from streamlabel.consumer.routing.router import routing_policy
+from streamlabel.learning.monitor import Target
 from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.calibration.thresholds import NEVER
 from streamlabel.models.core.labels import LabelSet
@@ -16,6 +17,7 @@ from streamlabel.models.core.labels import LabelSet
 __all__ = [
     "Deployed",
     "deployed_of",
+    "next_step",
     "next_stricter",
     "routing_in",
     "tightened_file",
@@ -35,12 +37,14 @@ class Deployed:
         file: its calibration.
         thresholds: in force, by label; ``NEVER``: always reviewed.
         threshold_set_id: of these.
+        absent: multi-label: thresholds of absent labels; empty: ``thresholds`` is for both answers.
     """
 
     settings: DeploymentSettings
     file: CalibrationFile
     thresholds: Mapping[str, float]
     threshold_set_id: str | None
+    absent: Mapping[str, float] = field(default_factory=dict)
 
 
 def deployed_of(settings: Settings) -> list[Deployed]:
@@ -55,12 +59,13 @@ def deployed_of(settings: Settings) -> list[Deployed]:
         if routing.calibration is None:
             continue
         file = CalibrationFile.read(Path(routing.calibration).expanduser())
-        if file.thresholds is None or file.thresholds.target_error is None:
+        if Target.of(file) is None:
             continue
         labels = LabelSet(tuple(file.model.labels), file.model.problem_type)
         policy = routing_policy(labels, routing, calibration=file)
         limits = dict(zip(labels.names, policy.thresholds, strict=True))
-        found.append(Deployed(each, file, limits, policy.threshold_set_id))
+        absent = dict(zip(labels.names, policy.absent, strict=True)) if policy.absent else {}
+        found.append(Deployed(each, file, limits, policy.threshold_set_id, absent))
     return found
 
 
@@ -84,21 +89,68 @@ def next_stricter(
     return found
 
 
-def tightened_file(file: CalibrationFile, thresholds: Mapping[str, float]) -> CalibrationFile:
+def next_step(
+    file: CalibrationFile, now: Mapping[str, float], absent: Mapping[str, float]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the thresholds of a multi-label task after one step; ``NEVER`` if none is left.
+
+    The tests were about all labels together, so that all of them step together.
+
+    Args:
+        file: with the steps that are proven.
+        now: thresholds of present labels in force.
+        absent: those of absent labels.
+
+    Returns:
+        The next thresholds of present labels, and of absent ones.
+    """
+    for step in () if file.answers is None else file.answers.stricter:
+        present, no = _raised(now, step.by_label), _raised(absent, step.absent)
+        if (present, no) != (dict(now), dict(absent)):
+            return present, no
+    return dict.fromkeys(now, NEVER), dict.fromkeys(absent, NEVER)
+
+
+def tightened_file(
+    file: CalibrationFile,
+    thresholds: Mapping[str, float],
+    absent: Mapping[str, float] | None = None,
+) -> CalibrationFile:
     """Return a calibration with stricter thresholds, and an id of its own.
 
     What the thresholds did to the labelled texts is left out: it was counted with others.
+
+    Args:
+        file: in force.
+        thresholds: by label; of a multi-label task with two thresholds a label, of present ones.
+        absent: of absent labels, then.
     """
-    section = file.thresholds
+    section, answers = file.thresholds, file.answers
     if section is None:
         raise ValueError("a calibration without thresholds cannot be tightened. This is a bug.")
     changed = {
-        "by_label": {name: None if t == NEVER else t for name, t in thresholds.items()},
+        "by_label": _written(thresholds),
         "summary": f"tightened after an alarm of the monitor; before: {section.summary}",
     }
+    if answers is not None:
+        answers = answers.model_copy(update={"absent": _written(absent or {})})
     return file.model_copy(
-        update={"thresholds": section.model_copy(update=changed), "by_label": {}}
+        update={
+            "thresholds": section.model_copy(update=changed),
+            "answers": answers,
+            "by_label": {},
+        }
     ).with_id()
+
+
+def _raised(now: Mapping[str, float], step: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the stricter one of both, label by label."""
+    found = {name: NEVER if t is None else t for name, t in step.items()}
+    return {name: max(limit, found[name]) for name, limit in now.items()}
+
+
+def _written(limits: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: None if t == NEVER else t for name, t in limits.items()}
 
 
 def tightened_settings(

@@ -13,6 +13,7 @@ from streamlabel.learning.monitor import Standing, Target, TargetMonitor
 from streamlabel.learning.tightening import (
     Deployed,
     deployed_of,
+    next_step,
     next_stricter,
     tightened_file,
     tightened_settings,
@@ -20,14 +21,27 @@ from streamlabel.learning.tightening import (
 from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.calibration.thresholds import NEVER
 
-__all__ = ["Response", "Watch", "sentence_of", "through_deployment", "to_file"]
+__all__ = ["ONE_THRESHOLD", "Response", "Watch", "sentence_of", "through_deployment", "to_file"]
+
+ONE_THRESHOLD = (
+    "--tighten deploy: the calibration of a multi-label task has two thresholds a label, and"
+    " routing.thresholds has one: use --tighten file, and deploy that file with streamlabel deploy"
+)
 
 
 class Response(Protocol):
     """What is done after an alarm."""
 
-    async def __call__(self, deployed: Deployed, thresholds: Mapping[str, float]) -> Deployed:
-        """Put stricter thresholds into force; return what is in force then."""
+    async def __call__(
+        self, deployed: Deployed, thresholds: Mapping[str, float], absent: Mapping[str, float]
+    ) -> Deployed:
+        """Put stricter thresholds into force; return what is in force then.
+
+        Args:
+            deployed: in force now.
+            thresholds: by label.
+            absent: of absent labels, if a multi-label task has two thresholds a label; else empty.
+        """
         ...
 
 
@@ -92,26 +106,31 @@ class Watch:
         for place, deployed in enumerate(self._in_force):
             if self._respond is None or _key(deployed) != key:
                 continue  # thresholds that are not in force any more need no response
-            labels = None if alarm.label is None else [alarm.label]
-            stricter = next_stricter(deployed.file, deployed.thresholds, labels)
-            if stricter == deployed.thresholds:
+            stricter, absent = _next(deployed, alarm)
+            if (stricter, absent) == (dict(deployed.thresholds), dict(deployed.absent)):
                 self._say("every label already goes to review: nothing can be tightened")
                 continue
-            changed = await self._respond(deployed, stricter)
+            changed = await self._respond(deployed, stricter, absent)
             self._in_force[place] = changed
             if (target := Target.of(changed.file)) is not None:
                 self.monitor.know(changed.file.id, target)
-            self._say(f"tightened: {_described(deployed.thresholds, stricter)}")
+            self._say(f"tightened: {_described(deployed, stricter, absent)}")
 
 
 def to_file(path: Path) -> Response:
     """Return a response that writes a calibration with the stricter thresholds."""
 
-    async def respond(deployed: Deployed, thresholds: Mapping[str, float]) -> Deployed:
-        file = tightened_file(deployed.file, thresholds)
+    async def respond(
+        deployed: Deployed, thresholds: Mapping[str, float], absent: Mapping[str, float]
+    ) -> Deployed:
+        file = tightened_file(deployed.file, thresholds, absent)
         await asyncio.to_thread(file.write, path)
         return replace(
-            deployed, file=file, thresholds=thresholds, threshold_set_id=file.threshold_set_id
+            deployed,
+            file=file,
+            thresholds=thresholds,
+            absent=absent,
+            threshold_set_id=file.threshold_set_id,
         )
 
     return respond
@@ -128,8 +147,12 @@ def through_deployment(
     """
     present = settings
 
-    async def respond(deployed: Deployed, thresholds: Mapping[str, float]) -> Deployed:
+    async def respond(
+        deployed: Deployed, thresholds: Mapping[str, float], absent: Mapping[str, float]
+    ) -> Deployed:
         nonlocal present
+        if absent:
+            raise ConfigError(ONE_THRESHOLD)
         present = tightened_settings(present, deployed, thresholds)
         await publish(present)
         known = await asyncio.to_thread(deployed_of, present)
@@ -142,6 +165,8 @@ def through_deployment(
 def sentence_of(alarm: Standing) -> str:
     """Return an alarm as a sentence."""
     what = "accepted labels" if alarm.label is None else f"accepted labels {alarm.label}"
+    if alarm.is_answer:
+        what = f"answers about {alarm.label} in accepted records"
     where = f" of task {alarm.watched.task}" if alarm.watched.task else ""
     return (
         f"{what}{where} are wrong more often than {_percent(alarm.target)}: {alarm.wrong:,} of"
@@ -154,12 +179,17 @@ def _key(deployed: Deployed) -> tuple[str | None, str | None]:
     return deployed.file.id, deployed.threshold_set_id
 
 
-def _described(before: Mapping[str, float], after: Mapping[str, float]) -> str:
-    return ", ".join(
-        f"{name} {_shown(before[name])} -> {_shown(limit)}"
-        for name, limit in after.items()
-        if limit != before[name]
-    )
+def _next(deployed: Deployed, alarm: Standing) -> tuple[dict[str, float], dict[str, float]]:
+    if deployed.absent:
+        return next_step(deployed.file, deployed.thresholds, deployed.absent)
+    labels = None if alarm.label is None else [alarm.label]
+    return next_stricter(deployed.file, deployed.thresholds, labels), {}
+
+
+def _described(before: Deployed, after: Mapping[str, float], absent: Mapping[str, float]) -> str:
+    pairs = [(name, before.thresholds[name], limit) for name, limit in after.items()]
+    pairs += [(f"not {name}", before.absent[name], limit) for name, limit in absent.items()]
+    return ", ".join(f"{name} {_shown(a)} -> {_shown(b)}" for name, a, b in pairs if a != b)
 
 
 def _shown(threshold: float) -> str:

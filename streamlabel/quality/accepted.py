@@ -5,24 +5,21 @@ And whether its guarantees held: on texts that it was not made with.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamlabel.models.calibration.binomial_bounds import lower_bound, upper_bound
 from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.calibration.calibration_sections import LabelOutcome
-from streamlabel.models.calibration.outcomes import count_by_label, share_of
+from streamlabel.models.calibration.outcomes import count_by_label
+from streamlabel.quality.answer_outcomes import AnswerOutcome, answer_outcomes
 from streamlabel.quality.evaluation import Scored
+from streamlabel.quality.guarantees import Guarantee, by_answer, guarantees
 from streamlabel.quality.labelled import LabelledText
-from streamlabel.quality.repeated import distinct
 
-__all__ = ["Accepted", "Guarantee", "Slice", "by_label", "judge_accepted"]
+__all__ = ["Accepted", "Slice", "by_label", "judge_accepted"]
 
 Bools = NDArray[np.bool_]
-
-Result = Literal["held", "broken", "not decided"]
 
 # Largest number of values of a field that become slices; the others are one.
 _MOST_VALUES = 12
@@ -52,37 +49,6 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
-class Guarantee:
-    """A guarantee of the calibration on these texts; equal texts count once.
-
-    Attributes:
-        what: a sentence part: what was guaranteed.
-        target: the largest share that it allows.
-        part: what it is about, for example wrong labels.
-        whole: among these.
-        result: held: the upper bound is below the target; broken: the lower bound is above it; else
-            these texts cannot tell, each at the confidence of the guarantee.
-    """
-
-    what: str
-    target: float
-    part: int
-    whole: int
-    result: Result
-
-    def __str__(self) -> str:
-        """Return the result in a line, with the 95 % interval."""
-        target = f"{self.target:.1%}".replace("%", " %")
-        measured = f"{self.part:,} of {self.whole:,}, {share_of(self.part, self.whole)}"
-        said = {
-            "held": "held",
-            "broken": "BROKEN: calibrate again, and find out what changed",
-            "not decided": "not decided by these texts: use more",
-        }
-        return f"{self.what} <= {target}: {measured}: {said[self.result]}"
-
-
-@dataclass(frozen=True, slots=True)
 class Accepted:
     """What the thresholds in force accept.
 
@@ -93,6 +59,7 @@ class Accepted:
         by_label: see ``LabelOutcome``.
         slices: each with at least one text.
         guarantees: empty if the calibration has none, or thresholds were loosened.
+        answers: of a multi-label task, label by label; else empty.
     """
 
     texts: int
@@ -101,6 +68,7 @@ class Accepted:
     by_label: Mapping[str, LabelOutcome]
     slices: tuple[Slice, ...]
     guarantees: tuple[Guarantee, ...]
+    answers: tuple[AnswerOutcome, ...] = ()
 
 
 def judge_accepted(
@@ -111,6 +79,7 @@ def judge_accepted(
     truncated: Bools,
     lost: int,
     calibration: CalibrationFile | None,
+    sure: Bools | None = None,
 ) -> Accepted:
     """Return what is accepted.
 
@@ -121,8 +90,10 @@ def judge_accepted(
         truncated: shape (N,), of which the model did not see all.
         lost: texts without a usable prediction; they go to review.
         calibration: whose guarantees are judged; None: there is none, or it does not hold.
+        sure: shape (N, K), which answers are sure, in a multi-label task; None: not asked for.
     """
     wrong = ~scored.is_right
+    held = {} if calibration is None else dict(by_answer(scored, texts, accepted, calibration))
     return Accepted(
         texts=len(texts) + lost,
         accepted=int(accepted.sum()),
@@ -131,7 +102,8 @@ def judge_accepted(
         slices=tuple(_slices(scored, texts, accepted, truncated)),
         guarantees=()
         if calibration is None
-        else tuple(_guarantees(scored, texts, accepted, calibration)),
+        else (*held.values(), *guarantees(scored, texts, accepted, calibration)),
+        answers=() if sure is None else tuple(answer_outcomes(scored, accepted, sure, lost, held)),
     )
 
 
@@ -148,38 +120,6 @@ def by_label(scored: Scored, accepted: Bools) -> dict[str, LabelOutcome]:
         )
         for each in counts
     }
-
-
-def _guarantees(
-    scored: Scored, texts: Sequence[LabelledText], accepted: Bools, file: CalibrationFile
-) -> Iterable[Guarantee]:
-    first = {text.line for text in distinct(texts).texts}
-    once = np.array([text.line in first for text in texts], dtype=bool)
-    kept = accepted & once
-    promised = file.thresholds
-    if promised is not None and promised.target_error is not None:
-        wrong = int((kept & ~scored.is_right).sum())
-        yield _judged(
-            "error of accepted labels", promised.target_error, wrong, int(kept.sum()),
-            promised.confidence,
-        )  # fmt: skip
-    for label, limit in file.missed.items():
-        index = scored.labels.names.index(label)
-        with_label = scored.truth[:, index] & once
-        missed = with_label & kept & ~scored.decided[:, index]
-        yield _judged(
-            f"{label} accepted under another label", limit.target, int(missed.sum()),
-            int(with_label.sum()), limit.confidence,
-        )  # fmt: skip
-
-
-def _judged(what: str, target: float, part: int, whole: int, confidence: float) -> Guarantee:
-    result: Result = "not decided"
-    if whole and upper_bound(part, whole, confidence=confidence) <= target:
-        result = "held"
-    elif whole and lower_bound(part, whole, confidence=confidence) > target:
-        result = "broken"
-    return Guarantee(what, target, part, whole, result)
 
 
 def _slices(

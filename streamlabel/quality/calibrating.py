@@ -31,13 +31,15 @@ from streamlabel.quality.choosing import (
     Wish,
     choices_of,
     choose_thresholds,
-    missed_targets,
-    stricter_section,
-    thresholds_section,
 )
 from streamlabel.quality.evaluation import Scored
 from streamlabel.quality.labelled import LabelledText
 from streamlabel.quality.scoring import Answers
+from streamlabel.quality.threshold_sections import (
+    answers_section,
+    stricter_section,
+    thresholds_section,
+)
 
 __all__ = ["calibrate", "with_reviewed"]
 
@@ -87,16 +89,19 @@ def calibrate(answers: Answers, wish: Wish, settings: Settings) -> CalibrationFi
     routing = settings.routing.model_copy(update={"thresholds": {}, "threshold": None})
     policy = routing_policy(answers.labels, routing, calibration=file)
     choices = choices_of(answers, scored, policy)
-    promise = choose_thresholds(choices, wish)
+    promise, missed = choose_thresholds(choices, wish)
     thresholds = None if promise is None else thresholds_section(promise, wish, answers.labels)
     stricter = {} if promise is None else stricter_section(promise)
-    file = file.model_copy(update={"thresholds": thresholds, "stricter": stricter})
+    by_answer = None if promise is None else answers_section(promise, answers.labels)
+    file = file.model_copy(
+        update={"thresholds": thresholds, "stricter": stricter, "answers": by_answer}
+    )
     if thresholds is None:  # then those of the settings decide what is reviewed
         routing = settings.routing
     reviewed = ~answers.is_accepted(routing_policy(answers.labels, routing, calibration=file))
     if thresholds is not None:
-        missed = {m.label: _missed_limit(m) for m in missed_targets(choices, wish)}
-        file = file.model_copy(update={"by_label": by_label(scored, ~reviewed), "missed": missed})
+        limits = {each.label: _missed_limit(each) for each in missed}
+        file = file.model_copy(update={"by_label": by_label(scored, ~reviewed), "missed": limits})
     sets = _prediction_sets(scored, reviewed, miss_rate=round(1 - wish.confidence, 6))
     return file.model_copy(update={"prediction_sets": sets}).with_id()
 

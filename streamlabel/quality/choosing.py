@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,21 +10,19 @@ from numpy.typing import NDArray
 from streamlabel.consumer.routing.router import RoutingPolicy
 from streamlabel.errors import ConfigError
 from streamlabel.models.calibration.binomial_bounds import labels_needed
-from streamlabel.models.calibration.calibration_sections import Thresholds
 from streamlabel.models.calibration.labels_missing import what_is_missing
 from streamlabel.models.calibration.outcomes import MissedTarget, missed_floor
 from streamlabel.models.calibration.risk_control import control_risk
 from streamlabel.models.calibration.thresholds import (
     LEAST_THRESHOLD,
-    NEVER,
     Choices,
     Promise,
     allow,
     report,
     weigh_costs,
 )
-from streamlabel.models.core.labels import LabelSet
 from streamlabel.quality.evaluation import Scored
+from streamlabel.quality.label_choosing import floors_for, prove_labels, with_floors
 from streamlabel.quality.scoring import Answers
 
 __all__ = [
@@ -33,9 +31,9 @@ __all__ = [
     "choices_of",
     "choose_thresholds",
     "missed_targets",
-    "stricter_section",
-    "thresholds_section",
 ]
+
+_Kind = TypeVar("_Kind", np.bool_, np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +54,7 @@ class Wish:
         max_review: maximum fraction of texts for review.
         costs: see ``Costs``.
         missed: label -> maximum share of its texts that is accepted without it.
+        without: multi_label: labels without a target error.
     """
 
     target_error: float | None = None
@@ -63,28 +62,49 @@ class Wish:
     max_review: float | None = None
     costs: Costs | None = None
     missed: Mapping[str, float] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
 
 
-def choose_thresholds(choices: Choices, wish: Wish) -> Promise | None:
-    """Return the thresholds that meet the criteria.
+def choose_thresholds(choices: Choices, wish: Wish) -> tuple[Promise | None, list[MissedTarget]]:
+    """Return the thresholds that meet the criteria, and the evidence for limits of missed texts.
+
+    In a multi-label task the target error is that of the answers about each label.
 
     Raises:
         ConfigError: there are too few labels for the target error, or for a limit of missed texts,
             or they need more review than allowed.
     """
-    confidence = wish.confidence
-    floors = _floors(choices, missed_targets(choices, wish))
     if wish.costs is not None:
-        return weigh_costs(
-            choices, review=wish.costs.review, errors=wish.costs.errors, confidence=confidence
-        )
+        review, errors = wish.costs.review, wish.costs.errors
+        return weigh_costs(choices, review=review, errors=errors, confidence=wish.confidence), []
+    if wish.target_error is not None and choices.probabilities is not None:
+        return _proven_by_label(choices, wish, wish.target_error)
+    missed = missed_targets(choices, wish)
+    return _chosen(choices, wish, missed), missed
+
+
+def _proven_by_label(
+    choices: Choices, wish: Wish, target: float
+) -> tuple[Promise, list[MissedTarget]]:
+    promise, missed = prove_labels(
+        choices, target=target, confidence=wish.confidence, without=wish.without, missed=wish.missed
+    )
+    _refuse_too_much_review(promise, choices, wish)
+    return promise, missed
+
+
+def _chosen(choices: Choices, wish: Wish, missed: Sequence[MissedTarget]) -> Promise | None:
+    floors = _floors(choices, missed)
     if wish.target_error is not None:
         return _proven(choices, wish, wish.target_error, floors)
     if wish.max_review is not None:
-        return _allowed(choices, wish.max_review, confidence)
-    if wish.missed:  # the error of accepted labels is measured only
-        return report(choices, [max(floor, LEAST_THRESHOLD) for floor in floors], confidence)
-    return None
+        return _allowed(choices, wish.max_review, wish.confidence)
+    if not wish.missed:
+        return None
+    if choices.probabilities is not None:  # the error of accepted labels is measured only
+        return with_floors(choices, missed, wish.confidence)
+    least = [max(floor, LEAST_THRESHOLD) for floor in floors]
+    return report(choices, least, wish.confidence)
 
 
 def _proven(choices: Choices, wish: Wish, target: float, floors: Sequence[float]) -> Promise:
@@ -97,12 +117,16 @@ def _proven(choices: Choices, wish: Wish, target: float, floors: Sequence[float]
         )
     if not promise.is_kept:
         raise ConfigError(what_is_missing(choices, target=target, confidence=confidence))
+    _refuse_too_much_review(promise, choices, wish)
+    return promise
+
+
+def _refuse_too_much_review(promise: Promise, choices: Choices, wish: Wish) -> None:
     if wish.max_review is not None and promise.review_share > wish.max_review:
         raise ConfigError(
             f"{promise}: more review than {wish.max_review:.1%}. With that limit alone:"
-            f" {_allowed(choices, wish.max_review, confidence)}"
+            f" {_allowed(choices, wish.max_review, wish.confidence)}"
         )
-    return promise
 
 
 def missed_targets(choices: Choices, wish: Wish) -> list[MissedTarget]:
@@ -119,7 +143,7 @@ def missed_targets(choices: Choices, wish: Wish) -> list[MissedTarget]:
         truth = choices.truth[:, index]
         would_miss = truth & ~choices.decided[:, index] & choices.is_open
         limit = missed_floor(
-            choices.confidence,
+            floors_for(choices, index),
             would_miss,
             label=label,
             texts=int(truth.sum()),
@@ -160,11 +184,12 @@ def choices_of(answers: Answers, scored: Scored, policy: RoutingPolicy) -> Choic
         judged_whole=scored.is_multi,
         decided=_with_lost(scored.decided, lost),
         truth=_with_lost(scored.truth, lost),
+        probabilities=_with_lost(scored.probabilities, lost) if scored.is_multi else None,
     )
 
 
-def _with_lost(rows: NDArray[np.bool_], lost: int) -> NDArray[np.bool_]:
-    return np.vstack([rows, np.zeros((lost, rows.shape[1]), dtype=bool)])
+def _with_lost(rows: NDArray[_Kind], lost: int) -> NDArray[_Kind]:
+    return np.vstack([rows, np.zeros((lost, rows.shape[1]), dtype=rows.dtype)])
 
 
 def _allowed(choices: Choices, max_review: float, confidence: float) -> Promise:
@@ -172,32 +197,3 @@ def _allowed(choices: Choices, max_review: float, confidence: float) -> Promise:
         return allow(choices, max_review=max_review, confidence=confidence)
     except ValueError as error:
         raise ConfigError(f"--max-review: {error}") from error
-
-
-def thresholds_section(promise: Promise, wish: Wish, labels: LabelSet) -> Thresholds:
-    """Return the section of the calibration file."""
-    chosen_by: Literal["promise", "budget", "costs"] = "budget"
-    if wish.costs is not None:
-        chosen_by = "costs"
-    elif wish.target_error is not None or wish.missed:
-        chosen_by = "promise"
-    named = zip(labels.names, promise.thresholds, strict=True)
-    return Thresholds(
-        chosen_by=chosen_by,
-        by_label={name: None if t == NEVER else t for name, t in named},
-        target_error=promise.target,
-        bound=promise.bound,
-        confidence=promise.confidence,
-        summary=str(promise),
-        pooled=[list(group.labels) for group in promise.groups if len(group.labels) > 1],
-    )
-
-
-def stricter_section(promise: Promise) -> dict[str, list[float]]:
-    """Return for each label the stricter thresholds that are proven as well, ascending."""
-    return {
-        name: list(group.stricter)
-        for group in promise.groups
-        for name in group.labels
-        if group.stricter
-    }

@@ -8,7 +8,7 @@ from typing import Any, Final
 from streamlabel import __version__
 from streamlabel.quality.comparison_report import SIDES, judgement_lines
 from streamlabel.quality.judging import Judgement
-from streamlabel.quality.page import STYLE
+from streamlabel.quality.page_templates import STYLE
 from streamlabel.quality.plots import svg_figure
 from streamlabel.quality.truth import Truth
 

@@ -6,9 +6,20 @@ from streamlabel.consumer.observability.terminal_format import printable
 from streamlabel.models.calibration.calibration_sections import LabelOutcome
 from streamlabel.models.calibration.outcomes import share_of
 from streamlabel.quality.accepted import Accepted
+from streamlabel.quality.answer_outcomes import AnswerOutcome
 
-__all__ = ["COLUMNS", "accepted_line", "label_cells", "label_lines", "warnings_of"]
+__all__ = [
+    "ANSWER_COLUMNS",
+    "COLUMNS",
+    "accepted_line",
+    "answer_cells",
+    "answer_table",
+    "label_cells",
+    "label_lines",
+    "warnings_of",
+]
 
+ANSWER_COLUMNS = ("label", "sure of texts", "wrong of accepted texts", "target error")
 COLUMNS = ("label", "texts", "predicted", "accepted", "wrong of accepted", "missed of texts")
 
 # A label of which a larger share is accepted under another one is named; so is any label that is
@@ -39,19 +50,50 @@ def label_cells(outcomes: Mapping[str, LabelOutcome]) -> Iterable[tuple[str, ...
         )
 
 
-def label_lines(outcomes: Mapping[str, LabelOutcome]) -> list[str]:
-    """Return an aligned table, and a line for each label that one number for all would hide."""
-    rows = [COLUMNS, *label_cells(outcomes)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    table = [
+def label_lines(outcomes: Mapping[str, LabelOutcome], *, several: bool = False) -> list[str]:
+    """Return an aligned table, and a line for each label that one number for all would hide.
+
+    Args:
+        outcomes: by label.
+        several: a text may have several labels.
+    """
+    table = _aligned([COLUMNS, *label_cells(outcomes)])
+    return [*table, *warnings_of(outcomes, several=several)] if outcomes else []
+
+
+def answer_table(outcomes: Iterable[AnswerOutcome]) -> list[str]:
+    """Return an aligned table of the answers about each label; empty for a single-label task."""
+    rows = list(answer_cells(outcomes))
+    return _aligned([ANSWER_COLUMNS, *rows]) if rows else []
+
+
+def answer_cells(outcomes: Iterable[AnswerOutcome]) -> Iterable[tuple[str, ...]]:
+    """Yield a row for each label: what happened to its answers, with 95 % intervals."""
+    for found in outcomes:
+        target = "none" if found.target is None else f"{_percent(found.target)}: {found.result}"
+        yield (
+            printable(found.label),
+            share_of(found.sure, found.texts),
+            share_of(found.wrong, found.accepted),
+            target,
+        )
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return [*table, *warnings_of(outcomes)] if outcomes else []
 
 
-def warnings_of(outcomes: Mapping[str, LabelOutcome]) -> list[str]:
+def _percent(share: float) -> str:
+    return f"{share:.1%}".replace("%", " %")
+
+
+def warnings_of(outcomes: Mapping[str, LabelOutcome], *, several: bool = False) -> list[str]:
     """Return sentences about labels that are always reviewed, or often missed, worst first."""
+    how = "without it" if several else "under another label"
     found: list[tuple[float, str]] = []
     for label, each in outcomes.items():
         name = printable(label)
@@ -61,8 +103,8 @@ def warnings_of(outcomes: Mapping[str, LabelOutcome]) -> list[str]:
             found.append(
                 (
                     each.missed / each.texts,
-                    f"{name}: {each.missed:,} of {each.texts:,} texts are accepted under another"
-                    f" label; --missed {name}=SHARE limits that",
+                    f"{name}: {each.missed:,} of {each.texts:,} texts are accepted {how};"
+                    f" --missed {name}=SHARE limits that",
                 )
             )
     lines = [line for _, line in sorted(found, key=lambda row: -row[0])]

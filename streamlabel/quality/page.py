@@ -4,19 +4,27 @@ import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any, Final
+from typing import Any
 
 from streamlabel import __version__
 from streamlabel.models.calibration.outcomes import share_of
 from streamlabel.quality import plots
 from streamlabel.quality.accepted import Accepted
 from streamlabel.quality.evaluation import Estimate, Evaluation, Scored
-from streamlabel.quality.label_lines import COLUMNS, accepted_line, label_cells, warnings_of
+from streamlabel.quality.label_lines import (
+    ANSWER_COLUMNS,
+    COLUMNS,
+    accepted_line,
+    answer_cells,
+    label_cells,
+    warnings_of,
+)
 from streamlabel.quality.labelled import LabelledText
+from streamlabel.quality.page_templates import ACCEPTED, PAGE, STYLE
 from streamlabel.quality.scoring import Answers
 from streamlabel.quality.worst_slices import worse_slices
 
-__all__ = ["STYLE", "document", "page"]
+__all__ = ["document", "page"]
 
 _TEXT_CHARACTERS = 400
 
@@ -45,6 +53,7 @@ def document(
             "slices": [dataclasses.asdict(each) for each in accepted.slices],
             "worse_slices": [dataclasses.asdict(each) for each in worse_slices(accepted)],
             "guarantees": [dataclasses.asdict(each) for each in accepted.guarantees],
+            "answers": [dataclasses.asdict(each) for each in accepted.answers],
         },
     }
 
@@ -75,7 +84,7 @@ def page(
         ("Texts", f"{evaluation.items:,}" + _lost(answers)),
         *((name.replace("_", " ").capitalize(), str(value)) for name, value in about.items()),
     ]
-    return _PAGE.format(
+    return PAGE.format(
         style=STYLE,
         title=escape(title),
         facts=_rows(facts),
@@ -120,7 +129,11 @@ def _optima(e: Evaluation) -> Iterable[tuple[str, str]]:
 
 def _accepted(found: Accepted) -> str:
     """Return the section about what is accepted."""
-    lines = [accepted_line(found), *map(str, found.guarantees), *warnings_of(found.by_label)]
+    lines = [
+        accepted_line(found),
+        *map(str, found.guarantees),
+        *warnings_of(found.by_label, several=bool(found.answers)),
+    ]
     lines += map(str, worse_slices(found))
     slices = (
         (
@@ -135,12 +148,21 @@ def _accepted(found: Accepted) -> str:
         for each in found.slices
     )
     heads = "".join(f"<th>{escape(name)}" for name in COLUMNS)
-    return _ACCEPTED.format(
+    return ACCEPTED.format(
         lines="\n".join(f"<p>{escape(line)}</p>" for line in lines),
         heads=heads,
         labels=_rows(label_cells(found.by_label)),
+        answers=_answers(found),
         slices=_rows(slices),
     )
+
+
+def _answers(found: Accepted) -> str:
+    """Return the table of the answers about each label, if a text may have several."""
+    if not found.answers:
+        return ""
+    heads = "".join(f"<th>{escape(name)}" for name in ANSWER_COLUMNS)
+    return f"<table>\n<tr>{heads}</tr>\n{_rows(answer_cells(found.answers))}\n</table>\n"
 
 
 def _labels(e: Evaluation) -> Iterable[tuple[str, ...]]:
@@ -179,70 +201,3 @@ def _rows(rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
-
-
-STYLE: Final = """body { font: 15px/1.5 system-ui, sans-serif; color: #1d2733; max-width: 1120px;
-  margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-table { border-collapse: collapse; }
-td, th { padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #e3e8ee; text-align: left;
-  vertical-align: top; font-variant-numeric: tabular-nums; }
-.names td:first-child { color: #5b6b7c; white-space: nowrap; }
-.worst td:last-child { overflow-wrap: anywhere; white-space: pre-wrap; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); }
-figure { margin: .5rem 0; } figure svg { width: 100%; height: auto; }
-footer { color: #5b6b7c; margin-top: 2rem; }"""
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>
-{style}
-</style>
-<h1>{title}</h1>
-<table class="names">
-{facts}
-</table>
-<h2>Quality (95 % intervals)</h2>
-<table class="names">
-{headline}
-</table>
-{accepted}
-<h2>By label</h2>
-<table>
-<tr><th>label<th>texts<th>predicted<th>precision<th>recall<th>F1<th>AP<th>AUROC</tr>
-{labels}
-</table>
-<h2>Plots</h2>
-<div class="figures">
-{figures}
-</div>
-{confusion}
-<h2>Best thresholds on these texts</h2>
-<p>Chosen with these texts and measured on them: without interval or guarantee, too good.</p>
-<table class="names">
-{optima}
-</table>
-<h2>Misclassified with the highest confidence</h2>
-<table class="worst">
-<tr><th>line<th>confidence<th>predicted<th>correct<th>text</tr>
-{worst}
-</table>
-<footer>streamlabel {version}</footer>
-<script type="application/json" id="numbers">{data}</script>
-</html>
-"""
-
-_ACCEPTED = """<h2>Accepted with the thresholds in force (95 % intervals)</h2>
-{lines}
-<table>
-<tr>{heads}</tr>
-{labels}
-</table>
-<h2>By slice</h2>
-<table>
-<tr><th>field<th>value<th>texts<th>accepted<th>wrong of accepted<th>right<th>confidence</tr>
-{slices}
-</table>"""

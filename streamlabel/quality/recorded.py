@@ -186,5 +186,8 @@ def _is_unsure(output: dict[str, Any], thresholds: Mapping[str, float], *, befor
         for name, p in output["probabilities"].items()
         if (limit := limits[name]) is not None
     ]
+    unsure = output.get("unsure_labels")
+    if unsure is not None:  # of labels without a new threshold it says which were unsure
+        return any(known) or any(limits.get(name) is None for name in unsure)
     is_partial = len(known) < len(limits) or "probabilities_left_out" in output
     return any(known) or (before and is_partial)

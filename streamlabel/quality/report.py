@@ -51,6 +51,7 @@ def accepted_of(
         truncated=np.array([p.truncated for p in answers.predictions], dtype=bool),
         lost=answers.unanswered + len(answers.failed),
         calibration=read_calibration(settings.routing) if holds else None,
+        sure=answers.is_sure(policy) if scored.is_multi else None,
     )
 
 

@@ -68,6 +68,12 @@ class Answers:
         """Return which texts (N,) have no reason for review."""
         return np.array([not policy.choose(p).reasons for p in self.predictions], dtype=bool)
 
+    def is_sure(self, policy: RoutingPolicy) -> NDArray[np.bool_]:
+        """Return which answers (N, K) of a multi-label task are sure."""
+        names = self.labels.names
+        unsure = [set(policy.choose(p).unsure_labels) for p in self.predictions]
+        return np.array([[name not in each for name in names] for each in unsure], dtype=bool)
+
 
 async def ask(
     classifier: Classifier,

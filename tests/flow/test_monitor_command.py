@@ -8,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from streamlabel.__main__ import app
 from streamlabel.models.calibration.calibration_file import CalibrationFile
-from tests.unit.learning.test_monitor import FILE, LABELS, verdict
+from tests.unit.learning.test_monitor import FILE, LABELS, TAGS, tag_verdict, verdict
 
 
 @pytest.fixture
@@ -68,5 +68,43 @@ def test_json_has_one_object_per_row(config: Path) -> None:
 )
 def test_what_contradicts_itself_is_refused(config: Path, options: list[str], message: str) -> None:
     done = run(config, *options, every=150)
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+@pytest.fixture
+def tags(tmp_path: Path) -> Path:
+    """A configuration with a guarantee for each label of a multi-label task."""
+    TAGS.write(tmp_path / "calibration.yaml")
+    path = tmp_path / "streamlabel.yaml"
+    path.write_text(
+        'model: {backend: fake, labels: ["a", "b"]}\nrouting: {calibration: calibration.yaml}\n'
+        'control: {topic: control, key: "0123456789abcdef"}\n'
+    )
+    rows = [tag_verdict(i, said=["rude"], right=["rude", "threat"]) for i in range(50)]
+    (tmp_path / "verdicts.jsonl").write_bytes(b"\n".join(row.encoded() for row in rows))
+    return path
+
+
+def test_each_label_with_a_guarantee_has_a_row(tags: Path) -> None:
+    file = tags.with_name("verdicts.jsonl")
+    done = CliRunner().invoke(app, ["monitor", "-c", str(tags), "--verdicts", str(file)])
+    assert done.exit_code == 0, done.output
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [row[2:6] for row in rows] == [["rude", "2.0%", "50", "0"], ["spam", "5.0%", "50", "0"]]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["monitor", "--tighten", "deploy"], "two thresholds a label, and routing.thresholds has"),
+        (["learn"], "learn chooses one threshold a label"),
+    ],
+)
+def test_what_knows_one_threshold_a_label_refuses_two(
+    tags: Path, command: list[str], message: str
+) -> None:
+    file = tags.with_name("verdicts.jsonl")
+    done = CliRunner().invoke(app, [*command, "-c", str(tags), "--verdicts", str(file)])
     assert done.exit_code == 2
     assert message in done.stderr

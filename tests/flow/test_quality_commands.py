@@ -93,6 +93,9 @@ def test_a_promise_that_cannot_be_made_is_refused_and_nothing_is_written(folder:
         (("--out", "gone/c.yaml"), "there is no folder gone"),
         (("--costs", "costs.yaml"), "no cost for spam: add error"),
         (("--target-error", "0.49", "--max-review", "0.1"), "more|takes"),
+        (("--no-target", "ham"), "--no-target goes with --target-error"),
+        (("--no-target", "egg", "--target-error", "0.4"), "--no-target: egg: unknown label"),
+        (("--no-target", "ham", "--target-error", "0.4"), "only in a multi-label task"),
     ],
 )
 def test_calibrate_says_what_it_cannot_do(

@@ -16,6 +16,7 @@ from streamlabel.learning.monitor import Standing, Target, TargetMonitor, is_aud
 from streamlabel.learning.tightening import (
     Deployed,
     deployed_of,
+    next_step,
     next_stricter,
     tightened_file,
     tightened_settings,
@@ -303,3 +304,97 @@ def test_metrics_show_the_present_state_by_label() -> None:
     assert values["streamlabel_promise_alarm", "ham"] == 1
     assert values["streamlabel_promise_evidence", ""] > 1.3
     assert 0.2 < values["streamlabel_promise_upper_bound", ""] < 0.3
+
+
+def tags(**changes: Any) -> CalibrationFile:  # noqa: ANN401 sections
+    """A multi-label calibration: guarantees for rude and spam, none for threat."""
+    answers = {
+        "absent": {"rude": 0.9, "threat": 1e-06, "spam": 0.7},
+        "guarantees": {
+            name: {"target_error": error, "accepted": 900, "wrong": 1}
+            for name, error in (("rude", 0.02), ("spam", 0.05))
+        },
+        "stricter": [
+            {
+                "by_label": {"rude": 0.95, "threat": 1e-06, "spam": 0.9},
+                "absent": {"rude": 0.95, "threat": 1e-06, "spam": 0.8},
+            }
+        ],
+    }
+    names = ["rude", "threat", "spam"]
+    return calibration(
+        model=FILE.model.model_dump() | {"labels": names, "problem_type": "multi_label"},
+        thresholds={
+            "chosen_by": "promise",
+            "by_label": {"rude": 0.9, "threat": 1e-06, "spam": None},
+            "bound": 0.02,
+            "confidence": 0.95,
+            "summary": "s",
+        },
+        stricter={},
+        answers=answers | changes,
+    )
+
+
+TAGS = tags()
+
+
+def tag_verdict(number: int, *, said: list[str], right: list[str]) -> VerdictMessage:
+    return verdict(
+        number,
+        model_labels=said,
+        labels=right,
+        calibration_id=TAGS.id,
+        threshold_set_id=TAGS.threshold_set_id,
+    )
+
+
+def test_the_answers_about_each_label_are_bet_on_with_its_own_target() -> None:
+    target = Target.of(TAGS)
+    assert target is not None
+    monitor = TargetMonitor({TAGS.id: target})
+    for number in range(101):  # the first one sets the scale, and is no bet
+        said = ["rude"] if number % 10 else []
+        monitor.saw(tag_verdict(number, said=said, right=["rude", "threat"]))
+    found = standings(monitor)
+    assert set(found) == {"rude", "spam"}  # threat has no guarantee, whole records neither
+    assert (found["rude"].target, found["rude"].wrong, found["rude"].audits) == (0.02, 11, 101)
+    assert (found["spam"].target, found["spam"].wrong) == (0.05, 0)
+    assert found["rude"].alarm_at == pytest.approx(1.602, abs=0.001)  # half of the probability
+    assert found["rude"].has_alarm
+    assert not found["spam"].has_alarm
+
+
+def test_an_alarm_about_an_answer_tightens_all_labels_one_step(tmp_path: Path) -> None:
+    told: list[str] = []
+    path = tmp_path / "tight.yaml"
+    (tmp_path / "c.yaml").write_text("")
+    TAGS.write(tmp_path / "c.yaml")
+    settings = Settings.model_validate(
+        {"model": {"backend": "fake"}, "routing": {"calibration": str(tmp_path / "c.yaml")}}
+    )
+    watch = Watch(deployed_of(settings), earlier=[], respond=to_file(path), say=told.append)
+
+    async def read() -> None:
+        for number in range(60):
+            await watch.saw(f"r{number}", tag_verdict(number, said=[], right=["rude"]))
+
+    asyncio.run(read())
+    found = CalibrationFile.read(path)
+    assert found.limits == {"rude": 0.95, "threat": 1e-06, "spam": NEVER}
+    assert found.absent_limits == {"rude": 0.95, "threat": 1e-06, "spam": 0.8}
+    assert "answers about rude in accepted records are wrong more often than 2.0 %" in told[0]
+    assert "not rude 0.9000 -> 0.9500" in told[1]
+    assert "spam always review" not in told[1]
+    assert Target.of(found) == Target.of(TAGS)
+
+
+def test_after_the_last_step_every_record_goes_to_review() -> None:
+    step = TAGS.answers.stricter[0] if TAGS.answers else None
+    assert step is not None
+    first = next_step(TAGS, TAGS.limits, TAGS.absent_limits)
+    assert first[0] == {"rude": 0.95, "threat": 1e-06, "spam": NEVER}
+    last = next_step(TAGS, *first)
+    assert set(last[0].values()) == set(last[1].values()) == {NEVER}
+    raised = {"rude": 0.97, "threat": 0.5, "spam": NEVER}  # by routing.threshold
+    assert next_step(TAGS, raised, TAGS.absent_limits)[0] == raised

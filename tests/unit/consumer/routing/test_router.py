@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from streamlabel.config.settings import RoutingSettings
 from streamlabel.consumer.routing.router import RoutingPolicy, routing_policy
 from streamlabel.errors import ConfigError
+from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.core.classifier import Prediction
 from streamlabel.models.core.labels import LabelSet
 
@@ -144,3 +145,99 @@ def test_a_label_is_published_alone_only_if_every_condition_holds(
     assert decision.confidence == first
     assert (decision.route == "label") == (first >= threshold and first - second >= margin)
     assert (decision.route == "label") == (not decision.reasons)
+
+
+def answers(
+    present: tuple[float | None, float | None] = (0.8, 0.9), **settings: object
+) -> RoutingPolicy:
+    """A calibration with two thresholds a label."""
+    tree = {
+        "model": {
+            "name": "m",
+            "backend": "fake",
+            "digest": "d",
+            "device": "cpu",
+            "dtype": "none",
+            "labels": list(TAGS.names),
+            "problem_type": "multi_label",
+        },
+        "mapping": {"method": "identity"},
+        "thresholds": {
+            "chosen_by": "promise",
+            "by_label": dict(zip(TAGS.names, present, strict=True)),
+            "bound": 0.02,
+            "confidence": 0.95,
+            "summary": "s",
+        },
+        "answers": {"absent": {"toxic": 0.7, "threat": 0.98}},
+        "evidence": {
+            "made_on": "2026-11-30",
+            "items": 3,
+            "by_label": {},
+            "log_loss_before": 0.3,
+            "log_loss_after": 0.3,
+        },
+    }
+    file = CalibrationFile.model_validate(tree).with_id()
+    return routing_policy(TAGS, RoutingSettings.model_validate(settings), calibration=file)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "unsure"),
+    [
+        ((0.8, 0.9), ()),
+        ((0.79, 0.9), ("toxic",)),
+        ((0.8, 0.89), ("threat",)),
+        ((0.3, 0.02), ()),
+        ((0.31, 0.02), ("toxic",)),
+        ((0.3, 0.03), ("threat",)),
+        ((0.5, 0.5), ("toxic", "threat")),
+    ],
+)
+def test_each_answer_has_its_own_threshold_and_unsure_labels_are_named(
+    probabilities: tuple[float, float], unsure: tuple[str, ...]
+) -> None:
+    decision = answers().choose(Prediction(probabilities))
+    assert decision.unsure_labels == unsure
+    assert decision.route == ("review" if unsure else "label")
+    assert decision.reasons == (("low_confidence",) if unsure else ())
+
+
+def test_the_threshold_shown_is_that_of_the_least_certain_answer() -> None:
+    decision = answers().choose(Prediction((0.75, 0.1)))
+    assert (decision.confidence, decision.threshold) == (0.9, 0.98)
+    assert answers().choose(Prediction((0.7, 0.01))).threshold == 0.8
+
+
+def test_an_answer_that_is_never_sure_goes_to_review_and_its_opposite_does_not() -> None:
+    r = answers(present=(0.8, None))
+    assert r.choose(Prediction((0.9, 0.999))).unsure_labels == ("threat",)
+    assert r.choose(Prediction((0.9, 0.999))).threshold == 1.0
+    assert r.choose(Prediction((0.9, 0.001))).route == "label"
+
+
+def test_a_threshold_of_the_settings_raises_both_answers_and_never_lowers_one() -> None:
+    raised = answers(threshold=0.85)
+    assert (raised.thresholds, raised.absent) == ((0.85, 0.9), (0.85, 0.98))
+    assert (raised.change, raised.raised) == ("tightened", ("toxic",))
+    assert raised.threshold_set_id not in {None, answers().threshold_set_id}
+    lowered = answers(thresholds={"threat": 0.95})
+    assert (lowered.thresholds, lowered.absent) == ((0.8, 0.95), (0.7, 0.95))
+    assert (lowered.change, lowered.loosened) == ("loosened", ("threat",))
+    tighter = answers().tightened(0.5)
+    assert list(tighter.thresholds) == pytest.approx([0.9, 0.95])
+    assert list(tighter.absent) == pytest.approx([0.85, 0.99])
+    assert tighter.threshold_set_id != answers().threshold_set_id
+
+
+@given(st.tuples(st.floats(0, 1), st.floats(0, 1)), st.floats(0.01, 1))
+def test_the_lever_only_sends_more_to_review(pair: tuple[float, float], threshold: float) -> None:
+    with_lever = answers(threshold=threshold).choose(Prediction(pair))
+    without = answers().choose(Prediction(pair))
+    assert set(without.unsure_labels) <= set(with_lever.unsure_labels)
+
+
+def test_without_a_calibration_unsure_labels_are_named_too() -> None:
+    decision = policy(TAGS, threshold=0.9).choose(Prediction((0.95, 0.2)))
+    assert (decision.route, decision.unsure_labels) == ("review", ("threat",))
+    assert policy(threshold=0.9).choose(Prediction((0.5, 0.3, 0.2))).unsure_labels == ()

@@ -142,3 +142,80 @@ def test_another_device_is_a_warning() -> None:
     assert file.check(LABELS, replace(INFO, device="cuda:1"), path=path) == []
     [warning] = file.check(LABELS, replace(INFO, device="cpu"), path=path)
     assert "device cuda, the model runs on cpu" in warning
+
+
+TAGS = LabelSet(("rude", "threat"), "multi_label")
+OF_TAGS = {
+    "model": TREE["model"] | {"labels": list(TAGS.names), "problem_type": "multi_label"},  # type: ignore[operator]  # a mapping
+    "mapping": {"method": "identity"},
+    "prediction_sets": None,
+    "reference": None,
+    "thresholds": {
+        "chosen_by": "promise",
+        "by_label": {"rude": 0.8, "threat": None},
+        "bound": 0.02,
+        "confidence": 0.95,
+        "summary": "s",
+    },
+    "answers": {
+        "absent": {"rude": 0.9, "threat": 0.97},
+        "guarantees": {"threat": {"target_error": 0.02, "accepted": 300, "wrong": 1}},
+        "stricter": [
+            {
+                "by_label": {"rude": 0.9, "threat": None},
+                "absent": {"rude": 0.95, "threat": 0.99},
+            }
+        ],
+    },
+}
+
+
+def test_both_answers_of_a_multi_label_task_are_read_back(tmp_path: Path) -> None:
+    made(**OF_TAGS).write(tmp_path / "c.yaml")
+    found = CalibrationFile.read(tmp_path / "c.yaml")
+    assert found == made(**OF_TAGS)
+    assert found.limits == {"rude": 0.8, "threat": NEVER}
+    assert found.absent_limits == {"rude": 0.9, "threat": 0.97}
+    assert made().absent_limits == {}
+    other = made(**OF_TAGS | {"answers": {"absent": {"rude": 0.9, "threat": 0.98}}})
+    assert other.threshold_set_id != found.threshold_set_id
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"answers": OF_TAGS["answers"]}, "every label needs a value: no, yes: sure"),
+        ({"answers": {"absent": {"no": 0.9, "yes: sure": 0.9}}}, "in a multi_label task"),
+        (OF_TAGS | {"thresholds": None}, "only beside thresholds"),
+        (OF_TAGS | {"answers": {"absent": {"rude": 0.9}}}, "every label needs a value"),
+        (
+            OF_TAGS
+            | {
+                "answers": {
+                    "absent": {"rude": 0.9, "threat": 0.9},
+                    "guarantees": {"egg": {"target_error": 0.1, "accepted": 1, "wrong": 0}},
+                }
+            },
+            "egg: not a label of the model",
+        ),
+    ],
+)
+def test_answers_belong_to_all_labels_of_a_multi_label_task(
+    changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        made(**changes)
+
+
+@pytest.mark.parametrize(
+    ("file", "labels"),
+    [
+        (made(), LabelSet(LABELS.names, "multi_label")),
+        (made(**OF_TAGS), LabelSet(TAGS.names)),
+    ],
+)
+def test_a_calibration_of_the_other_kind_of_task_is_refused(
+    file: CalibrationFile, labels: LabelSet
+) -> None:
+    with pytest.raises(ConfigError, match=r"another model: labels \((multi|single)_label .*, not"):
+        file.check(labels, INFO, path=Path("c.yaml"))
