@@ -31,7 +31,7 @@ from testing.alerting.broker_stories import brokers
 from testing.alerting.learning_stories import learning
 from testing.alerting.prometheus import Prometheus, divisor
 from testing.alerting.stage import Attempt, Stage
-from testing.kafka_broker import KafkaMissingError, LocalCluster
+from testing.kafka_broker import Cluster, KafkaMissingError, LocalCluster
 
 __all__ = ["as_row", "figures_of", "page_of"]
 
@@ -155,7 +155,8 @@ def _tell(name: str, story: Callable[[Stage], None], stage: Stage) -> None:
 
 def _perform(asked: argparse.Namespace, folder: Path) -> Stage:
     chosen = asked.only or _STORIES
-    cluster = LocalCluster.start(java=_JAVA)
+    own = LocalCluster.start(java=_JAVA) if "brokers" in chosen else None
+    cluster = own or Cluster.open()
     try:
         with Prometheus.running(folder) as prometheus:
             stage = Stage(cluster, prometheus, folder, patience=asked.patience)
@@ -168,8 +169,8 @@ def _perform(asked: argparse.Namespace, folder: Path) -> Stage:
                     for name, story in _BESIDE.items():
                         if name in chosen:
                             pool.submit(_tell, name, story, stage)
-                if "brokers" in chosen:
-                    _tell("brokers", partial(brokers, cluster=cluster), stage)
+                if own is not None:
+                    _tell("brokers", partial(brokers, cluster=own), stage)
             finally:
                 stage.close()
     finally:
