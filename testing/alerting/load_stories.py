@@ -38,13 +38,13 @@ def backlog(stage: Stage) -> None:
             each.now()
         all_fire(behind, grows, slow, within_s=180)
         more = [stage.another(service) for _ in range(2)]
-        for added in more:
-            added.start(ready=False)
+        for member in more:
+            member.start(ready=False)
         for each in (behind, grows, slow):
             each.now()
         all_resolve(behind, grows, slow, within_s=300)
-        for added in more:
-            added.leave()
+        for member in more:
+            member.leave()
     feeder.stop()
     service.leave()
 
