@@ -18,6 +18,7 @@ __all__ = ["Differences", "differences", "proven_under"]
 # the version of its prompt. Every back end has some of them.
 _PREDICTIONS: Final[tuple[str, ...]] = (
     "long_text",
+    "conversations",
     "fp32_head",
     "quantization",
     "mode",
@@ -70,6 +71,8 @@ def proven_under(settings: Settings, hints: BatchHints) -> ProvenUnder:
     names = _PREDICTIONS
     if getattr(model, "long_text", None) == "windows":
         names += _WINDOWS
+    if getattr(model, "conversations", False):
+        names += ("more_turns",)
     for name in names:
         if name in type(model).model_fields:
             facts[f"model.{name}"] = getattr(model, name)

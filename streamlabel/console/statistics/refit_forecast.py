@@ -54,7 +54,7 @@ def refit_forecast(
     if now is None:
         raise ConfigError("routing.calibration names no file that this console can read")
     if now.answers is not None:
-        raise ConfigError("a multi-label calibration is made anew by streamlabel calibrate")
+        raise ConfigError("a multi-label calibration is made again by streamlabel calibrate")
     if now.thresholds is None or now.thresholds.target_error is None:
         raise ConfigError("the calibration in force promises no error rate that could be kept")
     require("the forecast", "scipy", extra="evaluate")

@@ -93,7 +93,7 @@ def test_item_3_every_setting_of_a_back_end_is_stored_or_known_not_to_change_ans
     backend: type[BaseModel],
 ) -> None:
     values: dict[str, Any] = dict.fromkeys(backend.model_fields)
-    values |= {"long_text": "windows", "max_tokens": 64}
+    values |= {"long_text": "windows", "max_tokens": 64, "conversations": True}
     section: Any = backend.model_construct(**{k: v for k, v in values.items() if k in values})
     whole = Settings.model_construct(
         model=section, routing=RoutingSettings(), input=settings().input
@@ -110,6 +110,7 @@ def test_item_3_the_longest_row_in_force_is_stored_whether_it_is_set_or_not() ->
         "input.normalise": "none",
         "model.max_tokens": 512,
         "model.long_text": "truncate",
+        "model.conversations": False,
     }
 
 
