@@ -39,8 +39,12 @@ class Service:
 
     async def ask(self, *texts: str) -> list[str]:
         """Classify a batch; return ``label`` or the reason of the dead letter, per text."""
+        return await self.classify(await self.prepare(*texts))
+
+    async def classify(self, prepared: list[PreparedText]) -> list[str]:
+        """Classify a batch of prepared texts, likewise."""
         results: list[Prediction | RecordError] = await self._inference.run(
-            self.classifier.classify, await self.prepare(*texts)
+            self.classifier.classify, prepared
         )
         return [r.reason if isinstance(r, RecordError) else "label" for r in results]
 
@@ -66,7 +70,9 @@ async def test_two_texts_that_kill_in_a_row_are_found_and_the_service_goes_on() 
 async def test_texts_that_lose_the_device_are_found_and_no_other_is_blamed() -> None:
     async with service(FakeSettings(lose_device_on="assert", max_in_flight=2)) as s:
         batches = [["a", "assert"], *[[f"{n} b", f"{n} c"] for n in range(10)]]
-        found = await asyncio.gather(*(s.ask(*batch) for batch in batches))
+        # before: the first batch may end the worker while others are still being prepared
+        prepared = [await s.prepare(*batch) for batch in batches]
+        found = await asyncio.gather(*map(s.classify, prepared))
         assert found == [["label", "crash_suspect"], *[["label", "label"]] * 10]
 
 
