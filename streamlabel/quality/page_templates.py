@@ -8,6 +8,7 @@ STYLE: Final = """body { font: 15px/1.5 system-ui, sans-serif; color: #1d2733; m
   margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; }
+table + table { margin-top: 1rem; }
 td, th { padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #e3e8ee; text-align: left;
   vertical-align: top; font-variant-numeric: tabular-nums; }
 .names td:first-child { color: #5b6b7c; white-space: nowrap; }
