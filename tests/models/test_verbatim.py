@@ -100,7 +100,9 @@ def official(name: str, folder: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(text=st.text(max_size=60))
 @example("  spaces around \n")
 @example("{{ text }} {% raw %}")
