@@ -1,6 +1,7 @@
 """A model folder, checked for a usable model before large libraries are imported."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,7 @@ class Checkpoint:
 
         For a model with a table of positions only the table is reliable: see ``row_limit``.
         """
-        text_config = self.config.get("text_config") or self.config
-        found = (text_config.get(name) for name in POSITION_NAMES)
+        found = (self.text_config.get(name) for name in POSITION_NAMES)
         return next((n for n in found if type(n) is int and n > 0), None)
 
     def likely_positions(self) -> int | None:
@@ -133,9 +133,20 @@ class Checkpoint:
             )
 
     @property
+    def text_config(self) -> Mapping[str, Any]:
+        """The part of config.json that is about texts; of most models, all of it."""
+        return self.config.get("text_config") or self.config
+
+    @property
+    def hidden_size(self) -> int | None:
+        """Width of the model; None if config.json does not state it."""
+        size = self.text_config.get("hidden_size")
+        return size if type(size) is int else None
+
+    @property
     def vocabulary(self) -> int | None:
         """Number of tokens that the model has; None if config.json does not state it."""
-        size = (self.config.get("text_config") or self.config).get("vocab_size")
+        size = self.text_config.get("vocab_size")
         return size if type(size) is int else None
 
     def _tokenizer_limit(self) -> int | None:

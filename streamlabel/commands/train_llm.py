@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,14 +23,6 @@ from streamlabel.commands.training_options import (
 )
 
 __all__ = ["train_llm"]
-
-# Default learning rates at a width of 4,096: low for all weights, so that the model does not
-# forget; higher for an adapter.
-_LEARNING_RATE: Final = {"full": 2e-5, "lora": 2e-4}
-_WIDTH: Final = 4096
-# How rates fall with the width: Thinking Machines, "LoRA without regret" (2025), Llama models.
-_FALLS: Final = 0.78
-_MOST: Final = 5  # times as high for narrow models
 
 
 def train_llm(
@@ -155,7 +147,7 @@ def train_llm(
     from streamlabel.quality.labelled import labels_in
     from streamlabel.quality.model_card import answers_card, source_of
     from streamlabel.training.answer_fit import Lora, fit_answers
-    from streamlabel.training.fit_settings import FitReport, FitSettings
+    from streamlabel.training.fit_settings import FitReport, FitSettings, default_rate
     from streamlabel.training.state_files import hashed
     from streamlabel.training.training_origin import origin_of
 
@@ -184,7 +176,9 @@ def train_llm(
     kind = choose_device(serving.device).kind
     settings = FitSettings(
         epochs=epochs,
-        learning_rate=_rate(method, checkpoint.config) if learning_rate is None else learning_rate,
+        learning_rate=(
+            default_rate(method, checkpoint.hidden_size) if learning_rate is None else learning_rate
+        ),
         batch_items=batch_items,
         pass_tokens=pass_tokens,
         checkpointing=checkpointing,
@@ -237,11 +231,3 @@ def train_llm(
         complete=complete,
     )
     train_with_seeds(fit, plan)
-
-
-def _rate(method: str, config: Mapping[str, Any]) -> float:
-    """Return the default learning rate for a model of this config.json."""
-    text_config = config.get("text_config") or config
-    width = text_config.get("hidden_size") or _WIDTH
-    times: float = min(_MOST, (_WIDTH / width) ** _FALLS)
-    return _LEARNING_RATE[method] * times

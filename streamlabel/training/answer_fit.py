@@ -211,8 +211,7 @@ def _save(
     if base is None:
         model.save_pretrained(folder)
         return
-    text_config = base.config.get("text_config") or base.config
-    dtype = text_config.get("dtype") or text_config.get("torch_dtype") or "float32"
+    dtype = base.text_config.get("dtype") or base.text_config.get("torch_dtype") or "float32"
     model.to(getattr(torch, dtype)).save_pretrained(folder)
     for pattern in _TOKENIZER:
         for path in base.folder.glob(pattern):

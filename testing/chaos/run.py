@@ -103,6 +103,7 @@ class Run:
         met_work: whether the latest fault struck while work was in flight where it struck.
         has_failed: it did not recover; nothing more is to be learned.
         problems: what went wrong besides the verdict.
+        outcomes: all that were found at the end.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Run:
         self.met_work = False
         self.has_failed = False
         self.problems: list[str] = []
+        self.outcomes: Sequence[Outcome] = ()
         self._folder = folder / self.topics.texts
         self._folder.mkdir(parents=True)
         self._config = self._folder / "service.yaml"
@@ -331,7 +333,7 @@ class Run:
             service.terminate()
         for service in last:
             self._expect_drained(service)
-        outcomes = self._read_outcomes(sent)
+        outcomes = self.outcomes = self._read_outcomes(sent)
         unread = self.observer.seen.keys() - {outcome.source for outcome in outcomes}
         if unread:
             self.problems.append(f"{len(unread)} outcomes were read and then were not there")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from testing.chaos import faults, topic_faults
 from testing.chaos.driver import POISON, Load, Value
+from testing.chaos.evidence import copies, warnings
 from testing.chaos.faults import Fault
 from testing.chaos.fuzz import bad_values
 from testing.chaos.place import Place
@@ -221,6 +222,8 @@ def _row(scenario: Scenario, run: Run, verdict: Findings, *, hits: int, seconds:
     problems = [
         f"{name}: {count}, for example {verdict.examples[name]}" for name, count in damage.items()
     ]
+    if damage:
+        problems += [*copies(run.outcomes), *warnings([each.log for each in run.services])]
     strikes = len(run.in_flight)
     if scenario.fault is None:
         strikes = hits = sum(record.expected != "result" for record in run.driver.acked)

@@ -1,0 +1,32 @@
+"""A chaos row that fails says where copies stand and what was warned of."""
+
+import json
+from pathlib import Path
+
+from testing.chaos.evidence import copies, warnings
+from testing.chaos.verifier import At, Outcome
+
+
+def test_copies_are_named_by_their_places_and_tasks_do_not_count_as_copies() -> None:
+    outcomes = [
+        Outcome(At(2, 136), "labels", 1, 40),
+        Outcome(At(2, 137), "labels", 1, 41),
+        Outcome(At(2, 136), "labels", 1, 90),
+        Outcome(At(0, 5), "labels", 0, 7, task="a"),
+        Outcome(At(0, 5), "labels", 0, 8, task="b"),
+    ]
+    assert copies(outcomes) == ["2@136 at labels-1@40, labels-1@90"]
+    assert len(copies([Outcome(At(0, n), "t", 0, n) for n in range(50)] * 2)) == 20
+
+
+def test_warnings_are_taken_from_the_logs_and_other_lines_left_out(tmp_path: Path) -> None:
+    log = tmp_path / "service0.log"
+    lines = [
+        json.dumps({"level": "info", "event": "fine"}),
+        json.dumps({"level": "warning", "event": "partition_restarted", "timestamp": "12:00"}),
+        "Traceback: not JSON",
+        "7",
+        json.dumps({"level": "error", "event": "broker_gone", "error": "NodeNotReadyError"})[:-4],
+    ]
+    log.write_text("\n".join(lines))
+    assert warnings([log]) == ["service0: 12:00 partition_restarted"]
