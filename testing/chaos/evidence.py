@@ -17,7 +17,7 @@ __all__ = ["copies", "warnings"]
 _MOST_COPIES: Final = 20
 _MOST_WARNINGS: Final = 60
 _EXPECTED: Final = "dead_letter"  # of the load, in every run
-_FIELDS: Final = ("timestamp", "event", "topic", "partition", "why", "reason", "error")
+_FIELDS: Final = ("ts", "event", "topic", "partition", "why", "reason", "error")
 
 
 def copies(outcomes: Sequence[Outcome]) -> list[str]:

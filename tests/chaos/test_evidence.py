@@ -23,7 +23,7 @@ def test_warnings_are_taken_from_the_logs_and_other_lines_left_out(tmp_path: Pat
     log = tmp_path / "service0.log"
     lines = [
         json.dumps({"level": "info", "event": "fine"}),
-        json.dumps({"level": "warning", "event": "partition_restarted", "timestamp": "12:00"}),
+        json.dumps({"level": "warning", "event": "partition_restarted", "ts": "12:00"}),
         "Traceback: not JSON",
         "7",
         json.dumps({"level": "error", "event": "broker_gone", "error": "NodeNotReadyError"})[:-4],
