@@ -533,6 +533,14 @@ class LocalCluster(Cluster):
             node.process.wait(30)
         node.process = None
 
+    def data(self, number: int = 1) -> Path:
+        """Return the folder with a node's logs."""
+        return self._node(number).folder / "logs"
+
+    def tool(self, name: str) -> list[str]:
+        """Return the command of one of Kafka's own programs, without its arguments."""
+        return [*self._java("-Xmx256m"), name]
+
     def _java(self, *options: str) -> list[str]:
         return ["java", *options, *self.java, "-XX:+UseSerialGC", "-cp", f"{self.home}/libs/*"]
 
@@ -542,7 +550,7 @@ class LocalCluster(Cluster):
             node.folder.mkdir()
             path = node.folder / "server.properties"
             path.write_text(_properties(node, self.nodes, self.secured, self.settings))
-            command = [*self._java("-Xmx256m"), "kafka.tools.StorageTool", "format"]
+            command = [*self.tool("kafka.tools.StorageTool"), "format"]
             command += ["-t", cluster_id, "-c", str(path)]
             if self.secured is not None:
                 for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512"):

@@ -15,6 +15,7 @@ from testing.chaos.driver import POISON, Load, Value
 from testing.chaos.evidence import copies, warnings
 from testing.chaos.faults import Fault
 from testing.chaos.fuzz import bad_values
+from testing.chaos.owed_markers import owed_markers
 from testing.chaos.place import Place
 from testing.chaos.run import AT_WORK_S, Delivery, Run, Setup
 from testing.chaos.verifier import Findings
@@ -224,6 +225,8 @@ def _row(scenario: Scenario, run: Run, verdict: Findings, *, hits: int, seconds:
     ]
     if damage:
         problems += [*copies(run.outcomes), *warnings([each.log for each in run.services])]
+        if run.delivery == "exactly_once" and run.place.brokers == 1:
+            problems += [f"the broker owes {line}" for line in owed_markers(run.place.cluster)]
     strikes = len(run.in_flight)
     if scenario.fault is None:
         strikes = hits = sum(record.expected != "result" for record in run.driver.acked)
