@@ -10,9 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from testing.chaos.owed_markers import Debt
 from testing.chaos.verifier import At, Outcome
 
-__all__ = ["copies", "warnings"]
+__all__ = ["are_owed", "copies", "warnings"]
 
 _MOST_COPIES: Final = 20
 _MOST_WARNINGS: Final = 60
@@ -22,16 +23,29 @@ _FIELDS: Final = ("ts", "event", "topic", "partition", "why", "reason", "error")
 
 def copies(outcomes: Sequence[Outcome]) -> list[str]:
     """Return one line for each record with several outcomes of one task: where they stand."""
-    places: dict[tuple[At, str | None], list[str]] = defaultdict(list)
-    for each in outcomes:
-        place = f"{each.topic}-{each.partition}@{each.offset}"
-        places[each.source, each.task].append(place)
     doubled = (
-        f"{source.partition}@{source.offset} at {', '.join(found)}"
-        for (source, _), found in sorted(places.items(), key=lambda item: item[0][0])
-        if len(found) > 1
+        f"{source.partition}@{source.offset} at "
+        + ", ".join(f"{each.topic}-{each.partition}@{each.offset}" for each in found)
+        for source, found in _doubled(outcomes)
     )
     return list(islice(doubled, _MOST_COPIES))
+
+
+def are_owed(outcomes: Sequence[Outcome], debts: Sequence[Debt]) -> bool:
+    """Whether each copy stands in a partition where the broker owes a marker.
+
+    Such copies are of one transaction that the broker ended in part, and no service can prevent
+    them.
+    """
+    places = {f"{each.topic}-{each.partition}" for _, found in _doubled(outcomes) for each in found}
+    return bool(places) and places <= {debt.partition for debt in debts}
+
+
+def _doubled(outcomes: Sequence[Outcome]) -> list[tuple[At, list[Outcome]]]:
+    found: dict[tuple[At, str], list[Outcome]] = defaultdict(list)
+    for each in outcomes:
+        found[each.source, each.task or ""].append(each)
+    return [(source, each) for (source, _), each in sorted(found.items()) if len(each) > 1]
 
 
 def warnings(logs: Sequence[Path]) -> list[str]:

@@ -12,14 +12,14 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from testing.kafka_broker import LocalCluster
 
-__all__ = ["Marker", "owed", "owed_markers"]
+__all__ = ["Debt", "owed", "owed_markers"]
 
 # Partition as "topic-number", id of the producer, COMMIT or ABORT.
-Marker = tuple[str, int, str]
+_Marker = tuple[str, int, str]
 
 # States of a transaction in the coordinator's log that say how it ends.
 _ENDS: Final = {2: "COMMIT", 3: "ABORT"}
@@ -30,8 +30,25 @@ _CONTROL: Final = re.compile(r"producerId: (\d+) .*isControl: true")
 _END: Final = re.compile(r"endTxnMarker: (COMMIT|ABORT)")
 
 
-def owed_markers(cluster: LocalCluster) -> list[str]:
-    """Return a line for each partition and producer with fewer markers than ended transactions.
+class Debt(NamedTuple):
+    """A partition with fewer markers of a producer than transactions that ended so.
+
+    Attributes:
+        partition: as "topic-number".
+        end: COMMIT or ABORT.
+        ended: how many transactions with this partition have ended so.
+        markers: how many markers it has.
+    """
+
+    partition: str
+    producer: int
+    end: str
+    ended: int
+    markers: int
+
+
+def owed_markers(cluster: LocalCluster) -> list[Debt]:
+    """Return what a broker owes, by partition and producer.
 
     Args:
         cluster: of one broker, none of whose logs has been shortened.
@@ -47,19 +64,18 @@ def owed_markers(cluster: LocalCluster) -> list[str]:
     )
 
 
-def owed(state: Iterable[str], partitions: Iterable[str]) -> list[str]:
+def owed(state: Iterable[str], partitions: Iterable[str]) -> list[Debt]:
     """Compare the lines of two dumps of ``DumpLogSegments``, as ``owed_markers`` does."""
     found = _written(partitions)
     return [
-        f"{partition}: {count} transactions of producer {producer} end with {end},"
-        f" {found[partition, producer, end]} markers"
-        for (partition, producer, end), count in sorted(_ended(state).items())
-        if found[partition, producer, end] < count
+        Debt(*marker, count, found[marker])
+        for marker, count in sorted(_ended(state).items())
+        if found[marker] < count
     ]
 
 
-def _ended(lines: Iterable[str]) -> Counter[Marker]:
-    ends: Counter[Marker] = Counter()
+def _ended(lines: Iterable[str]) -> Counter[_Marker]:
+    ends: Counter[_Marker] = Counter()
     for line in lines:
         payload = _PREPARED.search(line)
         entry = {} if payload is None else json.loads(payload[1])["data"]
@@ -70,8 +86,8 @@ def _ended(lines: Iterable[str]) -> Counter[Marker]:
     return ends
 
 
-def _written(lines: Iterable[str]) -> Counter[Marker]:
-    markers: Counter[Marker] = Counter()
+def _written(lines: Iterable[str]) -> Counter[_Marker]:
+    markers: Counter[_Marker] = Counter()
     partition, producer = "", -1
     for line in lines:
         if file := _FILE.search(line):

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from testing.chaos import faults, topic_faults
 from testing.chaos.driver import POISON, Load, Value
-from testing.chaos.evidence import copies, warnings
+from testing.chaos.evidence import are_owed, copies, warnings
 from testing.chaos.faults import Fault
 from testing.chaos.fuzz import bad_values
-from testing.chaos.owed_markers import owed_markers
+from testing.chaos.owed_markers import Debt, owed_markers
 from testing.chaos.place import Place
 from testing.chaos.run import AT_WORK_S, Delivery, Run, Setup
 from testing.chaos.verifier import Findings
@@ -91,6 +91,8 @@ class Row:
         hits: faults that met in-flight work.
         in_flight: records without outcome at the faults, in sum.
         seconds_to_recover: the longest, from a fault's end until what was in flight then is out.
+        owed_markers: partitions in which the broker ended transactions without their markers;
+            doubles that stand in these alone, with exactly once, are the broker's.
         problems: everything that makes the row a failure.
     """
 
@@ -110,6 +112,7 @@ class Row:
     seconds: float
     seed: int
     exit_codes: Sequence[int | None]
+    owed_markers: int
     problems: Sequence[str]
 
     @property
@@ -220,13 +223,17 @@ def _row(scenario: Scenario, run: Run, verdict: Findings, *, hits: int, seconds:
     doubles = scenario.doubles if at_least_once else scenario.doubles_exactly_once
     if _allowed(doubles, run, verdict):
         damage.pop("doubled", None)
+    debts: Sequence[Debt] = ()
+    if damage and not at_least_once and run.place.brokers == 1:
+        debts = owed_markers(run.place.cluster)
+        if are_owed(run.outcomes, debts):
+            damage.pop("doubled", None)
     problems = [
         f"{name}: {count}, for example {verdict.examples[name]}" for name, count in damage.items()
     ]
     if damage:
         problems += [*copies(run.outcomes), *warnings([each.log for each in run.services])]
-        if run.delivery == "exactly_once" and run.place.brokers == 1:
-            problems += [f"the broker owes {line}" for line in owed_markers(run.place.cluster)]
+        problems += [f"the broker owes a marker: {debt}" for debt in debts]
     strikes = len(run.in_flight)
     if scenario.fault is None:
         strikes = hits = sum(record.expected != "result" for record in run.driver.acked)
@@ -251,6 +258,7 @@ def _row(scenario: Scenario, run: Run, verdict: Findings, *, hits: int, seconds:
         seconds=round(seconds, 1),
         seed=run.seed,
         exit_codes=run.exit_codes(),
+        owed_markers=len(debts),
         problems=[*problems, *run.problems],
     )
 

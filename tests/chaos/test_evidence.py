@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from testing.chaos.evidence import copies, warnings
+from testing.chaos.evidence import are_owed, copies, warnings
+from testing.chaos.owed_markers import Debt
 from testing.chaos.verifier import At, Outcome
 
 
@@ -17,6 +18,16 @@ def test_copies_are_named_by_their_places_and_tasks_do_not_count_as_copies() -> 
     ]
     assert copies(outcomes) == ["2@136 at labels-1@40, labels-1@90"]
     assert len(copies([Outcome(At(0, n), "t", 0, n) for n in range(50)] * 2)) == 20
+
+
+def test_copies_are_the_brokers_only_if_all_stand_where_it_owes_a_marker() -> None:
+    debts = [Debt("labels-1", 4, "COMMIT", 2, 1), Debt("__consumer_offsets-0", 4, "COMMIT", 2, 1)]
+    labels = [Outcome(At(1, 7), "labels", 1, offset) for offset in (3, 9)]
+    review = [Outcome(At(1, 8), "review", 1, offset) for offset in (3, 9)]
+    assert are_owed([*labels, Outcome(At(1, 8), "review", 1, 3)], debts)
+    assert not are_owed([*labels, *review], debts)
+    assert not are_owed(labels, [])
+    assert not are_owed(labels[:1], debts), "without copies nothing is explained"
 
 
 def test_warnings_are_taken_from_the_logs_and_other_lines_left_out(tmp_path: Path) -> None:

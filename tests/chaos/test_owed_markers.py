@@ -2,7 +2,7 @@
 
 import json
 
-from testing.chaos.owed_markers import owed
+from testing.chaos.owed_markers import Debt, owed
 
 
 def state(producer: int, status: int, *partitions: str) -> str:
@@ -31,7 +31,7 @@ def test_each_partition_of_an_ended_transaction_has_its_marker_or_is_named() -> 
     labels = written("labels-2", 4, "COMMIT", "ABORT")
     assert owed(log, [*labels, *written("review-2", 4, "COMMIT")]) == []
     assert owed(log, [*labels, *written("review-2", 4, "ABORT")]) == [
-        "review-2: 1 transactions of producer 4 end with COMMIT, 0 markers"
+        Debt("review-2", producer=4, end="COMMIT", ended=1, markers=0)
     ]
     assert owed(log, [*labels, *written("review-2", 5, "COMMIT")]) != []
 
