@@ -32,7 +32,7 @@ def copies(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def are_owed(outcomes: Sequence[Outcome], debts: Sequence[Debt]) -> bool:
-    """Whether each copy stands in a partition where the broker owes a marker.
+    """Whether each copy stands in a partition where the broker left a marker out.
 
     Such copies are of one transaction that the broker ended in part, and no service can prevent
     them.

@@ -48,7 +48,7 @@ class Debt(NamedTuple):
 
 
 def owed_markers(cluster: LocalCluster) -> list[Debt]:
-    """Return what a broker owes, by partition and producer.
+    """Return the markers that a broker left out, by partition and producer.
 
     Args:
         cluster: of one broker, none of whose logs has been shortened.

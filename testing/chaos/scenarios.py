@@ -233,7 +233,7 @@ def _row(scenario: Scenario, run: Run, verdict: Findings, *, hits: int, seconds:
     ]
     if damage:
         problems += [*copies(run.outcomes), *warnings([each.log for each in run.services])]
-        problems += [f"the broker owes a marker: {debt}" for debt in debts]
+        problems += [f"a marker is missing: {debt}" for debt in debts]
     strikes = len(run.in_flight)
     if scenario.fault is None:
         strikes = hits = sum(record.expected != "result" for record in run.driver.acked)

@@ -20,7 +20,7 @@ def test_copies_are_named_by_their_places_and_tasks_do_not_count_as_copies() -> 
     assert len(copies([Outcome(At(0, n), "t", 0, n) for n in range(50)] * 2)) == 20
 
 
-def test_copies_are_the_brokers_only_if_all_stand_where_it_owes_a_marker() -> None:
+def test_copies_are_the_brokers_only_if_all_stand_where_a_marker_is_missing() -> None:
     debts = [Debt("labels-1", 4, "COMMIT", 2, 1), Debt("__consumer_offsets-0", 4, "COMMIT", 2, 1)]
     labels = [Outcome(At(1, 7), "labels", 1, offset) for offset in (3, 9)]
     review = [Outcome(At(1, 8), "review", 1, offset) for offset in (3, 9)]
