@@ -144,6 +144,13 @@ class VllmSettings(ChatSettings):
         gt=0,
         description="A request without an answer after this time is cancelled and its text fails.",
     )
+    own_forward: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Compare eight prompts with the model's own forward pass (transformers, on the"
+        " CPU, while the engine starts), and refuse to start if a probability differs. auto: if"
+        " the memory suffices and transformers can compute the model, else start with a"
+        " warning; always: else refuse to start; never: do not compare.",
+    )
     canary_interval_s: float = Field(
         30.0,
         gt=0,

@@ -29,7 +29,7 @@ from streamlabel.models.llm.causal_model import CausalModel
 from streamlabel.models.prompts.chat_template import Chat, open_chat
 from streamlabel.models.tokens.rows import Rows
 
-__all__ = ["LoadedCausal", "causal_digest", "choose_dtype", "open_causal"]
+__all__ = ["LoadedCausal", "causal_digest", "choose_dtype", "load_causal", "open_causal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,15 @@ def open_causal(settings: CausalSettings, labels: LabelSet) -> LoadedCausal:
         device = choose_device(settings.device)
         threads = limit_threads(settings.threads)
         chat = open_chat(checkpoint, settings, settings.task)
-        model = load_causal(checkpoint, settings, device, pad_id=chat.pad_id)
+        dtype = choose_dtype(settings.dtype, device)
+        model = load_causal(
+            checkpoint,
+            device,
+            dtype=dtype,
+            adapter=settings.adapter,
+            fp32_head=settings.fp32_head,
+            pad_id=chat.pad_id,
+        )
         max_tokens = _longest_row(model, checkpoint, settings, device)
         details = {"threads": str(threads)} if device.kind == "cpu" else {}
         details |= length_details(tuned_folders(checkpoint.folder, settings.adapter))
@@ -108,7 +116,7 @@ def open_causal(settings: CausalSettings, labels: LabelSet) -> LoadedCausal:
             device=device,
             folder=checkpoint.folder,
             name=checkpoint.name,
-            dtype=choose_dtype(settings.dtype, device),
+            dtype=dtype,
             digest=digest.result(),
             max_tokens=max_tokens,
             details=details,
@@ -161,9 +169,23 @@ def choose_dtype(wanted: str, device: Device) -> str:
 
 
 def load_causal(
-    checkpoint: Checkpoint, settings: CausalSettings, device: Device, *, pad_id: int
+    checkpoint: Checkpoint,
+    device: Device,
+    *,
+    dtype: str,
+    adapter: str | None,
+    fp32_head: bool,
+    pad_id: int,
 ) -> CausalModel:
     """Return the model, ready on the device.
+
+    Args:
+        checkpoint: its files.
+        device: where it computes.
+        dtype: of the weights, by torch's name.
+        adapter: folder of a LoRA adapter that is merged into the weights.
+        fp32_head: compute the output layer in float32 whatever the dtype.
+        pad_id: see CausalModel.
 
     Raises:
         ModelLoadError: not a causal language model, or its weights are not those of its
@@ -172,13 +194,13 @@ def load_causal(
     import torch
     from transformers import AutoModelForCausalLM
 
-    dtype = getattr(torch, choose_dtype(settings.dtype, device))
-    model = load_whole(AutoModelForCausalLM, checkpoint, dtype=dtype, what="language model")
-    if settings.adapter is not None:
-        model = with_adapter(model, Path(settings.adapter).expanduser())
+    kind = getattr(torch, dtype)
+    model = load_whole(AutoModelForCausalLM, checkpoint, dtype=kind, what="language model")
+    if adapter is not None:
+        model = with_adapter(model, Path(adapter).expanduser())
     model.eval()
     model.to(device.name)
-    if settings.fp32_head and dtype != torch.float32:
+    if fp32_head and kind != torch.float32:
         _widen_head(model)
     return CausalModel(model, device=device.name, pad_id=pad_id)
 

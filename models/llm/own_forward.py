@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 
 from streamlabel.errors import ModelLoadError
-from streamlabel.models.core.probes import PROBES
+from streamlabel.models.core.probes import OWN_FORWARD_TEXTS
 from streamlabel.models.devices.device import device_errors
 from streamlabel.models.llm.loading import LoadedCausal
 from streamlabel.models.prompts.build_prompt import Prompt
@@ -20,14 +20,6 @@ __all__ = ["settle_forward"]
 
 logger = structlog.get_logger(__name__)
 
-_TEXTS: Final = (
-    *PROBES,
-    "You have won a prize! Call now to claim your free ticket.",
-    "See you at eight, I will bring the book.",
-    "酒店很干净",
-    "!?",
-    "one two three " * 12,
-)
 # Tolerated difference of a probability, by data type: another order of summation explains as much.
 _CLOSE: Final[Mapping[str, float]] = MappingProxyType(
     {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.05}
@@ -46,7 +38,7 @@ def settle_forward(loaded: LoadedCausal, prompt: Prompt) -> str:
     Raises:
         ModelLoadError: the served probabilities differ whatever the implementation.
     """
-    rows = [prompt.encode(text).ids for text in _TEXTS]
+    rows = [prompt.encode(text).ids for text in OWN_FORWARD_TEXTS]
     model, fast = loaded.model, loaded.model.attention
     with device_errors(loaded.device):
         model.use_attention(_PLAIN)

@@ -16,6 +16,7 @@ from streamlabel.models.label_scoring.top_k import predict_bounded
 from streamlabel.models.prompts.build_prompt import Prompt
 from streamlabel.models.prompts.chat_template import Chat
 from streamlabel.models.tokens.seen import with_seen
+from streamlabel.models.vllm.plain_forward import Probabilities
 from streamlabel.models.vllm.runtime import VllmRuntime
 
 __all__ = ["FirstTokenReader", "HeadReader", "PromptRows", "Reader"]
@@ -32,6 +33,17 @@ class Reader(Protocol):
 
     async def read(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
         """Return one prediction per prepared text, in order."""
+        ...
+
+    async def probabilities(
+        self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]]
+    ) -> Sequence[Probabilities]:
+        """Return what ``own_forward`` compares: by token id, or by number of the output.
+
+        Args:
+            rows: token ids.
+            wanted: for each row, the tokens or outputs; others may be returned, too.
+        """
         ...
 
 
@@ -109,6 +121,12 @@ class FirstTokenReader(PromptRows):
         self._runtime = runtime
         self._reviews_truncated = reviews_truncated
         self._reads_by_id = reads_by_id
+
+    async def probabilities(
+        self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]]
+    ) -> Sequence[Probabilities]:
+        """Return those of the next token; see Reader."""
+        return await self._runtime.token_probabilities(rows, wanted)
 
     async def read(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
         """Ask the engine, all texts at once; see Reader."""
@@ -189,12 +207,28 @@ class HeadReader(PromptRows):
         if not prepared:
             return []
         rows = [np.frombuffer(text.payload, dtype=np.int32).tolist() for text in prepared]
-        logits = await self._runtime.logits(rows)
-        if self._after and {*map(len, logits)} == {len(self._labels.ids)}:
-            logits = self._after(np.array(logits, dtype=np.float32)).tolist()
+        logits = await self._logits(rows)
         await asyncio.sleep(0)  # let other tasks run before the predictions of a large batch
         outcomes = [self._predict(*pair) for pair in zip(prepared, logits, strict=True)]
         return with_seen(prepared, outcomes)
+
+    async def probabilities(
+        self, rows: Sequence[Sequence[int]], _wanted: Sequence[Sequence[int]]
+    ) -> list[dict[int, float]]:
+        """Return the probabilities of the labels' tokens among themselves, after each row."""
+        found = []
+        for logits in await self._logits(rows):
+            total = log_sum_exp(logits)
+            by_token = zip(self._labels.ids, logits, strict=True)
+            found.append({token: float(np.exp(logit - total)) for token, logit in by_token})
+        return found
+
+    async def _logits(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
+        logits = await self._runtime.logits(rows)
+        if self._after and {*map(len, logits)} == {len(self._labels.ids)}:
+            after: list[list[float]] = self._after(np.array(logits, dtype=np.float32)).tolist()
+            return after
+        return logits
 
     def _predict(self, text: PreparedText, logits: list[float]) -> Prediction | InferenceError:
         if len(logits) != len(self._labels.ids):

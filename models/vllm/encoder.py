@@ -12,6 +12,7 @@ from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.probabilities import Pool, pool_windows, probabilities
 from streamlabel.models.files.checkpoint import Checkpoint
 from streamlabel.models.tokens.rows import TextRows, read_rows
+from streamlabel.models.vllm.plain_forward import Probabilities
 from streamlabel.models.vllm.runtime import VllmRuntime
 
 __all__ = ["EncoderReader", "as_encoder"]
@@ -44,6 +45,14 @@ class EncoderReader:
             start += text.rows
             outcomes.append(self._predict(text, rows))
         return outcomes
+
+    async def probabilities(
+        self, rows: Sequence[Sequence[int]], _wanted: Sequence[Sequence[int]]
+    ) -> Sequence[Probabilities]:
+        """Return those of the labels; see Reader."""
+        of = self._labels.problem_type
+        logits = [np.array(row, dtype=np.float32) for row in await self._runtime.logits(rows)]
+        return [dict(enumerate(probabilities(row, of).tolist())) for row in logits]
 
     def _predict(
         self, text: PreparedText, rows: np.ndarray[tuple[int, ...], np.dtype[np.float32]]

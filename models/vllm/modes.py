@@ -28,6 +28,8 @@ from streamlabel.models.vllm.plan import (
     head_overrides,
     keep_of,
     open_for_engine,
+    question_of,
+    question_of_rows,
     task_of,
 )
 from streamlabel.models.vllm.policies import open_policies
@@ -56,7 +58,8 @@ def open_one_token(settings: VllmSettings) -> Opened:
             prompt, reads = _compile(task, chat, settings, max_tokens=length - 1 - path_tokens)
         version = prompt_version(prompt, reads)
         refuse_other_prompt(tuned_folders(checkpoint.folder, settings.adapter), version)
-        engine = start_engine(settings, checkpoint, Plan(max_model_len=length))
+        question = question_of(prompt, wanted=reads.children[0])
+        engine = start_engine(settings, checkpoint, Plan(length, question))
         with closed_on_error(engine):
             reads_by_id = engine.capabilities.label_ids
             if not isinstance(reads, LabelTokens):
@@ -107,7 +110,12 @@ def open_head(settings: VllmSettings) -> Opened:
         engine = start_engine(
             settings,
             checkpoint,
-            Plan(max_model_len=length, is_pooling=True, overrides=overrides),
+            Plan(
+                length,
+                question_of(prompt, wanted=reads.ids, reads="head"),
+                is_pooling=True,
+                overrides=overrides,
+            ),
         )
         with closed_on_error(engine):
             reader = HeadReader(
@@ -146,7 +154,8 @@ def open_encoder(settings: VllmSettings) -> Opened:
         digest = beside.submit(
             model_digest, checkpoint.folder, labels, weights=checkpoint.weights().paths
         )
-        plan = Plan(max_model_len=max_tokens, is_pooling=True, needs_whole_rows=True)
+        question = question_of_rows(rows, labels.problem_type)
+        plan = Plan(max_tokens, question, is_pooling=True, needs_whole_rows=True)
         engine = start_engine(settings, checkpoint, plan)
         with closed_on_error(engine):
             reader = EncoderReader(
@@ -156,12 +165,13 @@ def open_encoder(settings: VllmSettings) -> Opened:
                 window_pool=wishes.window_pool,
             )
             seen = proof.ask(reader, engine.runtime)
+            compared = engine.own.prove(engine.runtime.call, reader.probabilities)
             return Opened(
                 labels,
                 engine.identity(
                     checkpoint,
                     digest=digest.result(),
-                    details=proof.fingerprint(seen),
+                    details=proof.fingerprint(seen) | {"own_forward": compared},
                 ),
                 engine.hints(max_in_flight=settings.max_in_flight, max_tokens=max_tokens),
                 reader,

@@ -68,8 +68,10 @@ def prove_causal(
     cached = proof.ask(reader, engine.runtime)
     saved = (engine.runtime.cache.cached_tokens - before) // len(PROBES)
     moved = proof.prove_cache(cold, cached, tolerance=DRIFT[engine.dtype])
+    compared = engine.own.prove(engine.runtime.call, reader.probabilities)
     shared = len(prompt.shared_ids)
     return cached, proof.fingerprint(cached) | {
+        "own_forward": compared,
         "prompt_tokens": str(shared),
         "prefix_cache": f"{saved} tokens a prompt, blocks of {engine.block_tokens}"
         f" (changes a log-probability by {moved:.1g} at most)"

@@ -1,18 +1,24 @@
 """Common steps of all modes of vLLM before and during the engine's start."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
+from typing import Final, Literal
 
 from streamlabel.config.engines import VllmSettings
 from streamlabel.config.task import TaskSettings
-from streamlabel.errors import ConfigError, ModelLoadError
+from streamlabel.errors import ConfigError, InferenceError, ModelLoadError
+from streamlabel.models.core.labels import ProblemType
+from streamlabel.models.core.probes import OWN_FORWARD_TEXTS
 from streamlabel.models.files.checkpoint import Checkpoint, open_checkpoint
 from streamlabel.models.files.whole_model import refuse_not_finite_files
 from streamlabel.models.label_scoring.label_tokens import LabelTokens
 from streamlabel.models.llm.adapter import ADAPTER_WEIGHTS, refuse_missing_adapter
-from streamlabel.models.prompts.build_prompt import Keep
+from streamlabel.models.prompts.build_prompt import Keep, Prompt
 from streamlabel.models.prompts.chat_template import Chat, open_chat
+from streamlabel.models.tokens.rows import TextRows, read_rows
+from streamlabel.models.vllm.plain_forward import Question
 from streamlabel.models.vllm.start import Engine
 
 __all__ = [
@@ -22,8 +28,13 @@ __all__ = [
     "head_overrides",
     "keep_of",
     "open_for_engine",
+    "question_of",
+    "question_of_rows",
     "task_of",
 ]
+
+# Answers' tokens that are compared: requests of an engine are limited, and a few are enough.
+_MOST_WANTED: Final = 64
 
 
 def task_of(settings: VllmSettings) -> TaskSettings:
@@ -71,13 +82,37 @@ def keep_of(settings: VllmSettings) -> Keep:
     return "head" if settings.long_text == "head" else "head_tail"
 
 
+def question_of(
+    *prompts: Prompt, wanted: Sequence[int] = (), reads: Literal["tokens", "head"] = "tokens"
+) -> Question:
+    """Return eight prompts on which an engine is compared with the model's own forward pass.
+
+    Args:
+        prompts: of the task; those of several policies take turns.
+        wanted: the answers' tokens.
+        reads: see Question.
+    """
+    texts = zip(OWN_FORWARD_TEXTS, cycle(prompts), strict=False)
+    rows = [list(prompt.encode(text).ids) for text, prompt in texts]
+    return Question(rows, reads, wanted if reads == "head" else wanted[:_MOST_WANTED])
+
+
+def question_of_rows(rows: TextRows, problem_type: ProblemType) -> Question:
+    """Return eight rows on which an encoder is compared with its own forward pass."""
+    prepared = [
+        text for text in rows.build(OWN_FORWARD_TEXTS) if not isinstance(text, InferenceError)
+    ]
+    found = [row.tolist() for row in read_rows(prepared)]
+    return Question(found, "outputs", problem_type=problem_type)
+
+
 @contextmanager
 def closed_on_error(engine: Engine) -> Iterator[None]:
     """Stop the engine if a step after its start fails."""
     try:
         yield
     except BaseException:
-        engine.runtime.close()
+        engine.close()
         raise
 
 

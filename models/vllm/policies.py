@@ -20,11 +20,13 @@ from streamlabel.models.prompts.chat_template import Chat
 from streamlabel.models.tokens.seen import with_seen
 from streamlabel.models.vllm import proof
 from streamlabel.models.vllm.opened import Opened, prove_causal
+from streamlabel.models.vllm.plain_forward import Probabilities
 from streamlabel.models.vllm.plan import (
     chat_of,
     closed_on_error,
     engine_length,
     keep_of,
+    question_of,
     task_of,
 )
 from streamlabel.models.vllm.runtime import VllmRuntime
@@ -95,6 +97,12 @@ class PolicyRequests:
         ]
         return with_seen(prepared, outcomes)
 
+    async def probabilities(
+        self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]]
+    ) -> Sequence[Probabilities]:
+        """Return those of the next token; see Reader."""
+        return await self._runtime.token_probabilities(rows, wanted)
+
     @property
     def _width(self) -> int:
         return len(self._asked.paths)
@@ -142,7 +150,8 @@ def open_policies(settings: VllmSettings) -> Opened:
     refuse_other_prompt(tuned_folders(checkpoint.folder, settings.adapter), asked.version)
     with ThreadPoolExecutor(1, "digest") as beside:
         digest = beside.submit(causal_digest, checkpoint, labels, settings.adapter)
-        engine = start_engine(settings, checkpoint, Plan(max_model_len=length))
+        question = question_of(*asked.prompts.prompts, wanted=asked.wanted)
+        engine = start_engine(settings, checkpoint, Plan(length, question))
         with closed_on_error(engine):
             engine.require_label_ids(
                 "model.task.policies: they need", remedy="ask one question a task"

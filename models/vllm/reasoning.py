@@ -27,11 +27,13 @@ from streamlabel.models.tokens.seen import with_seen
 from streamlabel.models.vllm import proof
 from streamlabel.models.vllm.answers import PromptRows
 from streamlabel.models.vllm.opened import Opened, cached_tokens, prove_causal
+from streamlabel.models.vllm.plain_forward import Probabilities
 from streamlabel.models.vllm.plan import (
     chat_of,
     closed_on_error,
     engine_length,
     keep_of,
+    question_of,
     task_of,
 )
 from streamlabel.models.vllm.runtime import VllmRuntime
@@ -114,6 +116,12 @@ class ReasoningReader(PromptRows):
             outcomes.append(outcome)
         return with_seen(prepared, outcomes)
 
+    async def probabilities(
+        self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]]
+    ) -> Sequence[Probabilities]:
+        """Return those of the next token; see Reader."""
+        return await self.runtime.token_probabilities(rows, wanted)
+
     async def _think(self, prompts: Sequence[Sequence[int]], texts: int) -> list[Thought]:
         """Return one reasoning for each prompt; without a budget, empty ones."""
         if not self._reasoned.limit:
@@ -161,7 +169,8 @@ def open_reasoning(settings: VllmSettings) -> Opened:
     refuse_other_prompt(tuned_folders(checkpoint.folder, settings.adapter), version)
     with ThreadPoolExecutor(1, "digest") as beside:
         digest = beside.submit(causal_digest, checkpoint, labels, settings.adapter)
-        engine = start_engine(settings, checkpoint, Plan(max_model_len=length))
+        question = question_of(prompt, wanted=reasoned.reads.children[0])
+        engine = start_engine(settings, checkpoint, Plan(length, question))
         with closed_on_error(engine):
             engine.require_label_ids("model.task.reasoning: it needs", remedy="remove it")
 

@@ -8,6 +8,7 @@ error (seen with 0.32). A platform without requests by token id gets requests fo
 import asyncio
 import contextlib
 import itertools
+import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -99,6 +100,22 @@ class VllmRuntime:
         return await self._all(
             [self._first_token(*pair, timeout_s) for pair in zip(rows, wanted, strict=True)]
         )
+
+    async def token_probabilities(
+        self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]]
+    ) -> list[dict[int, float]]:
+        """Return the probabilities of the wanted tokens after each row, over the vocabulary.
+
+        Those that an engine does not return, because it returns the most probable only, are absent.
+
+        Raises:
+            InferenceError, WorkerError: as ``first_tokens``.
+        """
+        firsts = await self.first_tokens(rows, wanted)
+        return [
+            {token: math.exp(p) for token, p in first.log_probabilities.items() if token in ids}
+            for first, ids in zip(firsts, wanted, strict=True)
+        ]
 
     async def logits(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
         """Return the head's raw outputs for each row; for engines on the pooling runner.

@@ -17,6 +17,8 @@ from streamlabel.models.files.checkpoint import Checkpoint
 from streamlabel.models.files.trained_length import length_details
 from streamlabel.models.label_scoring.taught_prompt import tuned_folders
 from streamlabel.models.llm.adapter import adapter_version
+from streamlabel.models.vllm.own_forward import OwnForward, start_own_forward
+from streamlabel.models.vllm.plain_forward import Asked, Question
 from streamlabel.models.vllm.platform import Capabilities, find_capabilities, limits
 from streamlabel.models.vllm.runtime import TOP_K, VllmRuntime
 from streamlabel.models.vllm.start_failure import Start, explain
@@ -37,9 +39,11 @@ class Plan:
         is_pooling: it computes the logits of a head and generates no tokens.
         needs_whole_rows: a row must be computed in one step (encoders).
         overrides: for the model's config.json.
+        question: on which the engine is compared with the model's own forward pass.
     """
 
     max_model_len: int
+    question: Question
     is_pooling: bool = False
     needs_whole_rows: bool = False
     overrides: dict[str, Any] = field(default_factory=dict)
@@ -52,9 +56,11 @@ class Engine:
     Attributes:
         block_tokens: block size of the prefix cache; 0 if there is none.
         step_tokens: maximum tokens of one step.
+        own: the model's own forward pass, to be compared with the engine's.
     """
 
     runtime: VllmRuntime
+    own: OwnForward
     capabilities: Capabilities
     dtype: str
     block_tokens: int
@@ -67,6 +73,11 @@ class Engine:
             raise ConfigError(
                 f"{what} an engine that reads tokens by id, and this one cannot; {remedy}"
             )
+
+    def close(self) -> None:
+        """End its processes; blocks."""
+        self.own.close()
+        self.runtime.close()
 
     def identity(
         self,
@@ -128,19 +139,28 @@ def start_engine(settings: VllmSettings, checkpoint: Checkpoint, plan: Plan) -> 
     prepare_environment(settings.device)
     capabilities = find_capabilities(settings)
     arguments = _arguments(settings, checkpoint, plan, capabilities)
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.v1.engine.async_llm import AsyncLLM
-
-    start = Start(
-        checkpoint.weights().size_bytes, arguments["kv_cache_memory_bytes"], _free_bytes()
+    weights, free_bytes = checkpoint.weights().size_bytes, _free_bytes()
+    start = Start(weights, arguments["kv_cache_memory_bytes"], free_bytes)
+    dtype = str(arguments["dtype"])
+    asked = Asked(
+        question=plan.question,
+        checkpoint=checkpoint,
+        dtype=dtype,
+        adapter=settings.adapter,
+        fp32_head=plan.is_pooling or "head_dtype" in arguments["hf_overrides"],
     )
-    with StderrTail() as stderr:
-        try:
-            engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
-        # vLLM raises these for every problem, from a wrong file to too little memory.
-        except (RuntimeError, ValueError, OSError, ImportError) as error:
-            why = explain(first_line(error), stderr.last_words(), start)
-            raise ModelLoadError(f"{why} (vLLM {capabilities.version})") from error
+    is_beside = capabilities.platform == "cpu"  # the engine takes the same memory
+    own = start_own_forward(
+        settings,
+        asked,
+        engine_bytes=weights + (start.kv_cache_bytes or 0) if is_beside else 0,
+        free_bytes=free_bytes,
+    )
+    try:
+        engine = _started(arguments, start, capabilities)
+    except BaseException:
+        own.close()
+        raise
     runtime = VllmRuntime(
         engine,
         reads_by_id=capabilities.label_ids,
@@ -154,8 +174,9 @@ def start_engine(settings: VllmSettings, checkpoint: Checkpoint, plan: Plan) -> 
     }
     return Engine(
         runtime=runtime,
+        own=own,
         capabilities=capabilities,
-        dtype=str(arguments["dtype"]),
+        dtype=dtype,
         block_tokens=int(cache.block_size) if cache.enable_prefix_caching else 0,
         step_tokens=int(arguments["max_num_batched_tokens"]),
         details=capabilities.details
@@ -164,6 +185,19 @@ def start_engine(settings: VllmSettings, checkpoint: Checkpoint, plan: Plan) -> 
         | length_details(tuned_folders(checkpoint.folder, settings.adapter))
         | ({"adapter": Path(settings.adapter).name} if settings.adapter else {}),
     )
+
+
+def _started(arguments: dict[str, Any], start: Start, capabilities: Capabilities) -> Any:  # noqa: ANN401 untyped library
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    with StderrTail() as stderr:
+        try:
+            return AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        # vLLM raises these for every problem, from a wrong file to too little memory.
+        except (RuntimeError, ValueError, OSError, ImportError) as error:
+            why = explain(first_line(error), stderr.last_words(), start)
+            raise ModelLoadError(f"{why} (vLLM {capabilities.version})") from error
 
 
 def _free_bytes() -> int:

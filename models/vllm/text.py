@@ -24,6 +24,7 @@ from streamlabel.models.vllm.plan import (
     closed_on_error,
     engine_length,
     keep_of,
+    question_of,
     task_of,
 )
 from streamlabel.models.vllm.runtime import VllmRuntime
@@ -122,15 +123,20 @@ def open_prompted(settings: VllmSettings) -> tuple[VllmPrompted, Engine, Prompt]
         for fault in faults
     }
     digest = causal_digest(checkpoint, labels, settings.adapter)
-    engine = start_engine(settings, checkpoint, Plan(max_model_len=length))
     first = prompts[None]
+    engine = start_engine(settings, checkpoint, Plan(length, question_of(first)))
     with closed_on_error(engine):
         seen = _probe(engine.runtime, first, chat, labels, max_tokens=answer_tokens)
+        compared = engine.own.prove(engine.runtime.call, engine.runtime.token_probabilities)
         identity = engine.identity(
             checkpoint,
             digest=digest,
             prompt_version=first.digest("scores", labels.names),
-            details={"prompt_tokens": str(len(first.shared_ids)), "probe": seen},
+            details={
+                "prompt_tokens": str(len(first.shared_ids)),
+                "probe": seen,
+                "own_forward": compared,
+            },
         )
         text = VllmText(
             identity=identity,

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, Self
 
 from streamlabel.models.worker import frames
 
-__all__ = ["Child", "EarlyProcess", "Imports", "command", "end_group"]
+__all__ = ["Child", "EarlyProcess", "Imports", "command", "end_group", "module_command"]
 
 _MODULE: Final = "streamlabel.models.worker.process_main"
 
@@ -117,10 +117,15 @@ def _start() -> Child:
 
 def command(connection: int) -> list[str]:
     """Return the command of a worker process that inherits this end of its connection."""
+    return module_command(_MODULE, str(connection))
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of this program in a process of its own."""
     # -m adds the current directory to the import path; do so only if this process has it as well.
     has_cwd = any(not entry or Path(entry) == Path.cwd() for entry in sys.path)
     flags = [] if has_cwd else ["-P"]
-    return [sys.executable, *flags, "-m", _MODULE, str(connection)]
+    return [sys.executable, *flags, "-m", module, *arguments]
 
 
 def end_group(pid: int) -> None:

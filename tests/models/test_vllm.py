@@ -28,7 +28,7 @@ from streamlabel.consumer.files.sink import FileSink
 from streamlabel.errors import ConfigError, InferenceError, ModelLoadError
 from streamlabel.models.core.classifier import BatchHints, Prediction, PreparedText
 from streamlabel.models.core.labels import LabelSet
-from streamlabel.models.files.checkpoint import open_checkpoint
+from streamlabel.models.files.checkpoint import Checkpoint, open_checkpoint
 from streamlabel.models.label_scoring.after_reasoning import (
     Reasoned,
     compile_reasoned,
@@ -53,6 +53,8 @@ from streamlabel.models.vllm import proof as vllm_proof
 from streamlabel.models.vllm import start as vllm_start
 from streamlabel.models.vllm.answers import FirstTokenReader
 from streamlabel.models.vllm.classifier import VllmClassifier, load
+from streamlabel.models.vllm.own_forward import start_own_forward
+from streamlabel.models.vllm.plain_forward import Asked
 from streamlabel.models.vllm.platform import find_capabilities
 from streamlabel.models.vllm.policies import PolicyRequests
 from streamlabel.models.vllm.reasoning import ReasoningReader
@@ -456,6 +458,7 @@ async def test_an_answer_says_all_there_is_to_say(case: Case) -> None:
     assert identity.details["label_reads"] == "by id"
     assert identity.details["max_num_batched_tokens"] == "128"
     assert len(identity.details["probe"].split()) == 3
+    assert identity.details["own_forward"].startswith("differs by ")
     assert identity.versions["vllm"]
 
 
@@ -658,23 +661,25 @@ async def test_the_twin_of_an_example_answers_on_this_engine(
     settings = Settings.model_validate(twin(name, tiny_llm))
     model = settings.model
     assert isinstance(model, VllmSettings)
-    shared = vllm_start.Engine(
-        runtime=case.runtimes["base"],
-        capabilities=find_capabilities(model),
-        dtype="float32",
-        block_tokens=128,
-        step_tokens=128,
-        details={},
-    )
-    monkeypatch.setattr(vllm_modes, "start_engine", lambda *_: shared)
+    capabilities, runtime = find_capabilities(model), case.runtimes["base"]
+
+    def started(
+        given: VllmSettings, checkpoint: Checkpoint, plan: vllm_start.Plan
+    ) -> vllm_start.Engine:
+        asked = Asked(plan.question, checkpoint, "float32")
+        own = start_own_forward(given, asked, engine_bytes=0, free_bytes=2**40)
+        return vllm_start.Engine(runtime, own, capabilities, "float32", 128, 128, {})
+
+    monkeypatch.setattr(vllm_modes, "start_engine", started)
     opened = await asyncio.to_thread(vllm_modes.OPENERS[model.mode], model)
     classifier = VllmClassifier(
         labels=opened.labels,
         identity=opened.identity,
         hints=opened.hints,
         reader=opened.reader,
-        runtime=shared.runtime,
+        runtime=runtime,
     )
+    assert opened.identity.details["own_forward"].startswith("differs by ")
     texts = {str(n): text for n, text in enumerate(TEXTS) if text}  # none is a dead letter
     lines = "".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in texts.items())
     records, decoding = open_records(io.BytesIO(lines.encode()), "jsonl", settings)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,14 @@ from streamlabel.errors import ConfigError, ModelLoadError
 from streamlabel.models.core.classifier import Classifier, Prediction, PreparedText
 from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.encoder import classifier as encoder
+from streamlabel.models.files.checkpoint import open_checkpoint
 from streamlabel.models.llm import generative
 from streamlabel.models.prompts.chat_template import load_chat
+from streamlabel.models.vllm.answers import HeadReader
 from streamlabel.models.vllm.classifier import VllmClassifier, load
+from streamlabel.models.vllm.own_forward import start_own_forward
+from streamlabel.models.vllm.plain_forward import Asked
+from streamlabel.models.vllm.plan import question_of
 from streamlabel.models.vllm.proof import prove_distinct
 from streamlabel.testing import PROMISES, Promise
 from testing.tiny_models import build_causal
@@ -196,6 +202,30 @@ async def test_both_engines_of_an_encoder_read_long_texts_alike(
     assert LabelSet(LABELS) == bert.labels == own.labels
     assert own.identity.digest == bert.identity.digest
     assert bert.hints.max_tokens == own.hints.max_tokens
+
+
+@pytest.mark.parametrize("leaves_out", [False, True])
+def test_a_head_is_compared_with_the_own_forward_pass(
+    head: VllmClassifier, causal_folder: Path, *, leaves_out: bool
+) -> None:
+    """Without what the model does after its last layer, the engine must not start."""
+    assert head.identity.details["own_forward"].startswith("differs by ")
+    settings = VllmSettings(path=str(causal_folder), mode="head", task=CHINESE, max_tokens=1000)
+    reader = copy(head._reader)
+    assert isinstance(reader, HeadReader)
+    question = question_of(reader._prompt, wanted=reader._labels.ids, reads="head")
+    asked = Asked(question, open_checkpoint(settings), "float32")
+    own = start_own_forward(settings, asked, engine_bytes=0, free_bytes=2**40)
+    if not leaves_out:
+        assert own.prove(head._runtime.call, reader.probabilities).startswith("differs by ")
+        return
+    reader._after = None
+    with pytest.raises(ModelLoadError, match="model's own forward pass"):
+        own.prove(head._runtime.call, reader.probabilities)
+
+
+def test_an_encoder_is_compared_with_the_own_forward_pass(bert: VllmClassifier) -> None:
+    assert bert.identity.details["own_forward"].startswith("differs by ")
 
 
 def test_a_head_of_no_language_model_is_refused(bert_folder: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from streamlabel.config.engines import VllmSettings
 from streamlabel.config.settings import Settings
 from streamlabel.models.files.checkpoint import Checkpoint
 from streamlabel.models.vllm import start as vllm_start
+from streamlabel.models.vllm.plain_forward import Question
 from streamlabel.models.vllm.platform import Capabilities, Platform
 from testing.twins import EXAMPLES, read, twin
 
@@ -55,7 +56,8 @@ def arguments(name: str, platform: Platform) -> tuple[VllmSettings, dict[str, An
     capabilities = Capabilities(platform, "0", label_ids=True, fp32_head=platform != "npu")
     is_pooling = settings.mode == "encoder"
     plan = vllm_start.Plan(
-        max_model_len=settings.max_tokens + 1,
+        settings.max_tokens + 1,
+        Question(()),
         is_pooling=is_pooling,
         needs_whole_rows=is_pooling,
     )

@@ -34,7 +34,7 @@ ELSEWHERE = {
 NEUTRAL = {
     "threads", "reuse_prefix", "max_num_batched_tokens", "max_num_seqs", "gpu_memory_utilization",
     "kv_cache_gib", "block_size", "prefix_caching", "tensor_parallel", "enforce_eager",
-    "additional_config", "max_in_flight", "request_timeout_s", "canary_interval_s",
+    "additional_config", "own_forward", "max_in_flight", "request_timeout_s", "canary_interval_s",
     "canary_timeout_s", "api_key", "token_limit_field", "concurrency", "max_tries",
     "retry_backoff_s", "outage_timeout_s", "batch_s", "token_s", "fail_on", "crash_on",
     "lose_device_on", "hang_on", "reject_on", "oom_over_tokens",

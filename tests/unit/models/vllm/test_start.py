@@ -11,7 +11,8 @@ from streamlabel.models.vllm.start import Engine
 
 def engine(*, label_ids: bool) -> Engine:
     capabilities = Capabilities("npu", "0", label_ids=label_ids, fp32_head=False)
-    return Engine(cast("Any", None), capabilities, "float32", 0, 0, {})
+    nothing = cast("Any", None)
+    return Engine(nothing, nothing, capabilities, "float32", 0, 0, {})
 
 
 def test_an_engine_that_cannot_read_by_id_is_refused_with_what_to_change() -> None:
