@@ -1,10 +1,11 @@
-"""The encoders on one CUDA device, in one command of at most nine minutes.
+"""Encoders and a language model on one CUDA device, in one command of at most nine minutes.
 
     python -m benchmarks.gpu
 
 For each model, in bfloat16: the rate of useful operations at 128 tokens a row, over the device's
 measured rate of matrix products; the same rows of mixed lengths padded by plain transformers; and
-texts through the service's pipeline, read from memory, over the engine alone. Models have the sizes
+texts through the service's pipeline, read from memory, over the engine alone. For a language model,
+one-token answers over a plain loop of ``generate``. Models have the sizes
 of the named ones and random weights, texts are random words: neither network nor data is needed.
 ``scripts/gpu-bundle`` makes a folder for a machine that has only torch and transformers.
 
@@ -28,6 +29,7 @@ import numpy as np
 import structlog
 
 from benchmarks import results_file
+from benchmarks.gpu_llm import QWEN, measure_llm
 from streamlabel.config.model import EncoderSettings
 from streamlabel.config.settings import Settings
 from streamlabel.models.core.classifier import Classifier, PreparedText
@@ -36,6 +38,7 @@ from streamlabel.models.core.system_clock import SystemClock
 __all__ = ["MODELS", "TINY", "Shape", "main", "random_rows", "save", "useful_flops"]
 
 _LIMIT_S: Final = 9 * 60
+_LLM: Final = "llm"
 _LENGTH: Final = 128  # tokens of a row
 _ROWS: Final = 4096  # of mixed lengths
 _SERVICE_S: Final = 4.0  # the least in which the pipeline has its batches and a rate between them
@@ -293,6 +296,22 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float]:
                 f"{found[each]:.2f}" for each in ("share", "over_padded", "service_over_engine")
             ]
             page.append(f"| {name} | {computed} | {' | '.join(cells)} |")
+        if not wanted.models or _LLM in wanted.models:
+            found = asyncio.run(
+                measure_llm(
+                    Path(scratch),
+                    sizes=QWEN if has_device else {},
+                    device=device,
+                    dtype=dtype,
+                    seconds=seconds,
+                    count=count,
+                )
+            )
+            figures |= found
+            page += ["", "| language model | texts/s | plain generate | ratio |"]
+            page += ["| --- | ---: | ---: | ---: |"]
+            cells = [f"{value:.4g}" for value in found.values()]
+            page.append(f"| {'Qwen2.5-0.5B' if has_device else 'tiny'} | {' | '.join(cells)} |")
     report = "\n".join(page) + "\n"
     if not has_device:
         sys.stdout.write(report + "No CUDA device: tiny models on the CPU; nothing is stored.\n")

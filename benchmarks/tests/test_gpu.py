@@ -28,8 +28,11 @@ def test_without_a_device_tiny_models_run_and_nothing_is_stored(
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr("benchmarks.results_file.RESULTS", tmp_path)
-    figures = gpu.main(["--seconds", "0.3", "--models", "tiny_xlm_r"])
+    figures = gpu.main(["--seconds", "0.3", "--models", "tiny_xlm_r", "llm"])
     for figure in ("share", "over_padded", "service_over_engine", "rows_per_s"):
         assert figures[f"tiny_xlm_r_{figure}"] > 0
+    assert figures["llm_over_generate"] == pytest.approx(
+        figures["llm_texts_per_s"] / figures["llm_generate_texts_per_s"]
+    )
     assert not any(name.startswith("tiny_bert") for name in figures)
     assert not list(tmp_path.iterdir())
