@@ -57,17 +57,22 @@ server.serve_forever()
 """
 
 
+def copied(folder: Path) -> Path:
+    """Copy the service into a folder; return it."""
+    for name in _FOLDERS:
+        shutil.copytree(
+            _ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    return folder
+
+
 def without_traces(folder: Path) -> Path:
     """Copy the service into a folder, without the lines about traces in its pipeline.
 
     Raises:
         ValueError: the pipeline has other lines now; change ``_LINES``.
     """
-    for name in _FOLDERS:
-        shutil.copytree(
-            _ROOT / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
-        )
-    path = folder / "consumer" / "pipeline.py"
+    path = copied(folder) / "consumer" / "pipeline.py"
     text = path.read_text()
     for line, instead in _LINES:
         if text.count(line) != 1:
@@ -84,16 +89,16 @@ def measure(*, records: int, rounds: int) -> dict[str, list[Drained]]:
     try:
         with tempfile.TemporaryDirectory() as scratch, _collector() as endpoint:
             folder = Path(scratch)
-            stripped = without_traces(folder / "stripped")
+            # Both from a copy: an installed package is found in another way than a folder.
+            stripped, whole = without_traces(folder / "stripped"), copied(folder / "whole")
             tracing = {"enabled": True, "sample": 0.01, "endpoint": endpoint}
             warm_up(cluster)
             for number in range(rounds + 1):
                 for name in _turn(number):
                     made = null_service(cluster, folder, f"{name}{number}", _GUARANTEE)
-                    if name == "before":
-                        made = _of(stripped, made)
-                    elif name == "sampled":
+                    if name == "sampled":
                         _set(made, tracing=tracing)
+                    made = _of(stripped if name == "before" else whole, made)
                     runs[name].append(drain(cluster, made, records))
     finally:
         cluster.close()

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from streamlabel import __version__
 from streamlabel.config.settings import Settings
@@ -11,7 +11,8 @@ from streamlabel.consumer.observability.traces import Traces
 from streamlabel.extras import require
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 __all__ = ["open_traces"]
 
@@ -40,24 +41,26 @@ async def open_traces(
         yield None
         return
     require("tracing.enabled", extra="tracing", otherwise="set it to false")
-    provider = await asyncio.to_thread(_provider, settings, exporter)
+    processor, resource = await asyncio.to_thread(_opened, settings, exporter)
     try:
         yield Traces(
-            provider.get_tracer("streamlabel", __version__),
+            processor.on_end,
+            resource=resource,
+            version=__version__,
             group=settings.kafka.group_id,
             sample=settings.tracing.sample,
             limit_bytes=limit_bytes,
         )
     finally:
-        await asyncio.to_thread(provider.force_flush, _FLUSH_MS)
-        await asyncio.to_thread(provider.shutdown)
+        await asyncio.to_thread(processor.force_flush, _FLUSH_MS)
+        await asyncio.to_thread(processor.shutdown)
 
 
-def _provider(settings: Settings, exporter: "SpanExporter | None") -> Any:  # noqa: ANN401 of the SDK
+def _opened(
+    settings: Settings, exporter: "SpanExporter | None"
+) -> tuple["BatchSpanProcessor", "Resource"]:
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 with the extra
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
-    from opentelemetry.sdk.trace.sampling import ALWAYS_ON  # noqa: PLC0415
 
     if exporter is None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
@@ -66,8 +69,4 @@ def _provider(settings: Settings, exporter: "SpanExporter | None") -> Any:  # no
 
         exporter = OTLPSpanExporter(endpoint=settings.tracing.endpoint)
     about = {"service.name": settings.kafka.client_id, "service.version": __version__}
-    provider = TracerProvider(
-        sampler=ALWAYS_ON, resource=Resource.create(about), shutdown_on_exit=False
-    )
-    provider.add_span_processor(BatchSpanProcessor(exporter))
-    return provider
+    return BatchSpanProcessor(exporter), Resource.create(about)

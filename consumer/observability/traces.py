@@ -10,14 +10,17 @@ of a traced record hands its outcomes to the span's ``_Traced`` instead of its p
 so the pipeline has no branch for it.
 """
 
+import math
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from streamlabel.consumer.core.ports import Outbound
-from streamlabel.consumer.core.records import TextRecord
+from streamlabel.consumer.core.records import Position, TextRecord
 from streamlabel.consumer.core.trace_context import TraceContext, trace_context, with_context
 from streamlabel.consumer.delivery.offset_tracker import Slot
 from streamlabel.consumer.output.outcome import Outcomes
@@ -26,7 +29,9 @@ from streamlabel.consumer.plans.job import Classified, Delivery, Job, Result
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from opentelemetry.trace import Span, SpanContext, Tracer
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.trace import Link, SpanContext
 
 __all__ = ["Traces"]
 
@@ -41,12 +46,23 @@ _TOPIC: Final = attrgetter("record.source.position.topic")
 
 @dataclass(slots=True, eq=False)
 class _Traced:
-    """The span of a record, the context of its producer, and where its outcomes go then."""
+    """The span of a record while it is processed, and where its outcomes go then.
+
+    Attributes:
+        position: of the record.
+        own: names the span.
+        parent: the span that the record came out of; None: it begins a trace.
+        start_ns: epoch nanoseconds.
+        links: to the spans of the batches that the record was in.
+    """
 
     traces: "Traces"
-    span: "Span"
-    parent: "SpanContext | None"
     delivery: Delivery
+    position: Position
+    own: "SpanContext"
+    parent: "SpanContext | None"
+    start_ns: int
+    links: "list[Link]"
 
     @property
     def closed(self) -> bool:
@@ -55,14 +71,19 @@ class _Traced:
 
     def finished(self, slot: Slot[Outcomes], outcomes: Outcomes) -> None:
         """End the span, and hand on the outcomes with outputs that name it."""
-        self.delivery.finished(slot, self.traces.end(self.span, outcomes))
+        self.delivery.finished(slot, self.traces.end(self, outcomes))
 
 
 class Traces:
     """Makes the spans; all methods are for the event loop.
 
+    A span is made when it ends, complete, and handed to what exports it. The SDK's own spans can be
+    changed while they run, which costs several times as much.
+
     Args:
-        tracer: records every span that it is asked for; which ones these are is decided here.
+        emit: takes a span that has ended.
+        resource: what the spans are of, an attribute of the SDK's spans.
+        version: of this program.
         group: the consumer group, an attribute of batches.
         sample: fraction of the records without a trace context that begin a trace.
         limit_bytes: largest output that a topic accepts; a context is not added to a larger one.
@@ -71,53 +92,56 @@ class Traces:
 
     def __init__(
         self,
-        tracer: "Tracer",
+        emit: "Callable[[ReadableSpan], None]",
         *,
+        resource: "Resource",
+        version: str,
         group: str,
         sample: float,
         limit_bytes: Callable[[str], int],
         draw: Callable[[], float] = random.random,
     ) -> None:
-        from opentelemetry import context, trace  # noqa: PLC0415 with the extra
+        from opentelemetry import trace  # noqa: PLC0415 with the extra
+        from opentelemetry.sdk.trace import ReadableSpan  # noqa: PLC0415
+        from opentelemetry.sdk.util.instrumentation import InstrumentationScope  # noqa: PLC0415
 
         self._otel: ModuleType = trace
-        self._root = context.Context()
-        self._tracer = tracer
+        self._emit = emit
+        scope = InstrumentationScope("streamlabel", version)
+        self._span = partial(ReadableSpan, resource=resource, instrumentation_scope=scope)
+        self._sampled = trace.TraceFlags(trace.TraceFlags.SAMPLED)
         self._group = group
         self._sample = sample
         self._limit_bytes = limit_bytes
         self._draw = draw
+        # A number is drawn for each trace that is begun, and not for each record.
+        self._left = self._distance()
 
     def open_job(self, record: TextRecord, delivery: Delivery, slot: Slot[Outcomes]) -> Job:
         """Return the job of a record that was read; begin its span if it is traced."""
         headers = record.source.headers
         context = trace_context(headers) if headers else None
         if context is None:
-            if self._draw() >= self._sample:
+            if self._left:
+                self._left -= 1
                 return Job(record, delivery, slot)
+            self._left = self._distance()
         elif not context.is_sampled:
             return Job(record, delivery, slot)
         return Job(record, self._begin(record, context, delivery), slot)
 
+    def _distance(self) -> float:
+        """Return how many records without a context follow before the next one that is traced."""
+        if not 0 < self._sample < 1:
+            return 0 if self._sample else math.inf
+        return math.floor(math.log(1 - self._draw()) / math.log1p(-self._sample))
+
     def _begin(
         self, record: TextRecord, context: TraceContext | None, delivery: Delivery
     ) -> _Traced:
-        topic, partition, offset = record.source.position
         parent = None if context is None else self._remote(context)
-        span = self._tracer.start_span(
-            f"process {topic}",
-            context=self._root if parent is None else self._under(parent),
-            kind=self._otel.SpanKind.PRODUCER,
-            attributes={
-                "messaging.system": "kafka",
-                "messaging.operation.name": "send",
-                "messaging.operation.type": "send",
-                "streamlabel.source.topic": topic,
-                "messaging.destination.partition.id": str(partition),
-                "messaging.kafka.offset": offset,
-            },
-        )
-        return _Traced(self, span, parent, delivery)
+        own = self._context(None if context is None else context.trace)
+        return _Traced(self, delivery, record.source.position, own, parent, time.time_ns(), [])
 
     def batch(self, results: Sequence[tuple[Job, Result]], *, now_ns: int) -> None:
         """Record the batch behind these results, if one of its records is traced.
@@ -135,48 +159,67 @@ class Traces:
         took_ms = next(
             (each.timings.inference_ms for _, each in results if isinstance(each, Classified)), 0.0
         )
-        topics = sorted(set(map(_TOPIC, jobs)))
-        span = self._tracer.start_span(
-            f"process {', '.join(topics)}",
-            context=self._root,
-            kind=self._otel.SpanKind.CONSUMER,
-            links=[self._otel.Link(each.parent or each.span.get_span_context()) for each in traced],
-            start_time=now_ns - int(took_ms * _NS_PER_MS),
-            attributes={
-                "messaging.system": "kafka",
-                "messaging.operation.name": "process",
-                "messaging.operation.type": "process",
-                "messaging.destination.name": ", ".join(topics),
-                "messaging.batch.message_count": len(results),
-                "messaging.consumer.group.name": self._group,
-                "streamlabel.deployment": deployment.id,
-                **_of_a_language_model(deployment.classifier.identity),
-            },
-        )
+        topics = ", ".join(sorted(set(map(_TOPIC, jobs))))
+        own = self._context()
+        link = self._otel.Link(own)
         for each in traced:
-            each.span.add_link(span.get_span_context())
-        span.end(now_ns)
+            each.links.append(link)
+        self._emit(
+            self._span(
+                f"process {topics}",
+                own,
+                kind=self._otel.SpanKind.CONSUMER,
+                links=[self._otel.Link(each.parent or each.own) for each in traced],
+                start_time=now_ns - int(took_ms * _NS_PER_MS),
+                end_time=now_ns,
+                attributes={
+                    "messaging.system": "kafka",
+                    "messaging.operation.name": "process",
+                    "messaging.operation.type": "process",
+                    "messaging.destination.name": topics,
+                    "messaging.batch.message_count": len(results),
+                    "messaging.consumer.group.name": self._group,
+                    "streamlabel.deployment": deployment.id,
+                    **_of_a_language_model(deployment.classifier.identity),
+                },
+            )
+        )
 
-    def end(self, span: "Span", outcomes: Outcomes) -> Outcomes:
+    def end(self, traced: _Traced, outcomes: Outcomes) -> Outcomes:
         """End the span of a record; return its outcomes with outputs that name the span.
 
         Dead letters keep the headers of their record as they are.
         """
-        own = span.get_span_context()
-        context = TraceContext(own.trace_id, own.span_id, is_sampled=True)
+        own, (topic, partition, offset) = traced.own, traced.position
         topics = ", ".join(sorted({o.topic for each in outcomes for o in each.outbounds}))
-        span.update_name(f"send {topics}" if topics else "skip")
-        span.set_attributes(
-            {
-                "messaging.destination.name": topics,
-                "streamlabel.route": ", ".join(each.route for each in outcomes),
-            }
+        attributes: dict[str, str | int] = {
+            "messaging.system": "kafka",
+            "messaging.operation.name": "send",
+            "messaging.operation.type": "send",
+            "streamlabel.source.topic": topic,
+            "messaging.destination.partition.id": str(partition),
+            "messaging.kafka.offset": offset,
+            "messaging.destination.name": topics,
+            "streamlabel.route": ", ".join(each.route for each in outcomes),
+        }
+        dead = [outcome.reason for outcome in outcomes if outcome.route == "dead_letter"]
+        if dead:
+            attributes["error.type"] = dead[-1]
+        code = self._otel.StatusCode.ERROR if dead else self._otel.StatusCode.UNSET
+        self._emit(
+            self._span(
+                f"send {topics}" if topics else "skip",
+                own,
+                traced.parent,
+                kind=self._otel.SpanKind.PRODUCER,
+                links=traced.links,
+                start_time=traced.start_ns,
+                end_time=time.time_ns(),
+                attributes=attributes,
+                status=self._otel.Status(code),
+            )
         )
-        for outcome in outcomes:
-            if outcome.route == "dead_letter":
-                span.set_attribute("error.type", outcome.reason)
-                span.set_status(self._otel.StatusCode.ERROR)
-        span.end()
+        context = TraceContext(own.trace_id, own.span_id, is_sampled=True)
         name = f"{own.trace_id:032x}"
         return tuple(
             replace(
@@ -193,17 +236,21 @@ class Traces:
         named = replace(outbound, headers=with_context(outbound.headers, context))
         return named if named.size_bytes <= self._limit_bytes(outbound.topic) else outbound
 
-    def _remote(self, context: TraceContext) -> "SpanContext":
+    def _context(self, trace: int | None = None) -> "SpanContext":
+        """Return the name of a new span, in a trace or beginning one; zeros are invalid."""
         found: SpanContext = self._otel.SpanContext(
-            context.trace,
-            context.span,
-            is_remote=True,
-            trace_flags=self._otel.TraceFlags(self._otel.TraceFlags.SAMPLED),
+            trace or random.getrandbits(128) or 1,
+            random.getrandbits(64) or 1,
+            is_remote=False,
+            trace_flags=self._sampled,
         )
         return found
 
-    def _under(self, parent: "SpanContext") -> Any:  # noqa: ANN401 a context of OpenTelemetry
-        return self._otel.set_span_in_context(self._otel.NonRecordingSpan(parent), self._root)
+    def _remote(self, context: TraceContext) -> "SpanContext":
+        found: SpanContext = self._otel.SpanContext(
+            context.trace, context.span, is_remote=True, trace_flags=self._sampled
+        )
+        return found
 
 
 def _of_a_language_model(identity: Any) -> dict[str, str]:  # noqa: ANN401 any identity

@@ -1,17 +1,20 @@
 """Traces: each traced record has a span under its producer's, which its outputs name."""
 
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from itertools import cycle
+from itertools import pairwise
+from typing import Any, cast
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from streamlabel.config.settings import Settings
 from streamlabel.consumer.core.metric_names import HistogramName
-from streamlabel.consumer.core.records import Position, SourceRecord
+from streamlabel.consumer.core.records import Position, SourceRecord, TextRecord
 from streamlabel.consumer.core.trace_context import TraceContext, trace_context
 from streamlabel.consumer.observability.counting import count_outcomes
 from streamlabel.consumer.observability.trace_export import open_traces
@@ -44,6 +47,18 @@ async def traced(
         found.pipeline.watch_jobs(traces)
         yield found, exporter
         await found.drain()
+
+
+def traces_of(spans: list[ReadableSpan], *, sample: float, draw: Callable[[], float]) -> Traces:
+    return Traces(
+        spans.append,
+        resource=Resource.get_empty(),
+        version="0",
+        group="g",
+        sample=sample,
+        limit_bytes=lambda _: 1_000_000,
+        draw=draw,
+    )
 
 
 async def post(
@@ -100,6 +115,27 @@ async def test_a_record_without_a_context_begins_a_trace_as_often_as_asked(
     assert len(records) == len(batches) == spans
     assert (context is not None) == bool(spans)
     assert all(span.parent is None for span in records)
+
+
+@pytest.mark.parametrize("sample", [0.01, 0.1, 0.5, 0.9])
+async def test_as_many_records_begin_a_trace_as_asked_at_independent_places(sample: float) -> None:
+    """The distances between them are those of independent draws: geometric."""
+    count = 40_000
+    draw = random.Random(4).random
+    traces = traces_of([], sample=sample, draw=draw)
+    record = TextRecord(
+        SourceRecord(Position("texts", 0, 0), None, b"", (), 0, 0.0), "1", "text", event_time_ms=0
+    )
+    delivery, slot = cast("Any", None), cast("Any", None)
+    began = [
+        place
+        for place in range(count)
+        if traces.open_job(record, delivery, slot).delivery is not None
+    ]
+    spread = (sample * (1 - sample) / count) ** 0.5
+    assert len(began) / count == pytest.approx(sample, abs=4 * spread)
+    beside = sum(b - a == 1 for a, b in pairwise(began)) / len(began)
+    assert beside == pytest.approx(sample, abs=4 * (sample * (1 - sample) / len(began)) ** 0.5)
 
 
 async def test_a_batch_has_a_link_to_each_traced_record_in_it() -> None:
@@ -166,15 +202,7 @@ async def test_a_traced_record_does_not_make_the_others_cost_a_call_each() -> No
 
 
 async def test_with_tracing_a_record_that_is_not_traced_costs_one_call_more() -> None:
-    provider = TracerProvider()
-    draws = cycle([0.0, *[0.5] * 49])  # one of 50 is traced
-    traces = Traces(
-        provider.get_tracer("test"),
-        group="g",
-        sample=0.02,
-        limit_bytes=lambda _: 1_000_000,
-        draw=draws.__next__,
-    )
+    traces = traces_of([], sample=0.02, draw=lambda: 0.5)  # one of 35 is traced
     off, on = await calls_per_record(), await calls_per_record(watch=traces)
     assert on.keys() - off.keys() == {("observability/traces.py", "Traces.open_job")}
     assert sum(on.values()) <= sum(off.values()) + 1.1
