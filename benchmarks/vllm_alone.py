@@ -37,11 +37,23 @@ def reader_of(settings: VllmSettings, runtime: VllmRuntime) -> FirstTokenReader:
     return FirstTokenReader(prompt=prompt, reads=reads, chat=chat, runtime=runtime)
 
 
-def measure(reader: Reader, runtime: VllmRuntime, messages: Sequence[str]) -> dict[str, float]:
-    """Return texts/s and the fraction of prompt tokens from the prefix cache."""
-    prepared = [p for p in reader.prepare(messages) if not isinstance(p, InferenceError)]
+def measure(
+    reader: Reader, runtime: VllmRuntime, messages: Sequence[str], warm_up: Sequence[str]
+) -> dict[str, float]:
+    """Return texts/s and the fraction of prompt tokens from the prefix cache.
+
+    Args:
+        reader: of the task.
+        runtime: its engine.
+        messages: that are measured.
+        warm_up: other texts, so that what is measured is not in the cache.
+    """
+    first, prepared = (
+        [p for p in reader.prepare(given) if not isinstance(p, InferenceError)]
+        for given in (warm_up, messages)
+    )
     assert len(prepared) == len(messages)
-    runtime.call(reader.read(prepared[:_WARM_UP]))
+    runtime.call(reader.read(first))
     tokens, cached = runtime.cache.prompt_tokens, runtime.cache.cached_tokens
     began_s = time.perf_counter()
     runtime.call(reader.read(prepared))
@@ -60,6 +72,7 @@ def main() -> None:
     settings = VllmSettings.model_validate(asked["settings"])
     rows = texts.read("sms_spam", "dev")[: asked["texts"]]
     messages: list[str] = asked.get("messages") or [row["text"] for row in rows]
+    others = [row["text"] for row in texts.read("sms_spam", "train")[:_WARM_UP]]
     opened = OPENERS[settings.mode](settings)
     runtime = opened.engine.runtime
     try:
@@ -67,7 +80,7 @@ def main() -> None:
         for name, task in asked.get("others", {}).items():
             other = VllmSettings.model_validate(asked["settings"] | {"task": task})
             readers[name] = reader_of(other, runtime)
-        found = {name: measure(reader, runtime, messages) for name, reader in readers.items()}
+        found = {name: measure(reader, runtime, messages, others) for name, reader in readers.items()}
     finally:
         runtime.close()
     sys.stdout.write(json.dumps(found) + "\n")

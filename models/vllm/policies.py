@@ -44,8 +44,8 @@ class PolicyRequests:
         asked: prompts and reads.
         chat: decodes the token of an off-label answer.
         runtime: the engine.
-        warms: ask the first policy of each text before the others, which then find the text in the
-            prefix cache.
+        shares_text: the engine has a prefix cache, so that a text that precedes the policies is
+            computed once.
         reviews_truncated: truncated texts go to review.
     """
 
@@ -55,13 +55,13 @@ class PolicyRequests:
         asked: AskedPolicies,
         chat: Chat,
         runtime: VllmRuntime,
-        warms: bool,
+        shares_text: bool,
         reviews_truncated: bool = False,
     ) -> None:
         self._asked = asked
         self._chat = chat
         self._runtime = runtime
-        self._warms = warms and asked.prompts.text_first
+        self._shares_text = shares_text and asked.prompts.text_first
         self._reviews_truncated = reviews_truncated
 
     def prepare(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
@@ -73,7 +73,7 @@ class PolicyRequests:
             found = self._asked.prompts.encode(text)
         except Exception as error:  # noqa: BLE001 tokenizers raises bare Exception
             return InferenceError(f"the tokenizer refuses this text: {type(error).__name__}")
-        saved = found.common if self._warms else 0
+        saved = found.common if self._shares_text else 0
         rest = sum(len(row) - saved for row in found.rows)
         width = len(self._asked.paths)
         return PreparedText(
@@ -86,11 +86,14 @@ class PolicyRequests:
         )
 
     async def read(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
-        """Ask the engine; see Reader."""
+        """Ask the engine, all policies of a text before those of the next; see Reader.
+
+        The engine takes requests in this order and finds in its prefix cache what an earlier one
+        has begun to compute, also in the same step. Any other order needs a cache for all texts of
+        a batch, or each text is computed again for every policy.
+        """
         reads = [(i, column) for i in range(len(prepared)) for column in range(self._width)]
-        first = [read for read in reads if read[1] == 0] if self._warms else []
-        found = await self._ask(prepared, first)
-        found |= await self._ask(prepared, [read for read in reads if read not in found])
+        found = await self._ask(prepared, reads) if reads else {}
         outcomes = [
             self._predict(text, [found[i, column] for column in range(self._width)])
             for i, text in enumerate(prepared)
@@ -117,7 +120,7 @@ class PolicyRequests:
             prompt = np.frombuffer(prepared[i].payload[place], dtype=np.int32).tolist()
             rows.append([*prompt, *path])
             wanted.append(children)
-        firsts = await self._runtime.first_tokens(rows, wanted) if rows else []
+        firsts = await self._runtime.first_tokens(rows, wanted)
         return dict(zip(reads, firsts, strict=True))
 
     def _predict(
@@ -160,7 +163,7 @@ def open_policies(settings: VllmSettings) -> Opened:
                 asked=asked,
                 chat=chat,
                 runtime=engine.runtime,
-                warms=bool(engine.block_tokens),
+                shares_text=bool(engine.block_tokens),
                 reviews_truncated=settings.long_text == "review",
             )
             first = asked.prompts.prompts[0]

@@ -1,9 +1,9 @@
 """Policies: each has the probability that it has alone, however much they share."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,10 +15,13 @@ from streamlabel.config.model import GenerativeSettings, PromptedSettings
 from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ConfigError
 from streamlabel.models.core.classifier import Prediction, PreparedText
+from streamlabel.models.label_scoring.answer import FirstToken
 from streamlabel.models.label_scoring.policy_answers import compile_policies
 from streamlabel.models.llm import generative
 from streamlabel.models.llm.policy_reader import PolicyReader
 from streamlabel.models.prompts.chat_template import load_chat
+from streamlabel.models.vllm.policies import PolicyRequests
+from streamlabel.models.vllm.runtime import VllmRuntime
 from streamlabel.training.answer_tuning import Lessons
 
 pytestmark = pytest.mark.model
@@ -208,3 +211,25 @@ def test_a_preset_that_judges_one_policy_takes_several() -> None:
         GenerativeSettings.model_validate(
             {"path": "x", "preset": "shieldgemma", "task": {"policies": POLICIES, "name": "mine"}}
         )
+
+
+def test_an_engine_is_asked_all_policies_of_a_text_before_those_of_the_next(tiny_llm: Path) -> None:
+    """Its cache need not hold the texts of a whole batch: what is shared is asked in a row."""
+    chat = load_chat(tiny_llm)
+    task = TaskSettings.model_validate(TASK)
+    asked = compile_policies(task, chat, max_tokens=500, keep="head_tail")
+    sent: list[Sequence[int]] = []
+
+    class Engine:
+        async def first_tokens(
+            self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]]
+        ) -> list[FirstToken]:
+            sent.extend(rows)
+            return [FirstToken(dict.fromkeys(ids, -1.0), ids[0], -1.0) for ids in wanted]
+
+    engine = cast("VllmRuntime", Engine())
+    reader = PolicyRequests(asked=asked, chat=chat, runtime=engine, shares_text=True)
+    prepared = [text for text in reader.prepare(TEXTS) if isinstance(text, PreparedText)]
+    said = asyncio.run(reader.read(prepared))
+    assert len(said) == len(TEXTS)
+    assert sent == [list(row) for text in TEXTS for row in asked.prompts.encode(text).rows]

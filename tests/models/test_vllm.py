@@ -638,7 +638,7 @@ async def test_policies_equal_one_plain_forward_each(
     chat, runtime = case.reader._chat, case.runtimes["base"]
     task = TaskSettings.model_validate(asked_by_file(tmp_path, order))
     asked = await asyncio.to_thread(compile_policies, task, chat, max_tokens=900, keep="head_tail")
-    reader = PolicyRequests(asked=asked, chat=chat, runtime=runtime, warms=True)
+    reader = PolicyRequests(asked=asked, chat=chat, runtime=runtime, shares_text=True)
     texts = ["Hello", "", "酒店很干净", "word " * 200]
     prepared = [text for text in reader.prepare(texts) if isinstance(text, PreparedText)]
     before = runtime.cache.cached_tokens
