@@ -80,7 +80,9 @@ def main() -> None:
         for name, task in asked.get("others", {}).items():
             other = VllmSettings.model_validate(asked["settings"] | {"task": task})
             readers[name] = reader_of(other, runtime)
-        found = {name: measure(reader, runtime, messages, others) for name, reader in readers.items()}
+        found = {
+            name: measure(reader, runtime, messages, others) for name, reader in readers.items()
+        }
     finally:
         runtime.close()
     sys.stdout.write(json.dumps(found) + "\n")

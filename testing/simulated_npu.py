@@ -48,22 +48,32 @@ def run(
 
 
 def differences(
-    models: Mapping[str, Mapping[str, Any]], texts: Sequence[str], folder: Path, device: str = "npu"
+    models: Mapping[str, Mapping[str, Any]],
+    texts: Sequence[str],
+    folder: Path,
+    device: str = "npu",
+    *,
+    batches: tuple[int, int] = (512, 512),
 ) -> dict[str, float]:
     """Return the largest difference of a probability between the simulated device and the CPU.
+
+    Rows that are computed together change the order of summation, and which ones these are is
+    chosen by the cost of a call, so it is another choice on each device.
 
     Args:
         models: name -> section ``model``, without a device.
         texts: to classify.
         folder: for the files.
-        device: ``npu`` or ``npu:N``.
+        device: ``npu`` or ``npu:N``; ``cpu``: the CPU again.
+        batches: texts of a batch on the CPU and on the device.
     """
     (folder / "in.jsonl").write_text("".join(json.dumps({"text": each}) + "\n" for each in texts))
     found = {}
     for name, model in models.items():
         answers = []
-        for where in ("cpu", device):
+        for where, size in zip(("cpu", device), batches, strict=True):
             config = {
+                "batching": {"max_batch_items": size},
                 "kafka": {"bootstrap_servers": "localhost:9092", "group_id": "npu"},
                 "model": {**model, "device": where, "dtype": "float32"},
                 "routing": {"threshold": 0.5},

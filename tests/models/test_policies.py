@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
@@ -21,8 +21,10 @@ from streamlabel.models.llm import generative
 from streamlabel.models.llm.policy_reader import PolicyReader
 from streamlabel.models.prompts.chat_template import load_chat
 from streamlabel.models.vllm.policies import PolicyRequests
-from streamlabel.models.vllm.runtime import VllmRuntime
 from streamlabel.training.answer_tuning import Lessons
+
+if TYPE_CHECKING:
+    from streamlabel.models.vllm.runtime import VllmRuntime
 
 pytestmark = pytest.mark.model
 
