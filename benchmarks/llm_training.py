@@ -22,14 +22,19 @@ Result = tuple[dict[str, float], str, Mapping[str, Any]]
 
 # As many text messages as the memory and the time of a training were first measured with.
 _SMS_TEXTS = 1350
+# Words, not letters: a model of this size learns what a word means here sooner than which letter
+# stands for which label. Each is one token of its vocabulary.
 _TWEETS: Mapping[str, Any] = {
     "name": "tweets",
     "instruction": "Decide what the tweet contains.",
-    "answer_with": "letters",
     "labels": [
-        {"name": "hate", "definition": "hatred of a group of people"},
-        {"name": "offensive", "definition": "rude or vulgar words, without hatred of a group"},
-        {"name": "neither"},
+        {"name": "hate", "definition": "hatred of a group of people", "answers": ["group"]},
+        {
+            "name": "offensive",
+            "definition": "rude or vulgar words, without hatred of a group",
+            "answers": ["rude"],
+        },
+        {"name": "neither", "definition": "nothing of that kind", "answers": ["clean"]},
     ],
 }
 
@@ -134,7 +139,7 @@ def sms(model: Path, epochs: int) -> Result:
     return figures, page, {"minutes": {name: run.minutes for name, run in runs.items()}}
 
 
-def tweets(model: Path, count: int = 4000) -> Result:
+def tweets(model: Path, count: int = 8000) -> Result:
     """Return the macro F1 on tweets_moderation of an adapter."""
     from sklearn.metrics import f1_score
 

@@ -217,7 +217,7 @@ def test_a_preset_that_judges_one_policy_takes_several() -> None:
 
 def test_an_engine_is_asked_all_policies_of_a_text_before_those_of_the_next(tiny_llm: Path) -> None:
     """Its cache need not hold the texts of a whole batch: what is shared is asked in a row."""
-    chat = load_chat(tiny_llm)
+    chat = load_chat(tiny_llm, name="tiny")
     task = TaskSettings.model_validate(TASK)
     asked = compile_policies(task, chat, max_tokens=500, keep="head_tail")
     sent: list[Sequence[int]] = []
