@@ -13,9 +13,10 @@ from streamlabel.config.engines import VllmSettings
 from streamlabel.errors import InferenceError
 from streamlabel.models.label_scoring.label_reads import compile_reads
 from streamlabel.models.prompts.build_prompt import build_prompt
-from streamlabel.models.vllm.answers import FirstTokenReader, Reader
+from streamlabel.models.vllm.answers import FirstTokenReader
 from streamlabel.models.vllm.modes import OPENERS
 from streamlabel.models.vllm.plan import chat_of, task_of
+from streamlabel.models.vllm.reader import Reader
 from streamlabel.models.vllm.runtime import VllmRuntime
 from testing import texts
 

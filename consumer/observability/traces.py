@@ -15,7 +15,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +22,7 @@ from streamlabel.consumer.core.ports import Outbound
 from streamlabel.consumer.core.records import Position, TextRecord
 from streamlabel.consumer.core.trace_context import TraceContext, trace_context, with_context
 from streamlabel.consumer.delivery.offset_tracker import Slot
+from streamlabel.consumer.observability.spans import Spans
 from streamlabel.consumer.output.outcome import Outcomes
 from streamlabel.consumer.plans.job import Classified, Delivery, Job, Result
 
@@ -77,9 +77,6 @@ class _Traced:
 class Traces:
     """Makes the spans; all methods are for the event loop.
 
-    A span is made when it ends, complete, and handed to what exports it. The SDK's own spans can be
-    changed while they run, which costs several times as much.
-
     Args:
         emit: takes a span that has ended.
         resource: what the spans are of, an attribute of the SDK's spans.
@@ -102,14 +99,9 @@ class Traces:
         draw: Callable[[], float] = random.random,
     ) -> None:
         from opentelemetry import trace  # noqa: PLC0415 with the extra
-        from opentelemetry.sdk.trace import ReadableSpan  # noqa: PLC0415
-        from opentelemetry.sdk.util.instrumentation import InstrumentationScope  # noqa: PLC0415
 
         self._otel: ModuleType = trace
-        self._emit = emit
-        scope = InstrumentationScope("streamlabel", version)
-        self._span = partial(ReadableSpan, resource=resource, instrumentation_scope=scope)
-        self._sampled = trace.TraceFlags(trace.TraceFlags.SAMPLED)
+        self._spans = Spans(emit, resource, version)
         self._group = group
         self._sample = sample
         self._limit_bytes = limit_bytes
@@ -139,8 +131,8 @@ class Traces:
     def _begin(
         self, record: TextRecord, context: TraceContext | None, delivery: Delivery
     ) -> _Traced:
-        parent = None if context is None else self._remote(context)
-        own = self._context(None if context is None else context.trace)
+        parent = None if context is None else self._spans.remote(context)
+        own = self._spans.named(None if context is None else context.trace)
         return _Traced(self, delivery, record.source.position, own, parent, time.time_ns(), [])
 
     def batch(self, results: Sequence[tuple[Job, Result]], *, now_ns: int) -> None:
@@ -160,29 +152,27 @@ class Traces:
             (each.timings.inference_ms for _, each in results if isinstance(each, Classified)), 0.0
         )
         topics = ", ".join(sorted(set(map(_TOPIC, jobs))))
-        own = self._context()
+        own = self._spans.named()
         link = self._otel.Link(own)
         for each in traced:
             each.links.append(link)
-        self._emit(
-            self._span(
-                f"process {topics}",
-                own,
-                kind=self._otel.SpanKind.CONSUMER,
-                links=[self._otel.Link(each.parent or each.own) for each in traced],
-                start_time=now_ns - int(took_ms * _NS_PER_MS),
-                end_time=now_ns,
-                attributes={
-                    "messaging.system": "kafka",
-                    "messaging.operation.name": "process",
-                    "messaging.operation.type": "process",
-                    "messaging.destination.name": topics,
-                    "messaging.batch.message_count": len(results),
-                    "messaging.consumer.group.name": self._group,
-                    "streamlabel.deployment": deployment.id,
-                    **_of_a_language_model(deployment.classifier.identity),
-                },
-            )
+        self._spans.end(
+            f"process {topics}",
+            own,
+            kind=self._otel.SpanKind.CONSUMER,
+            links=[self._otel.Link(each.parent or each.own) for each in traced],
+            start_time=now_ns - int(took_ms * _NS_PER_MS),
+            end_time=now_ns,
+            attributes={
+                "messaging.system": "kafka",
+                "messaging.operation.name": "process",
+                "messaging.operation.type": "process",
+                "messaging.destination.name": topics,
+                "messaging.batch.message_count": len(results),
+                "messaging.consumer.group.name": self._group,
+                "streamlabel.deployment": deployment.id,
+                **_of_a_language_model(deployment.classifier.identity),
+            },
         )
 
     def end(self, traced: _Traced, outcomes: Outcomes) -> Outcomes:
@@ -206,18 +196,16 @@ class Traces:
         if dead:
             attributes["error.type"] = dead[-1]
         code = self._otel.StatusCode.ERROR if dead else self._otel.StatusCode.UNSET
-        self._emit(
-            self._span(
-                f"send {topics}" if topics else "skip",
-                own,
-                traced.parent,
-                kind=self._otel.SpanKind.PRODUCER,
-                links=traced.links,
-                start_time=traced.start_ns,
-                end_time=time.time_ns(),
-                attributes=attributes,
-                status=self._otel.Status(code),
-            )
+        self._spans.end(
+            f"send {topics}" if topics else "skip",
+            own,
+            traced.parent,
+            kind=self._otel.SpanKind.PRODUCER,
+            links=traced.links,
+            start_time=traced.start_ns,
+            end_time=time.time_ns(),
+            attributes=attributes,
+            status=self._otel.Status(code),
         )
         context = TraceContext(own.trace_id, own.span_id, is_sampled=True)
         name = f"{own.trace_id:032x}"
@@ -235,22 +223,6 @@ class Traces:
     def _named(self, outbound: Outbound, context: TraceContext) -> Outbound:
         named = replace(outbound, headers=with_context(outbound.headers, context))
         return named if named.size_bytes <= self._limit_bytes(outbound.topic) else outbound
-
-    def _context(self, trace: int | None = None) -> "SpanContext":
-        """Return the name of a new span, in a trace or beginning one; zeros are invalid."""
-        found: SpanContext = self._otel.SpanContext(
-            trace or random.getrandbits(128) or 1,
-            random.getrandbits(64) or 1,
-            is_remote=False,
-            trace_flags=self._sampled,
-        )
-        return found
-
-    def _remote(self, context: TraceContext) -> "SpanContext":
-        found: SpanContext = self._otel.SpanContext(
-            context.trace, context.span, is_remote=True, trace_flags=self._sampled
-        )
-        return found
 
 
 def _of_a_language_model(identity: Any) -> dict[str, str]:  # noqa: ANN401 any identity

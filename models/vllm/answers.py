@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,32 +18,9 @@ from streamlabel.models.tokens.seen import with_seen
 from streamlabel.models.vllm.plain_forward import Probabilities
 from streamlabel.models.vllm.runtime import VllmRuntime
 
-__all__ = ["FirstTokenReader", "HeadReader", "PromptRows", "Reader"]
+__all__ = ["FirstTokenReader", "HeadReader", "PromptRows"]
 
 Logits = NDArray[np.float32]
-
-
-class Reader(Protocol):
-    """Turns texts into rows and rows into predictions."""
-
-    def prepare(self, texts: Sequence[str]) -> list[PreparedText | InferenceError]:
-        """Return the row of each text; blocks."""
-        ...
-
-    async def read(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
-        """Return one prediction per prepared text, in order."""
-        ...
-
-    async def probabilities(
-        self, rows: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]]
-    ) -> Sequence[Probabilities]:
-        """Return what ``own_forward`` compares: by token id, or by number of the output.
-
-        Args:
-            rows: token ids.
-            wanted: for each row, the tokens or outputs; others may be returned, too.
-        """
-        ...
 
 
 class PromptRows:
@@ -216,12 +192,14 @@ class HeadReader(PromptRows):
         self, rows: Sequence[Sequence[int]], _wanted: Sequence[Sequence[int]]
     ) -> list[dict[int, float]]:
         """Return the probabilities of the labels' tokens among themselves, after each row."""
-        found = []
-        for logits in await self._logits(rows):
-            total = log_sum_exp(logits)
-            by_token = zip(self._labels.ids, logits, strict=True)
-            found.append({token: float(np.exp(logit - total)) for token, logit in by_token})
-        return found
+        return [
+            dict(
+                zip(
+                    self._labels.ids, np.exp(np.array(row) - log_sum_exp(row)).tolist(), strict=True
+                )
+            )
+            for row in await self._logits(rows)
+        ]
 
     async def _logits(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
         logits = await self._runtime.logits(rows)

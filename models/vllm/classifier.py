@@ -19,8 +19,8 @@ from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.probes import DRIFT, PROBE
 from streamlabel.models.devices.device_threads import OwnThreads
 from streamlabel.models.vllm import canary
-from streamlabel.models.vllm.answers import Reader
 from streamlabel.models.vllm.modes import OPENERS
+from streamlabel.models.vllm.reader import Reader
 from streamlabel.models.vllm.runtime import VllmRuntime
 from streamlabel.models.vllm.start import Engine, prepare_environment
 from streamlabel.models.vllm.text import open_prompted

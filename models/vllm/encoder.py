@@ -34,7 +34,7 @@ class EncoderReader:
         return self._rows.build(texts)
 
     async def read(self, prepared: Sequence[PreparedText]) -> list[Prediction | InferenceError]:
-        """Send all rows to the engine at once; see ``answers.Reader``."""
+        """Send all rows to the engine at once; see ``reader.Reader``."""
         if not prepared:
             return []
         logits = await self._runtime.logits([row.tolist() for row in read_rows(prepared)])

@@ -9,7 +9,7 @@ from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.probes import DRIFT, PROBES
 from streamlabel.models.prompts.build_prompt import Prompt
 from streamlabel.models.vllm import proof
-from streamlabel.models.vllm.answers import Reader
+from streamlabel.models.vllm.reader import Reader
 from streamlabel.models.vllm.start import Engine
 
 __all__ = ["Opened", "cached_tokens", "prove_causal"]

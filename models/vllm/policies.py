@@ -36,7 +36,7 @@ __all__ = ["PolicyRequests", "open_policies"]
 
 
 class PolicyRequests:
-    """Reads the probabilities of policies; implements ``answers.Reader``.
+    """Reads the probabilities of policies; implements ``reader.Reader``.
 
     A payload has one row per policy, as bytes of int32.
 

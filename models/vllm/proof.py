@@ -8,7 +8,7 @@ import structlog
 from streamlabel.errors import InferenceError, ModelError, ModelLoadError
 from streamlabel.models.core.classifier import Prediction
 from streamlabel.models.core.probes import PROBES
-from streamlabel.models.vllm.answers import Reader
+from streamlabel.models.vllm.reader import Reader
 from streamlabel.models.vllm.runtime import VllmRuntime
 
 __all__ = ["ask", "fingerprint", "prove_cache", "prove_distinct", "prove_ids"]

@@ -1,10 +1,9 @@
 """Starts vLLM's engine with explicit limits, as its defaults depend on how it is started."""
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from streamlabel.config.engines import VllmSettings
 from streamlabel.errors import ConfigError, ModelLoadError
@@ -16,7 +15,7 @@ from streamlabel.models.devices.torch_import import autoload
 from streamlabel.models.files.checkpoint import Checkpoint
 from streamlabel.models.files.trained_length import length_details
 from streamlabel.models.label_scoring.taught_prompt import tuned_folders
-from streamlabel.models.llm.adapter import adapter_version
+from streamlabel.models.vllm.adapter import adapter_rank, adapter_request
 from streamlabel.models.vllm.own_forward import OwnForward, start_own_forward
 from streamlabel.models.vllm.plain_forward import Asked, Question
 from streamlabel.models.vllm.platform import Capabilities, find_capabilities, limits
@@ -25,9 +24,6 @@ from streamlabel.models.vllm.start_failure import Start, explain
 from streamlabel.models.vllm.stderr_tail import StderrTail
 
 __all__ = ["Engine", "Plan", "dtype_of", "prepare_environment", "start_engine"]
-
-# Values that vLLM accepts as maximum rank of an adapter.
-_RANKS: Final = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +145,9 @@ def start_engine(settings: VllmSettings, checkpoint: Checkpoint, plan: Plan) -> 
         adapter=settings.adapter,
         fp32_head=plan.is_pooling or "head_dtype" in arguments["hf_overrides"],
     )
-    is_beside = capabilities.platform == "cpu"  # the engine takes the same memory
-    own = start_own_forward(
-        settings,
-        asked,
-        engine_bytes=weights + (start.kv_cache_bytes or 0) if is_beside else 0,
-        free_bytes=free_bytes,
-    )
+    on_host = capabilities.platform == "cpu"  # the engine takes the same memory
+    taken = weights + (start.kv_cache_bytes or 0) if on_host else 0
+    own = start_own_forward(settings, asked, engine_bytes=taken, free_bytes=free_bytes)
     try:
         engine = _started(arguments, start, capabilities)
     except BaseException:
@@ -165,7 +157,7 @@ def start_engine(settings: VllmSettings, checkpoint: Checkpoint, plan: Plan) -> 
         engine,
         reads_by_id=capabilities.label_ids,
         timeout_s=settings.request_timeout_s,
-        adapter=_adapter_request(settings),
+        adapter=adapter_request(settings.adapter),
     )
     cache = engine.vllm_config.cache_config
     details = {
@@ -247,35 +239,9 @@ def _arguments(
         arguments |= {
             "enable_lora": True,
             "max_loras": 1,
-            "max_lora_rank": _rank(Path(settings.adapter).expanduser()),
+            "max_lora_rank": adapter_rank(Path(settings.adapter).expanduser()),
         }
     return arguments
-
-
-def _rank(folder: Path) -> int:
-    try:
-        rank = int(json.loads((folder / "adapter_config.json").read_bytes())["r"])
-        return next(allowed for allowed in _RANKS if allowed >= rank)
-    except OSError as error:
-        raise ConfigError(
-            f"model.adapter: there is no adapter_config.json in {folder}; name the folder that"
-            " peft's save_pretrained wrote"
-        ) from error
-    except (ValueError, KeyError, TypeError, StopIteration) as error:
-        raise ConfigError(
-            f"model.adapter: adapter_config.json in {folder} names no rank up to {_RANKS[-1]};"
-            " name a LoRA adapter"
-        ) from error
-
-
-def _adapter_request(settings: VllmSettings) -> Any:  # noqa: ANN401 untyped library
-    if settings.adapter is None:
-        return None
-    from vllm.lora.request import LoRARequest
-
-    folder = Path(settings.adapter).expanduser()
-    name, number = adapter_version(folder)
-    return LoRARequest(name, number, str(folder.resolve()))
 
 
 def _runner(config: Any) -> str:  # noqa: ANN401 untyped library
