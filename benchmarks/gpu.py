@@ -29,7 +29,7 @@ import numpy as np
 import structlog
 
 from benchmarks import results_file
-from benchmarks.gpu_llm import QWEN, measure_llm
+from benchmarks.gpu_llm import QWEN, measure_llm, queued_rate
 from streamlabel.config.model import EncoderSettings
 from streamlabel.config.settings import Settings
 from streamlabel.models.core.classifier import Classifier, PreparedText
@@ -156,29 +156,11 @@ def machine_flops(device: str, dtype: Dtype, *, seconds: float, squares: Sequenc
 
 async def engine_rate(classifier: Classifier, rows: Sequence[Any], *, seconds: float) -> float:
     """Return rows/s of the engine, in batches of its token budget, with a full queue."""
-    batches: list[list[PreparedText]] = [[]]
-    tokens = 0
-    for ids in rows:
-        tokens += len(ids)
-        if tokens > classifier.hints.batch_tokens and batches[-1]:
-            batches.append([])
-            tokens = len(ids)
-        text = PreparedText(tokens=len(ids), payload=(ids.tobytes(),), rows=1, truncated=False)
-        batches[-1].append(text)
-    await classifier.classify(batches[0])
-    done, turn = 0, 0
-    began_s = time.perf_counter()
-
-    async def stream() -> None:
-        nonlocal done, turn
-        while time.perf_counter() - began_s < seconds:
-            batch = batches[turn % len(batches)]
-            turn += 1
-            await classifier.classify(batch)
-            done += len(batch)
-
-    await asyncio.gather(*(stream() for _ in range(classifier.hints.max_in_flight)))
-    return done / (time.perf_counter() - began_s)
+    prepared = [
+        PreparedText(tokens=len(ids), payload=(ids.tobytes(),), rows=1, truncated=False)
+        for ids in rows
+    ]
+    return await queued_rate(classifier, prepared, seconds=seconds)
 
 
 def padded_rate(

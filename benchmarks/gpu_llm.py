@@ -23,7 +23,7 @@ from streamlabel.models.prompts.build_prompt import build_prompt
 from streamlabel.models.prompts.chat_template import open_chat
 from testing.tiny_models import LINES, build_causal
 
-__all__ = ["QWEN", "measure_llm"]
+__all__ = ["QWEN", "measure_llm", "queued_rate"]
 
 QWEN: Final[Mapping[str, Any]] = {
     "vocab_size": 151_936,
@@ -56,14 +56,17 @@ def texts_of_the_mix(count: int) -> list[str]:
     return [" ".join(rng.choice(words, each)) for each in counts]
 
 
-async def _engine_rate(
+async def queued_rate(
     classifier: Classifier, prepared: Sequence[PreparedText], *, seconds: float
 ) -> float:
     """Return texts/s of the engine, in batches of its token budget, with a full queue."""
     batches: list[list[PreparedText]] = [[]]
+    tokens = 0
     for text in prepared:
-        if batches[-1] and sum(each.tokens for each in batches[-1]) > classifier.hints.batch_tokens:
+        tokens += text.tokens
+        if tokens > classifier.hints.batch_tokens and batches[-1]:
             batches.append([])
+            tokens = text.tokens
         batches[-1].append(text)
     await classifier.classify(batches[0])
     done, turn = 0, 0
@@ -172,7 +175,7 @@ async def measure_llm(
         prepared = [text for text in found if isinstance(text, PreparedText)]
         if len(prepared) != count:
             raise RuntimeError(f"{count - len(prepared)} texts were refused")
-        ours = await _engine_rate(classifier, prepared, seconds=seconds)
+        ours = await queued_rate(classifier, prepared, seconds=seconds)
     finally:
         await classifier.close()
     rows, wanted = _rows(settings, texts)
