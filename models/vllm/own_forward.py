@@ -40,8 +40,8 @@ _NEVER: Final = "model.own_forward is never"
 _MODULE: Final = "streamlabel.models.vllm.plain_forward"
 
 # Tolerated difference of a probability, by data type: the largest one, and the mean over the rows
-# of each row's largest. In 16 bits the kernels of two devices round logits differently, which moves
-# single probabilities by several hundredths; what is left out moves all rows.
+# of each row's largest. In 16 bits the kernels of two devices round logits differently, which can
+# move single probabilities by several hundredths, so a small omission is only found in float32.
 _LARGEST: Final[Mapping[str, float]] = MappingProxyType(
     {"float32": 1e-3, "bfloat16": 0.15, "float16": 0.15}
 )

@@ -28,14 +28,13 @@ from streamlabel.models.files.checkpoint import open_checkpoint
 from streamlabel.progress import progress
 from streamlabel.tools.in_process import Result, classify, load_settings
 from streamlabel.training.answer_fit import Lora, fit_answers
-from streamlabel.training.fit_settings import Example, FitSettings
+from streamlabel.training.fit_settings import Example, FitSettings, default_rate
 
 __all__ = ["compare_llms"]
 
 _LORA: Final = Lora()
 _SETTINGS: Final = FitSettings(
     epochs=2,
-    learning_rate=9e-4,  # of `train llm` for a model of this width
     batch_items=8,
     pass_tokens=1024,
     max_tokens=512,
@@ -123,13 +122,16 @@ def _adapter(console: Console, folder: Path, base: Path, task: Path, *, count: i
     """Return the adapter for these texts and this task; fit it first if it does not exist."""
     examples = _balanced(training_examples(), count)
     taught = [asdict(example) for example in examples]
-    learned_from = [asdict(_SETTINGS), asdict(_LORA), task.read_text("utf-8"), taught]
+    serving = GenerativeSettings.model_validate({"path": str(base), "task": str(task)})
+    checkpoint = open_checkpoint(serving)
+    rate = default_rate("lora", checkpoint.hidden_size)  # as `streamlabel train llm`
+    settings = replace(_SETTINGS, learning_rate=rate)
+    learned_from = [asdict(settings), asdict(_LORA), task.read_text("utf-8"), taught]
     digest = hashlib.sha256(json.dumps(learned_from).encode()).hexdigest()[:12]
     place = folder / f"smollm2-marketplace-{digest}"
     if place.is_dir():
         return place
-    serving = GenerativeSettings.model_validate({"path": str(base), "task": str(task)})
-    settings = replace(_SETTINGS, precision=fastest_precision())
+    settings = replace(settings, precision=fastest_precision())
     console.print(f"Fitting an adapter to {len(examples)} sample texts, once: a few minutes.")
     with progress(
         "  fitting", total=None, stream=console.file, is_terminal=console.is_terminal, period_s=10
@@ -137,7 +139,7 @@ def _adapter(console: Console, folder: Path, base: Path, task: Path, *, count: i
         fit_answers(
             examples,
             serving.task,
-            base=open_checkpoint(serving),
+            base=checkpoint,
             folder=place,
             settings=settings,
             lora=_LORA,

@@ -12,6 +12,7 @@ import transformers
 from streamlabel.config.engines import VllmSettings
 from streamlabel.errors import InferenceError, ModelLoadError
 from streamlabel.models.files.checkpoint import open_checkpoint
+from streamlabel.models.vllm import own_forward
 from streamlabel.models.vllm.own_forward import OwnForward, differences, judge, start_own_forward
 from streamlabel.models.vllm.plain_forward import Asked, Probabilities, Question
 from tests.models.tiny import build_model
@@ -170,9 +171,9 @@ def test_a_process_that_cannot_answer_is_a_reason(
     async def never(*_: object) -> list[Probabilities]:
         raise AssertionError("the engine is not asked")
 
-    def one(own_forward: str) -> OwnForward:
-        folder = tiny_llm if what == "killed" else build_model(tmp_path / own_forward)
-        own = started(folder, own_forward=own_forward)
+    def one(demand: str) -> OwnForward:
+        folder = tiny_llm if what == "killed" else build_model(tmp_path / demand)
+        own = started(folder, own_forward=demand)
         if what == "killed" and own._process is not None:
             own._process.kill()
         return own
@@ -183,6 +184,20 @@ def test_a_process_that_cannot_answer_is_a_reason(
     assert why in said
     with pytest.raises(ModelLoadError, match=rf"model\.own_forward: always, but .*{why}"):
         one("always").prove(run, never)
+
+
+def test_an_engine_that_is_ready_does_not_wait_for_ever(
+    tiny_llm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*_: object) -> list[Probabilities]:
+        raise AssertionError("the engine is not asked")
+
+    monkeypatch.setattr(own_forward, "_PATIENCE_S", 0.01)
+    own = started(tiny_llm)
+    process = own._process
+    assert process is not None
+    assert "not ready within 0.01 s" in own.prove(run, never)
+    assert process.returncode == -9, "it does not go on computing"
 
 
 def test_an_engine_that_refuses_a_prompt_does_not_start(tiny_llm: Path) -> None:
