@@ -20,7 +20,7 @@ from streamlabel.config.model import EncoderSettings
 from streamlabel.config.settings import BatchingSettings
 from streamlabel.models.calibration.cascade_choices import StageChoices
 from streamlabel.models.core.labels import LabelSet
-from streamlabel.models.devices.device import fastest_precision
+from streamlabel.models.devices.compute_type import fastest_precision
 from streamlabel.models.encoder import classifier as encoder
 from streamlabel.models.files.model_folder import replaced
 from streamlabel.quality.labelled import LabelledText

@@ -12,7 +12,7 @@ import numpy as np
 from streamlabel.config.model import EncoderSettings
 from streamlabel.config.settings import BatchingSettings
 from streamlabel.models.core.labels import LabelSet
-from streamlabel.models.devices.device import fastest_precision
+from streamlabel.models.devices.compute_type import fastest_precision
 from streamlabel.models.encoder import classifier as encoder
 from streamlabel.quality.labelled import LabelledText, labels_in, read_labelled
 from streamlabel.quality.scoring import ask

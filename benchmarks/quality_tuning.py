@@ -20,7 +20,7 @@ from streamlabel.config.model import GenerativeSettings
 from streamlabel.config.settings import BatchingSettings
 from streamlabel.config.task import TaskSettings
 from streamlabel.models.core.classifier import Classifier
-from streamlabel.models.devices.device import fastest_precision
+from streamlabel.models.devices.compute_type import fastest_precision
 from streamlabel.models.files.checkpoint import open_checkpoint
 from streamlabel.models.llm import generative
 from streamlabel.models.prompts.phrases import render_phrases

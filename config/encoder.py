@@ -29,7 +29,7 @@ class EncoderSettings(NamedModel):
         "float32",
         description="Data type of matrix products; probabilities are always computed in float32."
         " auto: the precision of routing.calibration; without it bfloat16 if the device"
-        " supports it and a test at start shows that every probability stays within 0.02"
+        " is faster in it and a test at start shows that every probability stays within 0.02"
         " of the float32 result, on the texts given to calibrate, evaluate and"
         " classify, else on random tokens.",
     )

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import structlog
 
@@ -19,7 +18,6 @@ __all__ = [
     "available_cores",
     "choose_device",
     "device_errors",
-    "fastest_precision",
     "let_threads_sleep",
     "library_versions",
     "limit_threads",
@@ -188,14 +186,3 @@ def library_versions(*names: str) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def fastest_precision(kind: str = "cpu") -> Literal["float32", "bfloat16"]:
-    """Return bfloat16 where this kind of device computes in it, else float32."""
-    import torch
-
-    if kind != "cpu":
-        return "bfloat16"
-
-    found = torch.cpu.get_capabilities()
-    return "bfloat16" if found.get("avx512_bf16") or found.get("amx_bf16") else "float32"

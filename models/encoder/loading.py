@@ -8,7 +8,8 @@ from streamlabel.errors import InferenceError, ModelLoadError
 from streamlabel.models.core.classifier import PreparedText
 from streamlabel.models.core.labels import LabelSet
 from streamlabel.models.core.probabilities import Floats
-from streamlabel.models.devices.device import Device, device_errors, fastest_precision
+from streamlabel.models.devices.compute_type import fastest_precision
+from streamlabel.models.devices.device import Device, device_errors
 from streamlabel.models.encoder.independence import company_rows, describe, settle_padding
 from streamlabel.models.encoder.packed_proof import (
     PackedLoader,
@@ -143,10 +144,10 @@ def _prepared(
 
 def faster_ways(device: Device) -> Sequence[Precision]:
     """Return the precisions that are faster than float32 on this device, the fastest first."""
+    if fastest_precision(device.kind) != "bfloat16":
+        return ()
     if device.kind != "cpu":
         return (Precision("bfloat16"),)
-    if fastest_precision() != "bfloat16":
-        return ()
     return (Precision("bfloat16"), Precision("bfloat16", exact_layers=1))
 
 

@@ -9,6 +9,7 @@ import typer
 
 from streamlabel.commands.training_options import (
     Base,
+    ClassWeights,
     Data,
     Dev,
     Epochs,
@@ -67,13 +68,7 @@ def train_encoder(
             show_default=False,
         ),
     ] = None,
-    class_weights: Annotated[
-        Literal["none", "balanced"],
-        typer.Option(
-            help="Weight of each label in the loss. balanced: rare labels count as much as"
-            " frequent ones."
-        ),
-    ] = "none",
+    class_weights: ClassWeights = "none",
     label_smoothing: Annotated[
         float,
         typer.Option(
@@ -136,7 +131,7 @@ def train_encoder(
     from streamlabel.config.model import EncoderSettings
     from streamlabel.extras import require
     from streamlabel.models.core.labels import LabelSet
-    from streamlabel.models.devices.device import fastest_precision
+    from streamlabel.models.devices.compute_type import fastest_precision
     from streamlabel.models.files.checkpoint import open_checkpoint
     from streamlabel.quality.labelled import labels_in
     from streamlabel.quality.model_card import model_card, source_of

@@ -9,6 +9,7 @@ import typer
 
 from streamlabel.commands.training_options import (
     Base,
+    ClassWeights,
     Data,
     Dev,
     Epochs,
@@ -110,6 +111,7 @@ def train_llm(
             show_default=False,
         ),
     ] = None,
+    class_weights: ClassWeights = "none",
     precision: PrecisionOption = "auto",
     seed: Seed = 17,
     seeds: Seeds = None,
@@ -142,7 +144,8 @@ def train_llm(
     from streamlabel.config.model import GenerativeSettings
     from streamlabel.errors import ConfigError
     from streamlabel.extras import require
-    from streamlabel.models.devices.device import choose_device, fastest_precision
+    from streamlabel.models.devices.compute_type import fastest_precision
+    from streamlabel.models.devices.device import choose_device
     from streamlabel.models.files.checkpoint import open_checkpoint
     from streamlabel.quality.labelled import labels_in
     from streamlabel.quality.model_card import answers_card, source_of
@@ -183,6 +186,7 @@ def train_llm(
         pass_tokens=pass_tokens,
         checkpointing=checkpointing,
         max_tokens=min(serving.max_tokens, checkpoint.stated_positions() or serving.max_tokens),
+        class_weights=class_weights,
         label_smoothing=0.0,
         patience=patience,
         minutes=minutes,
@@ -194,13 +198,13 @@ def train_llm(
         say(f"no text is labelled {named(unseen)}: the model will rarely give that answer")
     learned, kept = examples(train), examples(held)
     lora = Lora(rank=rank, alpha=2 * rank) if method == "lora" else None
-    template = None if chat_template is None else str(chat_template)
 
     def fit(seed: int, folder: Path, **given: Any) -> FitReport:  # noqa: ANN401 see ``Fit``
         with_seed = replace(settings, seed=seed)
         return fit_answers(
             learned, serving.task, base=checkpoint, folder=folder, settings=with_seed, lora=lora,
-            held_out=kept, device=serving.device, chat_template=template,
+            held_out=kept, device=serving.device,
+            chat_template=None if chat_template is None else str(chat_template),
             chat_date=serving.chat_date, **given,
         )  # fmt: skip
 

@@ -7,6 +7,7 @@ import typer
 
 __all__ = [
     "Base",
+    "ClassWeights",
     "Data",
     "Dev",
     "Epochs",
@@ -93,7 +94,14 @@ Resume = Annotated[
 ]
 PrecisionOption = Annotated[
     Literal["auto", "float32", "bfloat16"],
-    typer.Option(help="Data type of matrix products. auto: bfloat16 if the processor supports it."),
+    typer.Option(help="Data type of matrix products. auto: bfloat16 where it is faster."),
+]
+ClassWeights = Annotated[
+    Literal["none", "balanced"],
+    typer.Option(
+        help="Weight of each label in the loss. balanced: rare labels count as much as"
+        " frequent ones."
+    ),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the model that is already in FOLDER.")

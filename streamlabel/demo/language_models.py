@@ -23,7 +23,7 @@ from streamlabel.consumer.observability.columns import Column, Columns
 from streamlabel.demo.samples import LABELS, Sample, stream_samples, training_examples
 from streamlabel.demo.screen import shown
 from streamlabel.demo.small_llm import fetch_small_llm
-from streamlabel.models.devices.device import fastest_precision
+from streamlabel.models.devices.compute_type import fastest_precision
 from streamlabel.models.files.checkpoint import open_checkpoint
 from streamlabel.progress import progress
 from streamlabel.tools.in_process import Result, classify, load_settings

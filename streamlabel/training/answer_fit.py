@@ -26,6 +26,7 @@ from streamlabel.models.label_scoring.taught_prompt import store_prompt
 from streamlabel.models.prompts.chat_template import Chat, load_chat
 from streamlabel.training.answer_tuning import Lessons, answer_model
 from streamlabel.training.fit_settings import EpochReport, Example, FitReport, FitSettings
+from streamlabel.training.losses import balanced
 from streamlabel.training.shared_prompt import sees_only_the_mask
 from streamlabel.training.training_loop import run_epochs
 from streamlabel.training.training_state import TrainingState
@@ -87,7 +88,7 @@ def fit_answers(
         task: the task to serve; its labels are listed in many orders.
         base: a causal language model with a chat template.
         folder: replaced if it exists.
-        settings: ``trained_layers`` and ``class_weights`` do not apply.
+        settings: ``trained_layers`` does not apply.
         lora: None: train all weights.
         held_out: not used for training; the epoch with the lowest loss on them, with the prompts of
             serving, is saved.
@@ -105,6 +106,9 @@ def fit_answers(
         ModelLoadError: ``base`` cannot be used.
     """
     _check([*examples, *held_out], LabelSet(task.names))
+    if settings.class_weights == "balanced":
+        # by example, because a label has another token in each order of the labels
+        held_out, examples = balanced(held_out, like=examples), balanced(examples, like=examples)
     began_s = time.monotonic()
     chosen = choose_device(device)
     import torch
@@ -127,7 +131,7 @@ def fit_answers(
         answering = answer_model(
             learner, lessons.token_ids, device=chosen.name, precision=settings.precision
         )
-        rows = lessons.rows(examples, shuffled=True)
+        rows = replace(lessons.rows(examples, shuffled=True), weighs_labels=True)
         if sees_only_the_mask(answering, rows.inputs):
             answering.packs = True
             rows = replace(rows, shared_tokens=lessons.shared_tokens)

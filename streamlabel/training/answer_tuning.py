@@ -13,11 +13,12 @@ from typing import Any
 
 from streamlabel.config.task import TaskSettings
 from streamlabel.errors import ConfigError
+from streamlabel.models.devices.compute_type import ComputeType
 from streamlabel.models.label_scoring.label_reads import prompt_version
 from streamlabel.models.label_scoring.label_tokens import LabelTokens, compile_labels
 from streamlabel.models.prompts.build_prompt import Prompt, build_prompt
 from streamlabel.models.prompts.chat_template import Chat
-from streamlabel.training.fit_settings import ComputeType, Example
+from streamlabel.training.fit_settings import Example
 from streamlabel.training.losses import weights_of
 from streamlabel.training.shared_prompt import Packed, pack
 from streamlabel.training.training_rows import Drawn, TrainingRows

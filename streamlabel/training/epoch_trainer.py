@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from streamlabel.models.core.labels import ProblemType
@@ -55,7 +56,8 @@ class EpochTrainer:
         self._rows = rows
         self._settings = settings
         self._on_step = on_step
-        self._loss_of = loss_of(rows.targets, settings, problem_type)
+        of_labels = replace(settings, class_weights="none") if rows.weighs_labels else settings
+        self._loss_of = loss_of(rows.targets, of_labels, problem_type)
         self._lengths = [len(row) for row in rows.inputs]
         self._total = settings.epochs * -(-len(rows.inputs) // settings.batch_items)
         weights = list(self.learning.values())

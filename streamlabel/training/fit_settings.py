@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-__all__ = ["ComputeType", "EpochReport", "Example", "FitReport", "FitSettings", "default_rate"]
+from streamlabel.models.devices.compute_type import ComputeType
 
-ComputeType = Literal["float32", "bfloat16"]
+__all__ = ["EpochReport", "Example", "FitReport", "FitSettings", "default_rate"]
 
 # Learning rates of language models with a hidden size of 4,096: low for all weights, so that the
 # model does not forget; higher for an adapter.
@@ -75,7 +75,8 @@ class FitSettings:
             always finished. None: no limit.
         seed: of the head's initial weights, dropout and the order of the examples.
         precision: ``bfloat16``: matrix products use it, trained weights and sums stay in float32;
-            on a processor with AVX512-BF16 or AMX, and on accelerators, this halves the time.
+            where the processor multiplies faster in it (``fastest_precision``), and on
+            accelerators, this halves the time.
     """
 
     epochs: int = 8

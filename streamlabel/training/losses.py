@@ -1,18 +1,36 @@
 """Loss functions for training."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from streamlabel.models.core.labels import ProblemType
 from streamlabel.training.fit_settings import Example, FitSettings
 
-__all__ = ["loss_of", "weights_of"]
+__all__ = ["balanced", "loss_of", "weights_of"]
 
 # Maximum class weight: a label with three examples must not dominate the others.
 _HEAVIEST = 20
 # Largest weight of an example: one audit of 2 % of the traffic would stand for fifty texts, and its
 # step would move the model by what is in that text alone.
 _HEAVIEST_EXAMPLE = 20.0
+
+
+def balanced(examples: Sequence[Example], *, like: Sequence[Example]) -> list[Example]:
+    """Return examples with weights that let every label count as much as any other.
+
+    Args:
+        examples: with one label each.
+        like: the examples whose labels are counted: those that are trained on.
+    """
+    counts = Counter(label for example in like for label in example.right)
+    usual = counts.total() / max(1, len(counts))
+    return [
+        replace(example, weight=example.weight * usual / (counts[label] or usual))
+        for example in examples
+        for label in example.right
+    ]
 
 
 def weights_of(examples: Sequence[Example]) -> Any:  # noqa: ANN401 a tensor

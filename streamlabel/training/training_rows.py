@@ -49,6 +49,7 @@ class TrainingRows:
         order: what ``draw`` draws from; its state belongs to that of a training.
         shared_tokens: with which the rows of a pass begin, and which are computed once for all of
             them, without padding; 0: rows are padded.
+        weighs_labels: ``weights`` have the class weights of the settings in them.
     """
 
     inputs: Sequence[Any]
@@ -57,6 +58,7 @@ class TrainingRows:
     draw: Callable[[Sequence[int]], Drawn] | None = None
     order: random.Random | None = None
     shared_tokens: int = 0
+    weighs_labels: bool = False
 
     def of(self, batch: Sequence[int]) -> Drawn:
         """Return some rows for one step."""

@@ -29,6 +29,7 @@ from streamlabel.training.answer_fit import Lora, fit_answers
 from streamlabel.training.answer_tuning import Lessons, answer_model
 from streamlabel.training.fit_settings import EpochReport, Example, FitSettings
 from streamlabel.training.frozen_layers import padded
+from streamlabel.training.losses import balanced
 from streamlabel.training.training_rows import LENGTH_STEP, batches, passes
 from tests.models.test_prompts import FORGERIES, SPAM, task
 
@@ -222,6 +223,36 @@ def test_every_row_is_in_one_pass_within_the_budget(lengths: list[int], tokens: 
             assert len(part) == 1 or wide <= tokens
         whole = sorted(range(len(lengths)), key=lengths.__getitem__)
         assert list(passes(lengths, None, shared)) == [whole]
+
+
+@given(labels=st.lists(st.sampled_from("abc"), min_size=1, max_size=50))
+def test_balanced_weights_let_every_label_count_alike(labels: list[str]) -> None:
+    examples = [Example("text", label, weight=0.5) for label in labels]
+    sums = dict.fromkeys(labels, 0.0)
+    for example in balanced(examples, like=examples):
+        sums[example.label] += example.weight
+    assert all(found == pytest.approx(0.5 * len(labels) / len(sums)) for found in sums.values())
+    unseen = [Example("text", "d", weight=0.5)]
+    assert balanced(unseen, like=examples) == unseen
+
+
+def test_a_rare_label_counts_as_much_as_a_frequent_one(tiny_llm: Path, tmp_path: Path) -> None:
+    """The answers cannot depend on the text, so that they show the weights and nothing else."""
+    same = [Example("Hello", "ham")] * 14 + [Example("Hello", "spam")] * 2
+    found = {}
+    for weighting in ("none", "balanced"):
+        tuning = replace(
+            QUICK, epochs=60, learning_rate=2e-3, batch_items=16, class_weights=weighting
+        )
+        folder = tmp_path / weighting
+        fit_answers(
+            same, task(), base=checkpoint(tiny_llm), folder=folder, settings=tuning, device="cpu"
+        )
+        _, [answer] = asked(settings(folder), ["Hello"])
+        assert answer.probabilities is not None
+        found[weighting] = answer.probabilities[task().names.index("spam")]
+    assert found["none"] < 0.3
+    assert 0.35 < found["balanced"] < 0.65
 
 
 def test_a_whole_model_keeps_the_tokenizer_to_the_last_byte(tiny_llm: Path, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from streamlabel.config.model import EncoderSettings
 from streamlabel.errors import InferenceError
 from streamlabel.models.core.classifier import Prediction, PreparedText
 from streamlabel.models.core.probabilities import Floats
-from streamlabel.models.devices.device import Device, device_errors, fastest_precision
+from streamlabel.models.devices.compute_type import has_bfloat16
+from streamlabel.models.devices.device import Device, device_errors
 from streamlabel.models.encoder import packed_weights
 from streamlabel.models.encoder.classifier import EncoderClassifier, load
 from streamlabel.models.encoder.families import ACTIVATIONS, FAMILIES, Family
@@ -127,7 +128,7 @@ def test_rows_of_all_lengths_equal_transformers_row_by_row(
 
 
 @by_family
-@pytest.mark.skipif(fastest_precision() != "bfloat16", reason="no bfloat16 on this processor")
+@pytest.mark.skipif(not has_bfloat16(), reason="no bfloat16 on this processor")
 def test_bfloat16_is_as_close_to_float32_as_that_of_transformers(
     folders: dict[str, Path], family: Family
 ) -> None:
@@ -143,7 +144,7 @@ def test_bfloat16_is_as_close_to_float32_as_that_of_transformers(
     assert average(load_packed(checkpoint, CPU, Precision("bfloat16", exact_layers=2))) < 0.1
 
 
-@pytest.mark.skipif(fastest_precision() != "bfloat16", reason="no bfloat16 on this processor")
+@pytest.mark.skipif(not has_bfloat16(), reason="no bfloat16 on this processor")
 @pytest.mark.parametrize("kind", ["Roberta", "ModernBert"])
 def test_attention_of_all_rows_at_once_computes_the_same(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str

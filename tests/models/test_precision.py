@@ -1,6 +1,7 @@
 """Which type the products are computed in, and what that does to probabilities."""
 
 import asyncio
+import itertools
 import json
 import pickle
 from pathlib import Path
@@ -18,7 +19,9 @@ from streamlabel.models.calibration.calibration_file import CalibrationFile
 from streamlabel.models.core.classifier import Prediction, PreparedText
 from streamlabel.models.core.labels import ProblemType
 from streamlabel.models.core.probabilities import probabilities
-from streamlabel.models.devices.device import Device, fastest_precision
+from streamlabel.models.devices import compute_type
+from streamlabel.models.devices.compute_type import fastest_precision
+from streamlabel.models.devices.device import Device
 from streamlabel.models.encoder import classifier as encoder
 from streamlabel.models.encoder import loading as encoder_loading
 from streamlabel.models.encoder import matrix_products as products
@@ -151,13 +154,59 @@ def test_a_common_shift_of_all_logits_is_no_difference_between_labels() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "fastest", "ways"),
-    [("cpu", "float32", 0), ("cpu", "bfloat16", 2), ("cuda", "float32", 1)],
+    [
+        ("cpu", "float32", 0),
+        ("cpu", "bfloat16", 2),
+        ("cuda", "float32", 0),
+        ("cuda", "bfloat16", 1),
+    ],
 )
 def test_ways_are_tried_that_are_fast_on_the_device(
     monkeypatch: pytest.MonkeyPatch, kind: str, fastest: str, ways: int
 ) -> None:
-    monkeypatch.setattr(encoder_loading, "fastest_precision", lambda: fastest)
+    monkeypatch.setattr(encoder_loading, "fastest_precision", lambda _kind: fastest)
     assert len(encoder_loading.faster_ways(Device(kind, {}))) == ways
+
+
+@pytest.mark.parametrize(
+    ("has_it", "exact_s", "half_s", "fastest"),
+    [
+        (True, 4.0, 1.0, "bfloat16"),  # AMX
+        (True, 2.0, 1.0, "bfloat16"),
+        (True, 1.05, 1.0, "float32"),  # too close to be the same at the next start
+        (True, 0.6, 1.0, "float32"),  # AVX512-BF16 of a virtual machine whose host hides AMX
+        (False, 4.0, 1.0, "float32"),
+    ],
+)
+def test_the_fastest_type_of_a_processor_is_timed(
+    monkeypatch: pytest.MonkeyPatch, has_it: bool, exact_s: float, half_s: float, fastest: str
+) -> None:
+    noise = itertools.cycle([1.0, 5.0, 1.5])  # what else runs
+    took_s = {torch.float32: exact_s, torch.bfloat16: half_s}
+    monkeypatch.setattr(compute_type, "has_bfloat16", lambda: has_it)
+    monkeypatch.setattr(compute_type, "_product_s", lambda kind: took_s[kind] * next(noise))
+    compute_type._fastest_on_cpu.cache_clear()
+    try:
+        assert fastest_precision() == fastest
+    finally:
+        compute_type._fastest_on_cpu.cache_clear()
+
+
+def test_the_fastest_type_is_the_same_when_it_is_timed_again() -> None:
+    first = fastest_precision()
+    compute_type._fastest_on_cpu.cache_clear()
+    assert fastest_precision() == first
+
+
+@pytest.mark.parametrize(("has_it", "fastest"), [(True, "bfloat16"), (False, "float32")])
+def test_a_gpu_that_only_emulates_bfloat16_uses_float32(
+    monkeypatch: pytest.MonkeyPatch, has_it: bool, fastest: str
+) -> None:
+    def supported(*, including_emulation: bool) -> bool:
+        return has_it or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert fastest_precision("cuda") == fastest
 
 
 def test_minilm_in_the_type_of_this_machine_answers_as_in_float32(tmp_path: Path) -> None:

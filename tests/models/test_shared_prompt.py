@@ -8,8 +8,8 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamlabel.models.devices.compute_type import ComputeType
 from streamlabel.training.answer_tuning import answer_model
-from streamlabel.training.fit_settings import ComputeType
 from streamlabel.training.frozen_layers import padded
 from streamlabel.training.shared_prompt import (
     LEAST_SHARED,

@@ -14,7 +14,7 @@ from streamlabel.config.engines import VllmSettings
 from streamlabel.config.model import GenerativeSettings, PromptedSettings
 from streamlabel.demo.samples import stream_samples, training_examples
 from streamlabel.models.core.classifier import Classifier, Prediction, PreparedText
-from streamlabel.models.devices.device import fastest_precision
+from streamlabel.models.devices.compute_type import fastest_precision
 from streamlabel.models.files.checkpoint import open_checkpoint
 from streamlabel.models.llm import generative, prompted
 from streamlabel.models.llm.prompt_reader import PromptReader
