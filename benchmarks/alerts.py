@@ -31,7 +31,7 @@ from testing.alerting.broker_stories import brokers
 from testing.alerting.learning_stories import learning
 from testing.alerting.prometheus import Prometheus, divisor
 from testing.alerting.stage import Attempt, Stage
-from testing.kafka_broker import Cluster, KafkaMissingError, LocalCluster
+from testing.kafka_broker import SHORT_LIVED, Cluster, KafkaMissingError, LocalCluster
 
 __all__ = ["as_row", "figures_of", "page_of"]
 
@@ -51,9 +51,6 @@ _BESIDE: Final[Mapping[str, Callable[[Stage], None]]] = {
     "idle_member": service_stories.idle_member,
 }
 _STORIES: Final = ("ordinary", *_BESIDE, "brokers")
-
-# The brokers start often and never run long: optimising their code costs more than it saves.
-_JAVA: Final = ("-XX:TieredStopAtLevel=1", "-Xshare:auto")
 
 Row = dict[str, Any]
 _storing = threading.Lock()
@@ -155,7 +152,7 @@ def _tell(name: str, story: Callable[[Stage], None], stage: Stage) -> None:
 
 def _perform(asked: argparse.Namespace, folder: Path) -> Stage:
     chosen = asked.only or _STORIES
-    own = LocalCluster.start(java=_JAVA) if "brokers" in chosen else None
+    own = LocalCluster.start(java=SHORT_LIVED) if "brokers" in chosen else None
     cluster = own or Cluster.open()
     try:
         with Prometheus.running(folder) as prometheus:

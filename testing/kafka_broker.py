@@ -41,7 +41,19 @@ from confluent_kafka.admin import (
     PartitionMetadata,
 )
 
-__all__ = ["Cluster", "DockerCluster", "KafkaMissingError", "LocalCluster", "Secured", "wait_until"]
+__all__ = [
+    "SHORT_LIVED",
+    "Cluster",
+    "DockerCluster",
+    "KafkaMissingError",
+    "LocalCluster",
+    "Secured",
+    "wait_until",
+]
+
+# Options of Java for brokers that start often and never run long: optimising their code costs more
+# processor time than it saves. Not for brokers whose speed matters.
+SHORT_LIVED = ("-XX:TieredStopAtLevel=1", "-Xshare:auto")
 
 _T = TypeVar("_T")
 
@@ -100,12 +112,16 @@ class Cluster:
     bootstrap: str
 
     @staticmethod
-    def open() -> "Cluster":
-        """Start what the environment offers. Raises KafkaMissingError."""
+    def open(*, java: Sequence[str] = ()) -> "Cluster":
+        """Start what the environment offers. Raises KafkaMissingError.
+
+        Args:
+            java: options of the virtual machine, where it is ours.
+        """
         if bootstrap := os.environ.get("STREAMLABEL_TEST_BOOTSTRAP"):
             return Cluster(bootstrap)
         if os.environ.get("KAFKA_HOME"):
-            return LocalCluster.start()
+            return LocalCluster.start(java=java)
         return DockerCluster.start()
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from confluent_kafka.admin import (
 
 from testing.chaos.proxy import Proxy
 from testing.chaos.reaper import Reaper
-from testing.kafka_broker import LocalCluster, wait_until
+from testing.kafka_broker import SHORT_LIVED, LocalCluster, wait_until
 
 __all__ = ["COMPACTED", "Place", "Topics", "Way"]
 
@@ -40,9 +40,6 @@ COMPACTED: Mapping[str, str | int] = {
     "min_cleanable_dirty_ratio": "0.01",
     "min_compaction_lag_ms": 5000,
 }
-
-# Brokers start often here and never run long: optimising their code costs more than it saves.
-_JAVA = ("-XX:TieredStopAtLevel=1", "-Xshare:auto")
 
 
 class Topics(NamedTuple):
@@ -87,7 +84,7 @@ class Place:
                 secure=brokers == 1,
                 proxy_ports=[proxy.port for proxy in proxies],
                 settings=_SETTINGS,
-                java=_JAVA,
+                java=SHORT_LIVED,
             )
             stack.callback(cluster.close)
             for number, proxy in enumerate(proxies, start=1):

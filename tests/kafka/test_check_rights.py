@@ -31,7 +31,7 @@ from streamlabel.consumer.kafka.needed_rights import service_rights
 from streamlabel.consumer.kafka.rights import Right, spoken
 from streamlabel.errors import BrokerError
 from streamlabel.tools.broker_checks import check_broker
-from testing.kafka_broker import Cluster, KafkaMissingError, LocalCluster, wait_until
+from testing.kafka_broker import SHORT_LIVED, Cluster, KafkaMissingError, LocalCluster, wait_until
 from tests.kafka.test_security import unsigned_token
 from tests.requirements import missing
 
@@ -82,7 +82,9 @@ def strict() -> Iterator[LocalCluster]:
     """A cluster on which nobody may do what was not granted."""
     try:
         cluster = LocalCluster.start(
-            secure=True, settings={"allow.everyone.if.no.acl.found": "false"}
+            secure=True,
+            settings={"allow.everyone.if.no.acl.found": "false"},
+            java=SHORT_LIVED,
         )
     except KafkaMissingError as error:
         missing(str(error))

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from streamlabel.__main__ import app
-from testing.kafka_broker import Cluster, KafkaMissingError, LocalCluster, wait_until
+from testing.kafka_broker import SHORT_LIVED, Cluster, KafkaMissingError, LocalCluster, wait_until
 from tests.requirements import missing
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
@@ -111,7 +111,7 @@ def test_more_replicas_wanted_than_there_are_is_a_warning(kafka: Cluster) -> Non
 @pytest.fixture
 def two_brokers() -> Iterator[LocalCluster]:
     try:
-        cluster = LocalCluster.start(brokers=2)
+        cluster = LocalCluster.start(brokers=2, java=SHORT_LIVED)
     except KafkaMissingError as error:
         missing(str(error))
     try:
