@@ -7,12 +7,14 @@ rounds are interleaved: each round measures each family once, beginning with ano
 
 import argparse
 import asyncio
+import json
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from benchmarks import results_file
 from benchmarks.engine_alone import batches, compute
@@ -20,7 +22,7 @@ from streamlabel.config.model import EncoderSettings
 from streamlabel.models.core.classifier import Classifier, PreparedText
 from testing import encoder_families, texts
 
-__all__ = ["worst_ratios"]
+__all__ = ["Dtype", "measure", "rate_of", "store", "worst_ratios"]
 
 Dtype = Literal["float32", "auto"]
 # Families that compute the same as a BERT, up to a few additions.
@@ -71,19 +73,20 @@ async def measure(
             ways[family] = f"{details['forward']}, {loaded.identity.dtype}, {exact} exact layers"
             prepared = await loaded.prepare(mix)
             waiting[family] = [text for text in prepared if isinstance(text, PreparedText)]
-            await _rate(loaded, waiting[family][:64])  # the first calls compile kernels
+            await rate_of(loaded, waiting[family][:64])  # the first calls compile kernels
         names = list(folders)
         for number in range(rounds):
             first = number % len(names)
             for family in names[first:] + names[:first]:
-                rates[family].append(await _rate(classifiers[family], waiting[family]))
+                rates[family].append(await rate_of(classifiers[family], waiting[family]))
     finally:
         for classifier in classifiers.values():
             await classifier.close()
     return rates, ways
 
 
-async def _rate(classifier: Classifier, prepared: Sequence[PreparedText]) -> float:
+async def rate_of(classifier: Classifier, prepared: Sequence[PreparedText]) -> float:
+    """Return texts/s of one pass."""
     began_s = time.perf_counter()
     await compute(classifier, batches(classifier, prepared))
     return len(prepared) / (time.perf_counter() - began_s)
@@ -122,20 +125,42 @@ def main() -> None:
         for precision, of_family in rates.items()
         for family, rate in of_family.items()
     }
-    results_file.write(
-        "architectures",
+    store(
+        "families",
         command=f"python -m benchmarks.architectures --rounds {wanted.rounds}"
         f" --texts {wanted.texts} --families {' '.join(wanted.families)}",
         figures=figures,
-        page="\n".join(
-            (
-                "Models of MiniLM's size with random weights,"
-                f" medians of {wanted.rounds} interleaved rounds.\n",
-                *page,
-                "",
-            )
-        ),
-        details={"runs": runs},
+        page="\n".join((f"Medians of {wanted.rounds} interleaved rounds:\n", *page, "")),
+        runs=runs,
+    )
+
+
+def store(
+    part: str, *, command: str, figures: Mapping[str, float], page: str, runs: object
+) -> None:
+    """Put one part of the result into the file; the other keeps what was measured before."""
+    path = results_file.RESULTS / "architectures.json"
+    parts: dict[str, Any] = json.loads(path.read_text())["parts"] if path.exists() else {}
+    parts[part] = {
+        "command": command,
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": results_file.commit(),
+        "cpu": results_file.hardware()["cpu"],
+        "figures": {name: results_file.rounded(value) for name, value in figures.items()},
+        "page": page,
+        "runs": runs,
+    }
+    pages = (
+        f"## {name}\n\n`{each['command']}` on {each['date']}, commit {each['commit'][:10]},"
+        f" {each['cpu']}.\n\n{each['page']}"
+        for name, each in sorted(parts.items())
+    )
+    results_file.write(
+        "architectures",
+        command=command,
+        figures={k: v for each in parts.values() for k, v in each["figures"].items()},
+        page="Models of MiniLM's size with random weights.\n\n" + "\n".join(pages),
+        details={"parts": parts},
     )
 
 

@@ -36,6 +36,7 @@ def learning(stage: Stage) -> None:
     service = stage.service(
         "learning",
         routing={"audit_share": 0.1},
+        audit={"key": _KEY},
         control={"topic": control, "key": _KEY},
         drift={"window_items": 100},
     )
