@@ -191,6 +191,7 @@ def test_the_page_on_performance_quotes_every_target() -> None:
             "promise_coverage_5000_mean": ".2f",
             "promise_coverage_5000_p10": ".2f",
         },
+        "alerts": {"alerts_fired": ".0f", "alerts_resolved": ".0f"},
         "formats": {
             "outage_dead_letters": ".0f",
             "mutated_without_outcome": ".0f",

@@ -173,6 +173,8 @@ def _open_transaction(stage: Stage, service: Service) -> None:
             {
                 "bootstrap.servers": stage.kafka.bootstrap,
                 "transactional.id": f"{service.job}-producer",
+                # longer than the alert waits: after it the broker itself ends the transaction
+                "transaction.timeout.ms": 600_000,
                 "log_level": 0,
             }
         )
