@@ -8,7 +8,9 @@ __all__ = ["brokers"]
 
 def brokers(stage: Stage, cluster: LocalCluster) -> None:
     """Kill the broker under load, and start it again."""
-    service = stage.service("brokers")
+    # Seldom enough that something is delivered and not committed when the broker is killed, often
+    # enough that the failures are many.
+    service = stage.service("brokers", delivery={"commit_interval_s": 2.0})
     # What is delivered after the membership has run out is tried again: what is delivered before
     # waits in the producer. So there is a service whose model is slow, with texts in flight.
     slow = stage.service(
