@@ -199,8 +199,9 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
             prompt_file="wildguard.jinja",
             licence="Apache-2.0, with AI2's responsible use guidelines",
             published="F1 0.721 on the OpenAI moderation set, as another model's card says",
-            unverified=_NOT_RUN + "; the prompt is that of copies of its card, which agree; the"
-            " model is not recognised, so a wrong one is not refused",
+            unverified=_NOT_RUN + "; the prompt is the string of its authors' own program (the"
+            " repository allenai/wildguard); the model is not recognised, so a wrong one is not"
+            " refused",
         ),
         "polyguard": Preset(
             models=("ToxicityPrompts/PolyGuard-Qwen", "ToxicityPrompts/PolyGuard-Qwen-Smol"),
