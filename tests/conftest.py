@@ -7,6 +7,7 @@ import platform
 import signal
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pytest
 import structlog
@@ -25,6 +26,27 @@ pytest_plugins = ["tests.database_fixtures", "tests.kafka_fixtures", "tests.mode
 # uvicorn are ignored, unless our code has called them.
 _OURS = ["streamlabel", "streamlabel.consumer", "streamlabel.models", "streamlabel.config"]
 
+# Files whose tests take longest together, in the order in which they begin where files are
+# distributed over processes: one that began last would keep a process busy that others wait for.
+_LONGEST = (
+    "kafka/test_quotas.py",
+    "kafka/test_outage.py",
+    "kafka/test_other_clients.py",
+    "kafka/test_cluster.py",
+    "kafka/test_deploy.py",
+    "kafka/test_exactly_once.py",
+    "kafka/test_slow_link.py",
+    "kafka/test_transactions.py",
+    "kafka/test_service.py",
+    "models/test_vllm.py",
+    "models/test_npu.py",
+    "models/test_vllm_heads.py",
+    "models/test_remote_vllm.py",
+    "models/test_three_ways.py",
+    "models/test_small_llm.py",
+    "models/test_spam_model.py",
+)
+
 _SHOWN = ("aiokafka", "pydantic", "torch", "transformers", "confluent-kafka", "vllm", "hypothesis")
 
 
@@ -35,6 +57,15 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job of a shell
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest files begin first; the others keep their order."""
+    here = Path(__file__).parent
+    rank = {here / name: place for place, name in enumerate(_LONGEST)}
+    if gone := [path for path in rank if not path.exists()]:
+        raise pytest.UsageError(f"tests/conftest.py names files that are gone: {gone}")
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 def pytest_report_header() -> list[str]:
