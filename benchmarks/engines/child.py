@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from benchmarks.engines.loop import Batch, Engine, batches, in_order
 
-_BUDGETS: Final = (512, 1024, 2048, 4096)
+_BUDGETS: Final = (128, 256, 512, 1024)
 _STREAMS: Final = (1, 2)
 _TRIED: Final = 3  # passes of a setting before one is chosen, the first of which warms up
 _SAMPLE: Final = 4  # one row in so many is enough to choose
