@@ -66,7 +66,8 @@ FAMILIES: Final[dict[str, Family]] = {
         "The prompt asks about a request and a response; the response is left empty, and the first"
         " field of the answer is read. The prompt is a file of ours, because WildGuard has no chat"
         " template, and PolyGuard's prompt stands in its model card only.",
-        "copies of the model cards in public code, which agree",
+        "the authors' program (wildguard) and copies of the card in public code, which agree"
+        " (polyguard)",
         ("wildguard", "polyguard"),
     ),
     "gpt-oss-safeguard": Family(
