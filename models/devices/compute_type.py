@@ -11,8 +11,9 @@ __all__ = ["ComputeType", "fastest_precision", "has_bfloat16"]
 
 ComputeType = Literal["float32", "bfloat16"]
 
-# How much faster bfloat16 has to be. Processors are far from it on either side (with AMX 3 to 4,
-# AMD Zen 4 about 2, Intel without AMX 0.6), so that two starts do not differ.
+# How much faster bfloat16 has to be. The processors that were measured are far from it on either
+# side (Intel with AMX about 3, an AMD EPYC 2, Intel without AMX 0.6), so that two starts do not
+# differ.
 _GAIN: Final = 1.25
 _ROWS: Final = 512
 _SIZE: Final = 768
@@ -30,7 +31,7 @@ def has_bfloat16() -> bool:
 def fastest_precision(kind: str = "cpu") -> ComputeType:
     """Return the type in which this kind of device multiplies fastest, float32 if they are close.
 
-    On a CPU both are timed, once per process (about 50 ms): the processors of many virtual machines
+    On a CPU both are timed, once per process (0.1 s): the processors of many virtual machines
     have AVX512-BF16 and not AMX, and are slower with it than in float32.
     """
     import torch
