@@ -160,7 +160,8 @@ def main() -> None:
                 sys.stderr.write(page_of(found) + "\n")
     architectures.store(
         "engines",
-        command=f"python -m benchmarks.engines --rounds {asked.rounds} --texts {asked.texts}",
+        command=f"python -m benchmarks.engines --rounds {asked.rounds} --texts {asked.texts}"
+        f" --families {' '.join(asked.families)} --precisions {' '.join(asked.precisions)}",
         figures=figures_of(rows),
         page=page_of(rows),
         runs=rows,

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from benchmarks.engines.loop import Batch, Logits, loaded
 
@@ -71,11 +72,11 @@ class OnnxRuntime:
         found: dict[int, Logits] = {}
         numbers = itertools.count()  # each stream takes the next batch when it is free
 
-        def stream(session: object) -> None:
+        def stream(session: Any) -> None:  # noqa: ANN401 onnxruntime has no types
             while (number := next(numbers)) < len(waiting):
                 ids, mask = waiting[number]
                 given = {"input_ids": ids, "attention_mask": mask}
-                found[number] = session.run(None, given)[0]  # type: ignore[attr-defined]
+                found[number] = session.run(None, given)[0]
 
         for done in [self._pool.submit(stream, session) for session in self._sessions]:
             done.result()

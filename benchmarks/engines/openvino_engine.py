@@ -40,7 +40,7 @@ class OpenVino:
         threads: of all streams together.
     """
 
-    def __init__(self, model: Any, *, precision: str, streams: int, threads: int) -> None:  # noqa: ANN401
+    def __init__(self, model: Any, *, precision: str, streams: int, threads: int) -> None:  # noqa: ANN401 OpenVINO's
         import openvino
 
         compiled = openvino.Core().compile_model(
