@@ -128,8 +128,8 @@ def answers_card(
         [
             form.format(base=base, origin=_origin(report, base, data)),
             _course(report, labels, settings),
-            f"method: {method}; the loss is that of the answer's token, the labels were listed in"
-            " many orders.",
+            f"method: {method}, class weights: {settings.class_weights}; the loss is that of the"
+            " answer's token, the labels were listed in many orders.",
             *_seeds(report, seeds or {}),
             *_sources(sources),
             _advice("-c streamlabel.yaml"),

@@ -331,8 +331,9 @@ def test_the_command_makes_what_its_card_says(tiny_llm: Path, tmp_path: Path) ->
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     about.write_text(json.dumps(SPAM))
     base = ("--data", data, "--base", tiny_llm, "--task", about, "--out", out, "--device", "cpu")
-    code, said = run(*base, "--epochs", "1")
+    code, said = run(*base, "--epochs", "1", "--class-weights", "balanced")
     assert code == 0, said
+    assert "class weights: balanced" in (out / "README.md").read_text()
     assert "44 training texts, 4 held out; labels ham, spam" in said
     assert "epoch 1: loss" in said
     assert "adapter: FOLDER" in (out / "README.md").read_text()
