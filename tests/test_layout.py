@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.assertions import assertless, vague_refusals
+from tests.conftest import LONGEST
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("streamlabel", "consumer", "models", "config")
@@ -329,3 +330,8 @@ def test_what_docstrings_refer_to_is_there(module: str) -> None:
         if not is_there:
             gone.append(match[0])
     assert gone == []
+
+
+def test_the_files_that_begin_first_are_there() -> None:
+    """Here, not where tests are collected: the tests of the core also run without the others."""
+    assert [name for name in LONGEST if not (Path(__file__).parent / name).is_file()] == []
