@@ -1,13 +1,16 @@
 """Figures of language models that do not depend on the speed of the machine."""
 
+import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.llm_engines import TASK
+from streamlabel.config.presets import PRESETS
 from testing import minilm, texts
-from testing.preset_prompts import CARDS, count_byte_equal
+from testing.official_prompts import STORED, compare, equal_presets
+from testing.preset_prompts import count_byte_equal
 from testing.scoring_qwen import ANSWERS, teach_scores
 from testing.simulated_npu import differences
 from testing.tiny_models import build_causal
@@ -23,18 +26,39 @@ _SCORED: Mapping[str, Any] = {
 }
 
 
-def presets() -> Result:
-    """Return how many presets ask a model with its own prompt, to the last byte."""
-    found = count_byte_equal()
-    equal = sum(found.values())
-    page = (
-        f"## Presets\n\n{equal} of {len(found)} presets of language models ask with the model's"
-        " own prompt, to the last byte (`presets_byte_equal`). A preset renders the template in"
-        " the model's folder; the comparison is with transformers, on templates built alike."
-        f" For {', '.join(sorted(CARDS))} the prompt is a file of ours, compared with the string on"
-        " the model's card, written a second time. No official template was at hand.\n"
+def presets(published: Path) -> Result:
+    """Return how many presets ask a model with the prompt that its maker publishes.
+
+    Args:
+        published: folder of ``testing.official_prompts``.
+    """
+    found = compare(published)
+    alike = count_byte_equal()
+    equal = equal_presets(found)
+    kept = {name: {k: v for k, v in each.items() if k != "equal"} for name, each in found.items()}
+    STORED.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    rows = "".join(
+        f"| {name} | {each['what']} | {each['where']} | {len(each['prompts'])}"
+        f" | {'yes' if each['equal'] else 'no'} |\n"
+        for name, each in found.items()
     )
-    return {"presets_byte_equal": float(equal)}, page, {"presets": found}
+    page = (
+        f"## Presets\n\n{len(equal)} of {len(PRESETS)} presets of language models ask with the"
+        " prompt that the model's maker publishes, to the last byte (`presets_byte_equal`). The"
+        " published files are not part of the project; their hashes are, with a hash of the prompt"
+        " of each text (`testing/official_prompts.json`). A template is rendered by transformers;"
+        " otherwise the prompt itself was published, and a template was made of it, in which the"
+        " text stands in its place.\n\n"
+        f"| preset | published | where | texts | equal |\n| --- | --- | --- | ---: | --- |\n"
+        f"{rows}\n"
+        f"{sum(alike.values())} of {len(alike)} presets are also equal on templates of ours that"
+        " are built as the models' are; those run on every commit.\n"
+    )
+    figures = {
+        "presets_byte_equal": float(len(equal)),
+        "presets_equal_alike": float(sum(alike.values())),
+    }
+    return figures, page, {"presets": found, "alike": alike}
 
 
 def npu(model: Path) -> Result:

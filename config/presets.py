@@ -24,6 +24,7 @@ PresetName = Literal[
     "granite-guardian-3",
     "granite-guardian-3.3",
     "llama-guard-2",
+    "llama-guard-1",
     "wildguard",
     "polyguard",
     "gpt-oss-safeguard",
@@ -50,6 +51,8 @@ class Preset:
         licence: what to read before using the model.
         published: figures of the model's card, not measured here.
         unverified: what was not tried, because no weights were at hand.
+        compared: what its maker publishes, and our prompt was compared with to the last byte;
+            empty: nothing of the kind was at hand.
     """
 
     models: tuple[str, ...]
@@ -58,6 +61,7 @@ class Preset:
     licence: str
     published: str
     unverified: str
+    compared: str = ""
     template_lacks: str = ""
     answer_prefix: str = ""
     variables: Mapping[str, Any] = field(default_factory=dict)
@@ -112,6 +116,7 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
             answer_prefix="\n\n",
             licence="Llama 3.1 (8B) and Llama 3.2 (1B) community licences",
             published="F1 0.939, AUPRC 0.985, false positive rate 0.040 on its own test set (8B)",
+            compared="the templates of the 8B and the 1B model, as in their GGUF files",
             unverified=_NOT_RUN,
         ),
         "llama-guard-4": Preset(
@@ -139,6 +144,7 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
             answer_prefix="Safety:",
             licence="Apache-2.0",
             published="see the technical report; strict mode counts controversial as unsafe",
+            compared="what the tokenizer of the 8B model made of a text",
             unverified=_NOT_RUN,
         ),
         "shieldgemma": Preset(
@@ -150,6 +156,7 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
             licence="Gemma terms of use",
             published="F1 0.812 (2B) and 0.821 (9B), AU-PRC 0.887 and 0.907 on the OpenAI"
             " moderation set",
+            compared="the prompt on the model card",
             unverified=_NOT_RUN,
         ),
         "granite-guardian-3": Preset(
@@ -167,6 +174,7 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
             policy_variable="guardian_config.risk_name",
             licence="Apache-2.0",
             published="see the model card, by risk",
+            compared="the template of 3.0-2b, as in its GGUF file",
             unverified=_NOT_RUN + "; one risk at a time, other spellings of the answers not summed",
         ),
         "granite-guardian-3.3": Preset(
@@ -178,6 +186,7 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
             policy_variable="guardian_config.criteria_id",
             licence="Apache-2.0",
             published="see the model card, by criterion",
+            compared="the maker's template for another engine (Ollama)",
             unverified=_NOT_RUN + "; that the answer begins with <score> is from copies of its"
             " code; without its reasoning (think)",
         ),
@@ -185,11 +194,23 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
             models=("meta-llama/Meta-Llama-Guard-2-8B",),
             template_has=_CATEGORIES,
             template_lacks=_QWEN,
-            labels=_SAFE,
-            answer_prefix="\n\n",
+            # whether line breaks come first is not known, so both are summed
+            labels={"safe": ("safe", "\n\nsafe"), "unsafe": ("unsafe", "\n\nunsafe")},
             licence="Llama 3 community licence",
             published="see the model card",
+            compared="the prompt of Meta's own program (llama-recipes)",
             unverified=_NOT_RUN,
+        ),
+        "llama-guard-1": Preset(
+            models=("meta-llama/LlamaGuard-7b",),
+            template_has=_CATEGORIES,
+            template_lacks=_QWEN,
+            labels={"safe": (" safe",), "unsafe": (" unsafe",)},
+            licence="Llama 2 community licence",
+            published="AU-PRC 0.847 on the OpenAI moderation set, 0.626 on ToxicChat, as another"
+            " model's card says",
+            compared="the template of the model's folder, as litellm has it",
+            unverified=_NOT_RUN + "; that the answer begins with a space is how Llama 2 writes",
         ),
         "wildguard": Preset(
             models=("allenai/wildguard",),
@@ -199,9 +220,8 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
             prompt_file="wildguard.jinja",
             licence="Apache-2.0, with AI2's responsible use guidelines",
             published="F1 0.721 on the OpenAI moderation set, as another model's card says",
-            unverified=_NOT_RUN + "; the prompt is the string of its authors' own program (the"
-            " repository allenai/wildguard); the model is not recognised, so a wrong one is not"
-            " refused",
+            compared="the prompt of its authors' program (allenai/wildguard)",
+            unverified=_NOT_RUN + "; the model is not recognised, so a wrong one is not refused",
         ),
         "polyguard": Preset(
             models=("ToxicityPrompts/PolyGuard-Qwen", "ToxicityPrompts/PolyGuard-Qwen-Smol"),
@@ -211,8 +231,9 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
             prompt_file="polyguard.jinja",
             licence="see the model card, and the licence of the base model",
             published="see the paper (arXiv 2504.04377)",
-            unverified=_NOT_RUN + "; the prompt is that of two third-party copies, which agree,"
-            " in the chat template of Qwen2.5; PolyGuard-Ministral has another one",
+            compared="the prompt of its authors' program (kpriyanshu256/polyguard)",
+            unverified=_NOT_RUN + "; the prompt is put into the chat template of Qwen2.5;"
+            " PolyGuard-Ministral has another one",
         ),
         "gpt-oss-safeguard": Preset(
             models=("openai/gpt-oss-safeguard-20b", "openai/gpt-oss-safeguard-120b"),
@@ -232,9 +253,9 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
             },
             licence="Apache-2.0",
             published="see the technical report, by data set",
-            unverified=_NOT_RUN + "; the prompt is that of copies of gpt-oss's template, which"
-            " agree; needs vllm, because it reasons first; the model is not recognised,"
-            " because gpt-oss has the same template",
+            compared="the template of gpt-oss, as llama.cpp has it",
+            unverified=_NOT_RUN + "; needs vllm, because it reasons first; the model is not"
+            " recognised, because gpt-oss has the same template",
         ),
     }
 )

@@ -23,6 +23,7 @@ __all__ = [
     "POLICY",
     "TEMPLATES",
     "TEXTS",
+    "begun",
     "build",
     "byte_equal",
     "count_byte_equal",
@@ -40,6 +41,7 @@ TEMPLATES: Final[Mapping[PresetName, str]] = {
         "{{ messages[0].content | trim }}", "{{ messages[0].content[0].text }}"
     ),
     "llama-guard-2": POLICY.replace("safe or unsafe?", "Answer for the last message."),
+    "llama-guard-1": POLICY.replace("safe or unsafe?", "Answer for User. [/INST]"),
     "qwen3guard-gen": _AS_USER.format(
         "<BEGIN UNSAFE CONTENT CATEGORIES>\nThreats.\n<END>\nUSER: {{ messages[0].content }}\n"
         "Judge the last USER's query."
@@ -129,7 +131,9 @@ def build(name: PresetName, folder: Path) -> Path:
     )
 
 
-def written(name: PresetName, folder: Path, **changes: object) -> tuple[Prompt, Chat, VllmSettings]:
+def written(
+    name: PresetName, folder: Path, *, max_tokens: int = 900, **changes: object
+) -> tuple[Prompt, Chat, VllmSettings]:
     """Return the prompt that the service makes for a preset, and with what."""
     given: dict[str, Any] = {"path": str(folder), "device": "cpu", "preset": name}
     served = VllmSettings.model_validate(given | dict(NEEDED.get(name, {})) | changes)
@@ -140,7 +144,7 @@ def written(name: PresetName, folder: Path, **changes: object) -> tuple[Prompt, 
         answers="one_token",
         render=chat.render,
         tokenizer=chat.tokens,
-        max_tokens=900,
+        max_tokens=max_tokens,
     )
     return prompt, chat, served
 
@@ -167,13 +171,17 @@ def byte_equal(name: PresetName, folder: Path) -> bool:
     After it comes the beginning of the answer, or of the reasoning before it.
     """
     prompt, chat, served = written(name, folder)
-    preset = PRESETS[name]
-    begun = str(preset.reasoning["begin"]) if preset.reasoning else preset.answer_prefix
     return all(
         chat.tokens.decode(prompt.encode(text).ids)
-        == official(name, folder, text, served.chat_template_kwargs) + begun
+        == official(name, folder, text, served.chat_template_kwargs) + begun(name)
         for text in TEXTS
     )
+
+
+def begun(name: PresetName) -> str:
+    """Return what our prompt has after the model's own: the beginning of the answer."""
+    preset = PRESETS[name]
+    return str(preset.reasoning["begin"]) if preset.reasoning else preset.answer_prefix
 
 
 def count_byte_equal() -> dict[str, bool]:

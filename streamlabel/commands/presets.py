@@ -39,9 +39,12 @@ def presets(
             ),
             "licence": preset.licence,
             "published": preset.published,
-            "verified": "the prompt is that of copies of the model's card"
-            if preset.prompt_file
-            else "the prompt is that of the chat template in the model's folder",
+            "verified": (
+                "the prompt is a file of ours"
+                if preset.prompt_file
+                else "the prompt is that of the chat template in the model's folder"
+            )
+            + (f", compared with {preset.compared}" if preset.compared else ""),
             "not verified": preset.unverified,
         }
         _show(name, rows)

@@ -37,7 +37,7 @@ FAMILIES: Final[dict[str, Family]] = {
         "The policy, a list of categories, is in the model's chat template. The first word of the"
         " answer is the verdict; the categories on its second line are not read.",
         "the model cards in meta-llama/PurpleLlama",
-        ("llama-guard-3", "llama-guard-4", "llama-guard-2"),
+        ("llama-guard-3", "llama-guard-4", "llama-guard-2", "llama-guard-1"),
     ),
     "qwen3guard": Family(
         "Qwen3Guard",
@@ -65,9 +65,8 @@ FAMILIES: Final[dict[str, Family]] = {
         "WildGuard and PolyGuard",
         "The prompt asks about a request and a response; the response is left empty, and the first"
         " field of the answer is read. The prompt is a file of ours, because WildGuard has no chat"
-        " template, and PolyGuard's prompt stands in its model card only.",
-        "the authors' program (wildguard) and copies of the card in public code, which agree"
-        " (polyguard)",
+        " template, and PolyGuard's has not the prompt.",
+        "the programs of their authors",
         ("wildguard", "polyguard"),
     ),
     "gpt-oss-safeguard": Family(
@@ -91,8 +90,13 @@ _RUN_LLM: Final = (
     " and gives probabilities; another model's template is refused."
 )
 _RUN_FILE: Final = (
-    "On every commit, with a tiny model of random weights: the prompt equals the string of the"
-    " model's card, written a second time in the tests, to the last byte."
+    "On every commit, with a tiny model of random weights: the prompt equals a string that was"
+    " written a second time in the tests, and has the hash of what its maker publishes."
+)
+_COMPARED: Final = (
+    "What the makers publish was compared with our prompt once, to the last byte, and hashes of it"
+    " are kept (`testing/official_prompts.json`); a folder with such files can be compared again"
+    " (`python -m benchmarks.llm --only presets --official FOLDER`):"
 )
 _RUN_ENCODER: Final = (
     "On every commit, with a tiny model of random weights: the settings of the preset load and give"
@@ -123,7 +127,11 @@ def _page(family: Family) -> str:
             parts.append(f"## {title}\n\n{_yaml(example)}\n{rows}")
         run = _RUN_ENCODER
         unverified = {str(n): encoder.unverified for n, encoder in ENCODER_PRESETS.items()}
+    compared = {str(name): PRESETS[name].compared for name in family.presets}
+    beside = "".join(f"- {name}: {what or 'nothing at hand'}.\n" for name, what in compared.items())
     parts.append(f"## What was run\n\n{run}\n")
+    if beside:
+        parts.append(f"{_COMPARED}\n\n{beside}")
     listed = "".join(f"- {name}: {what}.\n" for name, what in unverified.items())
     parts.append(f"## What was only read\n\nRead from {family.read}.\n\n{listed}\n{_ADVICE}\n")
     return "\n".join(parts)

@@ -21,6 +21,7 @@ from streamlabel.models.files.checkpoint import open_checkpoint
 from streamlabel.models.llm import generative
 from streamlabel.models.prompts.build_prompt import build_prompt
 from streamlabel.models.prompts.chat_template import open_chat
+from testing.official_prompts import STORED, compare, equal_presets, hashes_of_our_prompts
 from testing.preset_prompts import (
     CARDS,
     NEEDED,
@@ -53,6 +54,40 @@ def test_every_preset_is_tried_here() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_prompt_is_the_models_own_byte_for_byte(name: PresetName, tmp_path: Path) -> None:
     assert byte_equal(name, build(name, tmp_path))
+
+
+def test_what_a_preset_says_was_compared_is_what_hashes_are_kept_of() -> None:
+    kept = {name.partition("@")[0] for name in json.loads(STORED.read_text())}
+    assert kept == {name for name, preset in PRESETS.items() if preset.compared}
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_prompt_of_ours_has_the_hash_of_the_one_that_was_published(name: PresetName) -> None:
+    """The others are templates of the models' folders, which are not part of this project."""
+    kept = json.loads(STORED.read_text())[name]["prompts"]
+    assert hashes_of_our_prompts(name, tuple(kept)) == kept
+
+
+@pytest.mark.parametrize("named", ["chat_template.jinja", "prompt.txt"])
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_published_prompt_that_differs_by_a_byte_is_found(
+    named: str, changed: bool, tmp_path: Path
+) -> None:
+    """Both kinds of published files, equal and not: the comparison can fail."""
+    folder = tmp_path / "wildguard"
+    folder.mkdir()
+    (folder / "source.json").write_text('{"what": "a test", "where": "here"}')
+    written = CARDS["wildguard"]("«TEXT»") + ("." if changed else "")
+    if named.endswith(".jinja"):
+        before, after = map(json.dumps, written.split("«TEXT»"))
+        written = f"{{{{ {before} + messages[-1].content + {after} }}}}"
+    (folder / named).write_text(written)
+    found = compare(tmp_path)
+    assert found["wildguard"]["equal"] is not changed
+    assert equal_presets(found) == (set() if changed else {"wildguard"})
+    (tmp_path / "unknown").mkdir()
+    with pytest.raises(ValueError, match="there is no preset unknown"):
+        compare(tmp_path)
 
 
 def test_a_model_without_a_chat_template_is_asked_as_its_card_says(tmp_path: Path) -> None:
