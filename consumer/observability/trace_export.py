@@ -1,17 +1,19 @@
 """Sends the spans of ``traces`` to a collector, and the last ones before the service ends."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from streamlabel import __version__
 from streamlabel.config.settings import Settings
+from streamlabel.consumer.observability.span_encoding import SpanEncoder
 from streamlabel.consumer.observability.traces import Traces
 from streamlabel.extras import require
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 __all__ = ["open_traces"]
@@ -63,10 +65,26 @@ def _opened(
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
     if exporter is None:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
-            OTLPSpanExporter,
-        )
-
-        exporter = OTLPSpanExporter(endpoint=settings.tracing.endpoint)
+        exporter = _exporter(settings.tracing.endpoint)
     about = {"service.name": settings.kafka.client_id, "service.version": __version__}
     return BatchSpanProcessor(exporter), Resource.create(about)
+
+
+def _exporter(endpoint: str | None) -> "SpanExporter":
+    """Return the exporter of OpenTelemetry with our encoder: its own takes five times as long."""
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 with the extra
+        OTLPSpanExporter,
+    )
+    from opentelemetry.sdk.trace.export import SpanExportResult  # noqa: PLC0415
+
+    encoder = SpanEncoder()
+
+    class Exporter(OTLPSpanExporter):
+        def export(self, spans: "Sequence[ReadableSpan]") -> SpanExportResult:
+            client = getattr(self, "_client", None)  # private: other versions may have another one
+            if client is None or self._shutdown:
+                return super().export(spans)
+            is_sent = client.export(encoder.request(spans)).success
+            return SpanExportResult.SUCCESS if is_sent else SpanExportResult.FAILURE
+
+    return Exporter(endpoint=endpoint)

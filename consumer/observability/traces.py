@@ -15,7 +15,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from streamlabel.consumer.core.ports import Outbound
@@ -38,10 +37,6 @@ __all__ = ["Traces"]
 _NS_PER_MS: Final = 1_000_000
 # Models behind these back ends are language models, which have names of their own for attributes.
 _LANGUAGE_MODELS: Final = frozenset({"vllm", "remote", "generative"})
-
-_JOB: Final = itemgetter(0)
-_DELIVERY: Final = attrgetter("delivery")
-_TOPIC: Final = attrgetter("record.source.position.topic")
 
 
 @dataclass(slots=True, eq=False)
@@ -142,16 +137,17 @@ class Traces:
             results: of a deployment.
             now_ns: epoch nanoseconds.
         """
-        jobs = list(map(_JOB, results))
-        # Without a step of Python for each: nearly all records of a batch are not traced.
-        traced = [each for each in dict.fromkeys(map(_DELIVERY, jobs)) if isinstance(each, _Traced)]
+        # One step for each, because nearly all records of a batch are not traced: then a job for
+        # each partition is left, and one for each traced record.
+        jobs = {job.delivery: job for job, _ in results}
+        traced = [each for each in jobs if isinstance(each, _Traced)]
         if not traced:
             return
         deployment = results[0][1].deployment
         took_ms = next(
             (each.timings.inference_ms for _, each in results if isinstance(each, Classified)), 0.0
         )
-        topics = ", ".join(sorted(set(map(_TOPIC, jobs))))
+        topics = ", ".join(sorted({j.record.source.position.topic for j in jobs.values()}))
         own = self._spans.named()
         link = self._otel.Link(own)
         for each in traced:
@@ -221,7 +217,8 @@ class Traces:
         )
 
     def _named(self, outbound: Outbound, context: TraceContext) -> Outbound:
-        named = replace(outbound, headers=with_context(outbound.headers, context))
+        headers = with_context(outbound.headers, context)
+        named = Outbound(outbound.topic, outbound.key, outbound.value, headers, outbound.position)
         return named if named.size_bytes <= self._limit_bytes(outbound.topic) else outbound
 
 
