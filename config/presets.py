@@ -187,8 +187,8 @@ PRESETS: Final[Mapping[PresetName, Preset]] = MappingProxyType(
             licence="Apache-2.0",
             published="see the model card, by criterion",
             compared="the maker's template for another engine (Ollama)",
-            unverified=_NOT_RUN + "; that the answer begins with <score> is from copies of its"
-            " code; without its reasoning (think)",
+            unverified=_NOT_RUN + "; that the answer begins with <score> is from its maker's"
+            " evaluation program; without its reasoning (think)",
         ),
         "llama-guard-2": Preset(
             models=("meta-llama/Meta-Llama-Guard-2-8B",),

@@ -58,7 +58,7 @@ FAMILIES: Final[dict[str, Family]] = {
         "Granite Guardian",
         "Judges one risk at a time, by the name that the model has for it; list several in"
         " `model.task.policies`.",
-        "the README and cookbooks of ibm-granite/granite-guardian, and code that uses 3.3",
+        "the README, cookbooks and evaluation program of ibm-granite/granite-guardian",
         ("granite-guardian-3", "granite-guardian-3.3"),
     ),
     "wildguard": Family(
