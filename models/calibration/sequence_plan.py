@@ -16,7 +16,7 @@ after a rejection, Holm 1979 and the closed testing of Marcus, Peritz & Gabriel 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -48,24 +48,43 @@ class PassedTest:
     level: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SequencePlan:
-    """The tests for a number of texts.
+    """The tests for a number of texts. Levels and counts are computed when they are asked for.
 
     Attributes:
         starts: numbers of errors, ascending; the tests for these begin a sequence.
-        levels: one for each start: of tests when the last one that passed is at this start or
-            after it, and before the next one.
-        counts: for each level, texts of the test with k errors, k = 0, 1, 2, ...
+        items: texts that may be accepted.
+        target: error rate, in (0, 1).
+        alpha: probability that any test passes wrongly, in (0, 1).
     """
 
     starts: tuple[int, ...]
-    levels: tuple[float, ...]
-    counts: tuple[Integers, ...]
+    items: int
+    target: float
+    alpha: float
+    _levels: dict[int, float] = field(default_factory=dict, repr=False)
+    _counts: dict[int, Integers] = field(default_factory=dict, repr=False)
 
     def stage(self, errors: int) -> int:
         """Return the index of the last start with at most this many errors."""
         return int(np.searchsorted(self.starts, errors, side="right")) - 1
+
+    def level(self, stage: int) -> float:
+        """Return the level of tests when the last one that passed is at this start or after it.
+
+        And before the next start.
+        """
+        if stage not in self._levels:
+            self._levels[stage] = _level(self.starts[stage:], self.items, self.target, self.alpha)
+        return self._levels[stage]
+
+    def counts(self, stage: int) -> Integers:
+        """Return the texts of the test with k errors, k = 0, 1, 2, ..., at the level of a stage."""
+        if stage not in self._counts:
+            level = self.level(stage)
+            self._counts[stage] = _fewest(self.items, target=self.target, level=level)
+        return self._counts[stage]
 
 
 @lru_cache(maxsize=256)
@@ -81,17 +100,13 @@ def plan_sequences(
         least: no sequence begins with fewer texts, if there are as many.
         last_start: share of the texts at which the last sequence begins.
     """
-    counts = _counts(items, target=target, level=alpha)
+    counts = _fewest(items, target=target, level=alpha)
     if not len(counts):
-        return SequencePlan((), (), ())
+        return SequencePlan((), items, target, alpha)
     first = min(max(counts[0], least), counts[-1])
     last = max(first, counts[-1] * last_start)
     at = np.searchsorted(counts, np.geomspace(first, last, _STARTS) - 0.5)
-    starts = tuple(np.unique(at).tolist())
-    levels = tuple(_level(starts[i:], items, target, alpha) for i in range(len(starts)))
-    return SequencePlan(
-        starts, levels, tuple(_counts(items, target=target, level=level) for level in levels)
-    )
+    return SequencePlan(tuple(np.unique(at).tolist()), items, target, alpha)
 
 
 def passed_tests(plan: SequencePlan, passes: Callable[[int, float], bool]) -> list[PassedTest]:
@@ -105,9 +120,10 @@ def passed_tests(plan: SequencePlan, passes: Callable[[int, float], bool]) -> li
     front = -1  # errors of the last test that passed
     while True:
         for stage, errors in _next(plan, front):
-            if errors >= len(plan.counts[stage]):
+            counts = plan.counts(stage)
+            if errors >= len(counts):
                 continue
-            test = PassedTest(int(plan.counts[stage][errors]), plan.levels[stage])
+            test = PassedTest(int(counts[errors]), plan.level(stage))
             if passes(test.count, test.level):
                 found.append(test)
                 front = errors
@@ -157,7 +173,7 @@ def _any_passes(starts: tuple[int, ...], items: int, target: float, level: float
     return passed
 
 
-def _counts(items: int, *, target: float, level: float) -> Integers:
+def _fewest(items: int, *, target: float, level: float) -> Integers:
     """Return the fewest texts that prove the target with k = 0, 1, 2, ... errors, up to items."""
     from scipy.stats import binom
 
