@@ -10,11 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from testing.chaos.owed_markers import Debt
+from testing.chaos.owed_markers import Batch, Debt
 from testing.chaos.verifier import At, Outcome
 
 __all__ = ["are_owed", "copies", "warnings"]
 
+_OFFSETS: Final = "__consumer_offsets-"
 _MOST_COPIES: Final = 20
 _MOST_WARNINGS: Final = 60
 _EXPECTED: Final = "dead_letter"  # of the load, in every run
@@ -31,14 +32,36 @@ def copies(outcomes: Sequence[Outcome]) -> list[str]:
     return list(islice(doubled, _MOST_COPIES))
 
 
-def are_owed(outcomes: Sequence[Outcome], debts: Sequence[Debt]) -> bool:
-    """Whether each copy stands in a partition where the broker left a marker out.
+def are_owed(outcomes: Sequence[Outcome], debts: Sequence[Debt], batches: Sequence[Batch]) -> bool:
+    """Whether each copy comes from a marker that the broker left out.
 
-    Such copies are of one transaction that the broker ended in part, and no service can prevent
-    them.
+    All copies of a record stand in partitions without one: they are of one transaction that the
+    broker ended in part. Or one of them was written by a producer whose offsets lack one: then the
+    outputs of its transaction were committed, and its offsets were not. No service can prevent it.
     """
-    places = {f"{each.topic}-{each.partition}" for _, found in _doubled(outcomes) for each in found}
-    return bool(places) and places <= {debt.partition for debt in debts}
+    places = {debt.partition for debt in debts}
+    without_offsets = {
+        debt.producer
+        for debt in debts
+        if debt.end == "COMMIT" and debt.partition.startswith(_OFFSETS)
+    }
+    doubled = _doubled(outcomes)
+    return bool(doubled) and all(
+        {_place(each) for each in found} <= places
+        or any(_writer(each, batches) in without_offsets for each in found)
+        for _, found in doubled
+    )
+
+
+def _place(outcome: Outcome) -> str:
+    return f"{outcome.topic}-{outcome.partition}"
+
+
+def _writer(outcome: Outcome, batches: Sequence[Batch]) -> int | None:
+    place, offset = _place(outcome), outcome.offset
+    return next(
+        (b.producer for b in batches if b.partition == place and b.first <= offset <= b.last), None
+    )
 
 
 def _doubled(outcomes: Sequence[Outcome]) -> list[tuple[At, list[Outcome]]]:

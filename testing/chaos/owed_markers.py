@@ -2,8 +2,9 @@
 
 The coordinator writes first which partitions a transaction has and how it ends, then the markers
 into these partitions. Where a marker is missing, records of the transaction get the end of the next
-one of the same producer: aborted ones are committed, and committed ones aborted. No client can see
-or prevent that, so doubles that come from there are the broker's.
+one of the same producer: aborted ones are committed, and committed ones aborted; committed offsets
+are not, so their records are read again. No client can see or prevent that, so doubles that come
+from there are the broker's.
 """
 
 import json
@@ -16,7 +17,7 @@ from typing import Final, NamedTuple
 
 from testing.kafka_broker import LocalCluster
 
-__all__ = ["Debt", "owed", "owed_markers"]
+__all__ = ["Batch", "Debt", "batches", "owed", "owed_markers"]
 
 # Partition as "topic-number", id of the producer, COMMIT or ABORT.
 _Marker = tuple[str, int, str]
@@ -26,6 +27,9 @@ _ENDS: Final = {2: "COMMIT", 3: "ABORT"}
 _PREPARED: Final = re.compile(r"payload: (\{.*\})$")
 _DUMP: Final = "org.apache.kafka.tools.DumpLogSegments"
 _FILE: Final = re.compile(r"^Dumping .*/([^/]+)/\d+\.log$")
+_BATCH: Final = re.compile(
+    r"baseOffset: (\d+) lastOffset: (\d+) .*producerId: (\d+) .*isControl: false"
+)
 _CONTROL: Final = re.compile(r"producerId: (\d+) .*isControl: true")
 _END: Final = re.compile(r"endTxnMarker: (COMMIT|ABORT)")
 
@@ -47,8 +51,23 @@ class Debt(NamedTuple):
     markers: int
 
 
-def owed_markers(cluster: LocalCluster) -> list[Debt]:
-    """Return the markers that a broker left out, by partition and producer.
+class Batch(NamedTuple):
+    """Records that one producer wrote.
+
+    Attributes:
+        partition: as "topic-number".
+        first: offset.
+        last: offset.
+    """
+
+    partition: str
+    first: int
+    last: int
+    producer: int
+
+
+def owed_markers(cluster: LocalCluster) -> tuple[list[Debt], list[Batch]]:
+    """Return the markers that a broker left out, by partition and producer, and who wrote what.
 
     Args:
         cluster: of one broker, none of whose logs has been shortened.
@@ -57,11 +76,9 @@ def owed_markers(cluster: LocalCluster) -> list[Debt]:
     state = sorted(data.glob("__transaction_state-*/*.log"))
     others = sorted(set(data.glob("*/*.log")) - set(state) - set(data.glob("__cluster*/*.log")))
     if not state or not others:
-        return []
-    return owed(
-        _dump(cluster, state, "--transaction-log-decoder"),
-        _dump(cluster, others, "--print-data-log"),
-    )
+        return [], []
+    lines = _dump(cluster, others, "--print-data-log")
+    return owed(_dump(cluster, state, "--transaction-log-decoder"), lines), batches(lines)
 
 
 def owed(state: Iterable[str], partitions: Iterable[str]) -> list[Debt]:
@@ -72,6 +89,18 @@ def owed(state: Iterable[str], partitions: Iterable[str]) -> list[Debt]:
         for marker, count in sorted(_ended(state).items())
         if found[marker] < count
     ]
+
+
+def batches(partitions: Iterable[str]) -> list[Batch]:
+    """Return the batches of records in a dump of ``DumpLogSegments``."""
+    found, partition = [], ""
+    for line in partitions:
+        if file := _FILE.search(line):
+            partition = file[1]
+        elif batch := _BATCH.search(line):
+            first, last, producer = map(int, batch.groups())
+            found.append(Batch(partition, first, last, producer))
+    return found
 
 
 def _ended(lines: Iterable[str]) -> Counter[_Marker]:

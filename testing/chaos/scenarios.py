@@ -225,8 +225,8 @@ def _row(scenario: Scenario, run: Run, verdict: Findings, *, hits: int, seconds:
         damage.pop("doubled", None)
     debts: Sequence[Debt] = ()
     if damage and not at_least_once and run.place.brokers == 1:
-        debts = owed_markers(run.place.cluster)
-        if are_owed(run.outcomes, debts):
+        debts, batches = owed_markers(run.place.cluster)
+        if are_owed(run.outcomes, debts, batches):
             damage.pop("doubled", None)
     problems = [
         f"{name}: {count}, for example {verdict.examples[name]}" for name, count in damage.items()

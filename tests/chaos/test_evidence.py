@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from testing.chaos.evidence import are_owed, copies, warnings
-from testing.chaos.owed_markers import Debt
+from testing.chaos.owed_markers import Batch, Debt
 from testing.chaos.verifier import At, Outcome
 
 
@@ -24,10 +24,25 @@ def test_copies_are_the_brokers_only_if_all_stand_where_a_marker_is_missing() ->
     debts = [Debt("labels-1", 4, "COMMIT", 2, 1), Debt("__consumer_offsets-0", 4, "COMMIT", 2, 1)]
     labels = [Outcome(At(1, 7), "labels", 1, offset) for offset in (3, 9)]
     review = [Outcome(At(1, 8), "review", 1, offset) for offset in (3, 9)]
-    assert are_owed([*labels, Outcome(At(1, 8), "review", 1, 3)], debts)
-    assert not are_owed([*labels, *review], debts)
-    assert not are_owed(labels, [])
-    assert not are_owed(labels[:1], debts), "without copies nothing is explained"
+    assert are_owed([*labels, Outcome(At(1, 8), "review", 1, 3)], debts, [])
+    assert not are_owed([*labels, *review], debts, [])
+    assert not are_owed(labels, [], [])
+    assert not are_owed(labels[:1], debts, []), "without copies nothing is explained"
+
+
+def test_copies_of_a_producer_whose_offsets_lack_their_marker_are_the_brokers() -> None:
+    """Its outputs were committed, and its offsets were not: the records were read again."""
+    debts = [Debt("__consumer_offsets-1", 2, "COMMIT", 38, 37), Debt("other-0", 5, "ABORT", 1, 0)]
+    copies = [Outcome(At(2, 162), "labels", 2, offset) for offset in (124, 130)]
+    first, second = Batch("labels-2", 120, 128, 2), Batch("labels-2", 130, 134, 6)
+    assert are_owed(copies, debts, [first, second])
+    assert not are_owed(copies, debts, [second])
+    assert not are_owed(copies, debts, [first._replace(producer=5), second])
+    assert not are_owed(copies, debts, [first._replace(partition="labels-1"), second])
+    aborted = [debts[0]._replace(end="ABORT")]
+    assert not are_owed(copies, aborted, [first, second])
+    more = [*copies, *(Outcome(At(3, 1), "labels", 3, offset) for offset in (1, 2))]
+    assert not are_owed(more, debts, [first, second]), "one that is not explained"
 
 
 def test_warnings_are_taken_from_the_logs_and_other_lines_left_out(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 
-from testing.chaos.owed_markers import Debt, owed
+from testing.chaos.owed_markers import Batch, Debt, batches, owed
 
 
 def state(producer: int, status: int, *partitions: str) -> str:
@@ -38,3 +38,15 @@ def test_each_partition_of_an_ended_transaction_has_its_marker_or_is_named() -> 
 
 def test_a_marker_that_is_written_twice_is_no_debt() -> None:
     assert owed([state(1, 2, "labels-0")], written("labels-0", 1, "COMMIT", "COMMIT")) == []
+
+
+def test_who_wrote_a_record_is_read_from_the_same_dump() -> None:
+    """Lines as Kafka 4.3.1 prints them."""
+    lines = [
+        "Dumping /data/labels-2/00000000000000000000.log",
+        "baseOffset: 124 lastOffset: 128 count: 5 baseSequence: 0 lastSequence: 4 producerId: 2"
+        " producerEpoch: 0 partitionLeaderEpoch: 0 isTransactional: true isControl: false size: 9",
+        "| offset: 124 CreateTime: 1 keySize: -1 valueSize: 1 sequence: 0 payload: x",
+        "baseOffset: 129 lastOffset: 129 count: 1 producerId: 2 producerEpoch: 0 isControl: true",
+    ]
+    assert batches(lines) == [Batch("labels-2", 124, 128, 2)]
