@@ -62,6 +62,31 @@ class Coverage:
     broken: float
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _OneLevel(SequencePlan):
+    """All tests at one level, whatever has passed.
+
+    Attributes:
+        fewest: texts of the test with k errors, k = 0, 1, 2, ...
+    """
+
+    fewest: NDArray[np.int64]
+
+    def level(self, stage: int) -> float:
+        del stage
+        return self.alpha
+
+    def counts(self, stage: int) -> NDArray[np.int64]:
+        del stage
+        return self.fewest
+
+
+def _one_level(starts: tuple[int, ...], level: float, fewest: NDArray[np.int64]) -> SequencePlan:
+    return _OneLevel(
+        starts=starts, items=int(fewest[-1]), target=_TARGET, alpha=level, fewest=fewest
+    )
+
+
 def _run(plan: SequencePlan, wrong: NDArray[np.int64]) -> int:
     found = passed_tests(plan, lambda n, level: bool(bdtr(wrong[n - 1], n, _TARGET) <= level))
     return found[-1].count if found else 0
@@ -73,26 +98,27 @@ def _rising(items: int) -> SequencePlan:
 
 @lru_cache
 def _one_start(items: int) -> SequencePlan:
-    return SequencePlan((0,), (_ALPHA,), (_rising(items).counts[-1],))
+    plan = _rising(items)
+    return _one_level((0,), _ALPHA, plan.counts(len(plan.starts) - 1))
 
 
 @lru_cache
 def _joint(items: int) -> SequencePlan:
     """All starts at the level that rising tests begin with."""
     plan = _rising(items)
-    several = len(plan.starts)
-    return SequencePlan(plan.starts, plan.levels[:1] * several, plan.counts[:1] * several)
+    return _one_level(plan.starts, plan.level(0), plan.counts(0))
 
 
 @lru_cache
 def _bonferroni(items: int, *, starts: int) -> SequencePlan:
     level = _ALPHA / starts
-    most = len(_rising(items).counts[-1])
+    rising = _rising(items)
+    most = len(rising.counts(len(rising.starts) - 1))
     counts = [labels_needed(_TARGET, confidence=1 - level, errors=k) for k in range(most)]
     inside = np.array([count for count in counts if count <= items])
     at = np.geomspace(inside[0], max(inside[0], 0.6 * inside[-1]), starts) - 0.5
     chosen = tuple(np.unique(np.searchsorted(inside, at)).tolist())
-    return SequencePlan(chosen, (level,) * len(chosen), (inside,) * len(chosen))
+    return _one_level(chosen, level, inside)
 
 
 def _few_levels(wrong: NDArray[np.int64], *, levels: int) -> int:
@@ -266,7 +292,8 @@ def broken_at_target(items: int) -> float:
     simulation of what is just below 5 % finds more than that in nearly half of its runs.
     """
     plan = _rising(items)
-    tests = {int(plan.counts[0][k]): k for k in plan.starts if k < len(plan.counts[0])}
+    fewest = plan.counts(0)
+    tests = {int(fewest[k]): k for k in plan.starts if k < len(fewest)}
     errors, passed = np.zeros(items + 1), 0.0  # probability of each number, and no test passed
     errors[0] = 1.0
     for count in range(1, items + 1):
