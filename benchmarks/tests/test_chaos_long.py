@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.chaos_long import PARTS, _growth, figures_of, next_part
+from benchmarks.chaos_long import PARTS, _growth, figures_of, next_part, table_of
 from testing.chaos.scenarios import SCENARIOS
 
 
@@ -22,12 +22,13 @@ def test_the_parts_are_those_that_the_table_promises() -> None:
     assert targets["zombies"] >= 50
     assert targets["rebalances"] >= 100
     assert targets["broker_losses"] >= 10
+    assert targets["only_broker_losses"] >= 10
     assert targets["fuzzed_values"] >= 100_000
     assert targets["soak_minutes"] >= 120
     assert targets["upgrades"] >= 1
     assert targets["certificate_rotations"] >= 1
     for part in PARTS.values():
-        assert not part.scenario or part.scenario in SCENARIOS
+        assert not part.scenario or SCENARIOS[part.scenario].brokers == part.brokers
 
 
 def test_slices_of_several_runs_add_up_until_all_parts_are_complete() -> None:
@@ -69,6 +70,13 @@ def test_doubles_of_at_least_once_are_no_damage() -> None:
         part_slice("kills", 5, doubled=2),
     ]
     assert figures_of(slices)["exactly_once_doubled"] == 2
+
+
+def test_what_the_only_broker_doubles_is_counted_apart() -> None:
+    slices = [part_slice("only_broker_losses", 2, doubled=8), part_slice("broker_losses", 2)]
+    figures = figures_of(slices)
+    assert (figures["exactly_once_doubled"], figures["only_broker_doubled"]) == (0, 8)
+    assert "| only broker losses | 10 | 2 | 0 | 8 | 0 | 0 |" in table_of(slices)
 
 
 @pytest.mark.parametrize(("late", "growth"), [(100, 0.0), (102, 0.02), (150, 0.5)])
