@@ -35,6 +35,8 @@ class RangeOffsets:
         self._identity = identity
         self._group = group
         self._marks: dict[int, Mark] = {}
+        # Partitions that an earlier run had completed before this one began any.
+        self._earlier: Mapping[int, Mark] | None = None
 
     async def first_offset(self, partition: KafkaPartition) -> int:
         """Return where reading begins; the end is fixed and stored if it is not yet.
@@ -45,6 +47,7 @@ class RangeOffsets:
             BrokerError: not retriable: the group's offset belongs to something else.
         """
         number = partition.partition
+        await self._completed_earlier()
         stored = (await self._offsets.stored([number])).get(number)
         if stored is not None:
             self._refuse_another_topic(stored.mark)
@@ -68,16 +71,46 @@ class RangeOffsets:
         return self._marks[number]
 
     async def progress(self) -> RangeProgress:
-        """Return whether the group has stored the end of every partition."""
+        """Return whether the group has stored the end of every partition, in this run.
+
+        Where a range is read again and again (``continues``), the end that an earlier run has
+        stored says nothing, unless there is nothing behind it.
+        """
         numbers = self._offsets.partitions()
+        if not numbers:
+            return "not_begun"
+        earlier = await self._completed_earlier()
         stored = await self._offsets.stored(numbers)
-        if not numbers or any(
+        if any(
             number not in stored or stored[number].mark.name != self._wanted.name
             for number in numbers
         ):
             return "not_begun"
-        is_complete = all(each.next_offset >= each.mark.end for each in stored.values())
-        return "complete" if is_complete else "reading"
+        if any(each.next_offset < each.mark.end for each in stored.values()):
+            return "reading"
+        for number in numbers - self._marks.keys():
+            mark = stored[number].mark
+            if earlier.get(number) == mark and await self._end(number) > mark.end:
+                return "not_begun"
+        return "complete"
+
+    async def _completed_earlier(self) -> Mapping[int, Mark]:
+        """Return the marks of ranges that were complete at the first call.
+
+        That is before this member begins a partition: so of two members at least one sees that the
+        other has begun, and they never wait for each other.
+        """
+        if not self._wanted.continues:
+            return {}
+        if self._earlier is None:
+            stored = await self._offsets.stored(self._offsets.partitions())
+            if self._earlier is None:
+                self._earlier = {
+                    number: each.mark
+                    for number, each in stored.items()
+                    if each.mark.name == self._wanted.name and each.next_offset >= each.mark.end
+                }
+        return self._earlier
 
     async def _first(self, number: int) -> int:
         if self._wanted.since_ms is None:
