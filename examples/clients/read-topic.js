@@ -7,7 +7,8 @@
 //   npm ci --prefix examples/clients
 //   node examples/clients/read-topic.js localhost:9092 labels my-group
 //
-// It ends when nothing has come for five seconds; leave out the check for a service.
+// It ends when nothing has come for five seconds after the first answer; leave out the check for a
+// service.
 
 import kafkajs from "kafkajs";
 
@@ -21,14 +22,15 @@ const kafka = new kafkajs.Kafka({
 });
 // KafkaJS reads uncommitted records only if it is asked to; said here, because it is what counts
 const consumer = kafka.consumer({ groupId, readUncommitted: false });
-let last = Date.now();
+let last = null;
 let failed = null;
 
 consumer.on(consumer.events.CRASH, ({ payload }) => {
   failed = payload.error;
 });
-consumer.on(consumer.events.GROUP_JOIN, () => {
-  last = Date.now();
+// the group, and the first answer, can take longer than that
+consumer.on(consumer.events.FETCH, () => {
+  last ??= Date.now();
 });
 await consumer.connect();
 await consumer.subscribe({ topics: [topic], fromBeginning: true });
@@ -41,7 +43,7 @@ await consumer.run({
     last = Date.now();
   },
 });
-while (failed === null && Date.now() - last < QUIET_MS) {
+while (failed === null && (last === null || Date.now() - last < QUIET_MS)) {
   await new Promise((resolve) => setTimeout(resolve, 100));
 }
 await consumer.disconnect();
