@@ -31,6 +31,16 @@ def test_a_result_names_no_path_of_the_machine_that_measured_it(name: str) -> No
     assert re.findall(r"(?<![\w./:])/\w[\w.-]*/[\w./-]+", text) == []
 
 
+# How the page calls parts of the long form of the chaos table.
+_SAID = {
+    "broker_losses": "losses of one of three brokers",
+    "fuzzed_values": "fuzzed values",
+    "upgrades": "rolling upgrades",
+    "certificate_rotations": "rotations of certificates",
+    "soak_minutes": "minutes",
+}
+
+
 def performance() -> str:
     return text_of("docs/performance.md")
 
@@ -56,6 +66,27 @@ def test_the_page_quotes_the_chaos_table() -> None:
         f" {chaos['exactly_once_doubled']} duplicated with exactly once,"
         f" {chaos['out_of_order']} out of order"
     ) in performance()
+
+
+def test_the_page_quotes_the_hours_of_faults() -> None:
+    hours = figures("chaos_long")
+    assert hours["parts_complete"] == hours["parts"]
+    assert hours["memory_growth"] <= 0.02
+    page = " ".join(performance().split())
+    counted = ("kills", "zombies", "rebalances", "broker_losses", "fuzzed_values", "upgrades")
+    for name in (*counted, "certificate_rotations", "soak_minutes"):
+        assert f" {hours[name]:,.0f} {_SAID.get(name, name)}" in page
+    for name, said in (
+        ("lost", "lost"),
+        ("exactly_once_doubled", "duplicated with exactly once"),
+        ("out_of_order", "out of order"),
+    ):
+        assert hours[name] == 0
+        assert f" 0 {said}" in page
+    assert f"grew by {hours['memory_growth']:+.1%} at most" in page
+    assert f"killed {hours['only_broker_losses']:.0f} times" in page
+    assert f"doubled {hours['only_broker_doubled']:.0f} outputs" in page
+    assert f"slices: {hours['slices_failed']:.0f} of {hours['slices']:.0f}" in page
 
 
 def test_every_row_of_the_chaos_table_is_on_the_page() -> None:
