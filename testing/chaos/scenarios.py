@@ -224,7 +224,8 @@ def _row(scenario: Scenario, run: Run, verdict: Findings, *, hits: int, seconds:
     if _allowed(doubles, run, verdict):
         damage.pop("doubled", None)
     debts: Sequence[Debt] = ()
-    if damage and not at_least_once and run.place.brokers == 1:
+    # Only where a lone broker was struck: nothing else runs there, so its logs do not change.
+    if damage and not at_least_once and scenario.shakes_broker and run.place.brokers == 1:
         debts, batches = owed_markers(run.place.cluster)
         if are_owed(run.outcomes, debts, batches):
             damage.pop("doubled", None)
