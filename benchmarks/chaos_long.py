@@ -66,7 +66,6 @@ class Part:
         slice: how many at a time.
         scenario: of the chaos table; empty: pytest or the soak.
         tests: instead: files and names of tests on a real Kafka.
-        brokers: of the cluster.
     """
 
     name: str
@@ -74,7 +73,6 @@ class Part:
     slice: float
     scenario: str = ""
     tests: Sequence[str] = ()
-    brokers: int = 1
 
 
 PARTS: Final[Mapping[str, Part]] = {
@@ -83,7 +81,7 @@ PARTS: Final[Mapping[str, Part]] = {
         Part("kills", 200, 10, "service-killed"),
         Part("zombies", 50, 5, "zombie"),
         Part("rebalances", 100, 10, "members-come-and-go"),
-        Part("broker_losses", 10, 2, "leader-killed", brokers=3),
+        Part("broker_losses", 10, 2, "leader-killed"),
         Part(_ONLY_BROKER, 10, 2, "broker-killed"),
         Part("fuzzed_values", 100_000, 10_000, "fuzzed-values"),
         Part("upgrades", 2, 1, tests=("tests/kafka/test_rolling_upgrade.py",)),
@@ -343,11 +341,12 @@ def _load(bootstrap: str, topic: str) -> Iterator[list[int]]:
 def _perform(
     part: Part, place: Place, delivery: Delivery, count: float, folder: Path
 ) -> list[Slice]:
-    if part.brokers != place.brokers:
-        with Place.open(brokers=part.brokers) as larger:
-            return _faults(part, larger, delivery, count, folder)
     if part.scenario:
-        return _faults(part, place, delivery, count, folder)
+        brokers = SCENARIOS[part.scenario].brokers
+        if brokers == place.brokers:
+            return _faults(part, place, delivery, count, folder)
+        with Place.open(brokers=brokers) as larger:
+            return _faults(part, larger, delivery, count, folder)
     return _tested(part) if part.tests else _soak(place, delivery, count, folder)
 
 

@@ -104,7 +104,7 @@ class RangeOffsets:
             return {}
         if self._earlier is None:
             stored = await self._offsets.stored(self._offsets.partitions())
-            if self._earlier is None:
+            if self._earlier is None:  # partitions begin side by side: the first answer counts
                 self._earlier = {
                     number: each.mark
                     for number, each in stored.items()

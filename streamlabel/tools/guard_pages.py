@@ -65,7 +65,7 @@ FAMILIES: Final[dict[str, Family]] = {
         "WildGuard and PolyGuard",
         "The prompt asks about a request and a response; the response is left empty, and the first"
         " field of the answer is read. The prompt is a file of ours, because WildGuard has no chat"
-        " template, and PolyGuard's has not the prompt.",
+        " template, and PolyGuard's does not contain the prompt.",
         "the programs of their authors",
         ("wildguard", "polyguard"),
     ),
