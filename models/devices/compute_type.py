@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from torch import dtype
 
-__all__ = ["ComputeType", "fastest_precision", "has_bfloat16"]
+__all__ = ["ComputeType", "fastest_precision", "has_bfloat16", "has_small_products"]
 
 ComputeType = Literal["float32", "bfloat16"]
 
@@ -26,6 +26,17 @@ def has_bfloat16() -> bool:
 
     found = torch.cpu.get_capabilities()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
+def has_small_products() -> bool:
+    """Return whether the processor has a unit for small products in bfloat16.
+
+    Without AMX torch's attention on a CPU is slower in bfloat16 than in float32, though products of
+    many rows are twice as fast.
+    """
+    import torch
+
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def fastest_precision(kind: str = "cpu") -> ComputeType:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
+from streamlabel.models.devices.compute_type import has_small_products
 from streamlabel.models.encoder.attention import (
     Attention,
     Banded,
@@ -132,7 +133,15 @@ class _Assembly:
         )
 
     def _row_attention(self, kernel: VarlenKernel | None) -> RowAttention:
-        by_length = ByLength(self._attention())
+        attention = self._attention()
+        on_cpu = self._device == "cpu"
+        has_bias_by_row = isinstance(attention, Disentangled)
+        by_length = ByLength(
+            attention,
+            fills=on_cpu and not has_bias_by_row,
+            # its own products of positions are fast in 16 bits
+            widens=on_cpu and not has_bias_by_row and not has_small_products(),
+        )
         if kernel is None:
             return by_length
         windows = [Everywhere] * self._sizes["layers"]

@@ -1,11 +1,11 @@
 """Attention within groups of rows of equal length, which needs no attention mask.
 
-Each kind is called with query (B, A, Q, D), key and value (B, A, L, D), where Q is L, or 1 for the
-first token of each row only, and returns (B, A, Q, D).
+Each kind is called with query (B, A, Q, D), key and value (B, A, O + L, D), where Q is L, or 1 for
+the first token of each row only, and returns (B, A, Q, D). The first O keys are of other rows.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -22,12 +22,25 @@ _FARTHEST: Final = 128
 # Fewer queries compute fewer scores that are masked, in more calls.
 _BAND_QUERIES: Final = 128
 
+# Tokens of the longest row for which MPNet's bias is kept with a mask: 20 MB for 12 heads.
+_KEPT_BIASES: Final = 96
+
 
 class Attention(Protocol):
-    """Computes attention of a group of rows; ``number`` is that of the layer."""
+    """Computes attention of a group of rows."""
 
-    def __call__(self, q: "Tensor", k: "Tensor", v: "Tensor", number: int) -> "Tensor":
-        """Return (B, A, Q, D)."""
+    def __call__(
+        self, q: "Tensor", k: "Tensor", v: "Tensor", number: int, others: int = 0
+    ) -> "Tensor":
+        """Return (B, A, Q, D).
+
+        Args:
+            q: (B, A, Q, D).
+            k: (B, A, O + L, D).
+            v: the same shape.
+            number: of the layer.
+            others: O, how many keys of each row are those of another one.
+        """
         ...
 
 
@@ -35,11 +48,25 @@ class Attention(Protocol):
 class PlainAttention:
     """Positions are known from the embeddings only."""
 
-    def __call__(self, q: "Tensor", k: "Tensor", v: "Tensor", number: int) -> "Tensor":
+    def __call__(
+        self, q: "Tensor", k: "Tensor", v: "Tensor", number: int, others: int = 0
+    ) -> "Tensor":
         """Return (B, A, Q, D)."""
         from torch.nn.functional import scaled_dot_product_attention
 
-        return scaled_dot_product_attention(q, k, v)
+        return scaled_dot_product_attention(q, k, v, attn_mask=_mask(others, k.shape[2], k.device))
+
+
+@lru_cache(maxsize=1024)
+def _mask(others: int, keys: int, device: "device") -> "Tensor | None":
+    """Return what is added to the scores of all queries, (1, O + L), float32; None: nothing."""
+    import torch
+
+    if not others:
+        return None
+    mask = torch.zeros(1, keys, device=device)
+    mask[:, :others] = -math.inf
+    return mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +81,18 @@ class Banded:
     are_global: tuple[bool, ...]
     reach: int
 
-    def __call__(self, q: "Tensor", k: "Tensor", v: "Tensor", number: int) -> "Tensor":
+    def __call__(
+        self, q: "Tensor", k: "Tensor", v: "Tensor", number: int, others: int = 0
+    ) -> "Tensor":
         """Return (B, A, Q, D)."""
         import torch
         from torch.nn.functional import scaled_dot_product_attention
 
-        length, queries, reach = k.shape[2], q.shape[2], self.reach
+        length, queries, reach = k.shape[2] - others, q.shape[2], self.reach
         if self.are_global[number] or length <= reach + 1:
-            return scaled_dot_product_attention(q, k, v)
+            mask = _mask(others, k.shape[2], k.device)
+            return scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        k, v = k[:, :, others:], v[:, :, others:]
         if queries == 1:
             return scaled_dot_product_attention(q, k[:, :, : reach + 1], v[:, :, : reach + 1])
         parts = []
@@ -98,14 +129,32 @@ class Bucketed:
     """A number for each distance and head is added to the scores (MPNet)."""
 
     bias: "Tensor"  # (1, A, P, P), float32; for L tokens its first L rows and columns
+    masked: "dict[int, Tensor]" = field(default_factory=dict)  # by L, with others before
 
-    def __call__(self, q: "Tensor", k: "Tensor", v: "Tensor", number: int) -> "Tensor":
+    def __call__(
+        self, q: "Tensor", k: "Tensor", v: "Tensor", number: int, others: int = 0
+    ) -> "Tensor":
         """Return (B, A, Q, D)."""
         from torch.nn.functional import scaled_dot_product_attention
 
         # float32 also beside bfloat16: a conversion in every call would take a tenth of the time
-        bias = self.bias[:, :, : q.shape[2], : k.shape[2]]
+        length = k.shape[2] - others
+        if others and length <= _KEPT_BIASES:
+            bias = self._masked(others, length)[:, :, : q.shape[2]]
+        else:
+            k, v = k[:, :, others:], v[:, :, others:]
+            bias = self.bias[:, :, : q.shape[2], :length]
         return scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+    def _masked(self, others: int, length: int) -> "Tensor":
+        """Return (1, A, L, O + L); how many others there are follows from the length."""
+        from torch.nn.functional import pad
+
+        known = self.masked.get(length)
+        if known is None:
+            bias = self.bias[:, :, :length, :length]
+            known = self.masked[length] = pad(bias, (others, 0), value=-math.inf)
+        return known
 
 
 def bucketed_bias(table: "Tensor", positions: int) -> "Tensor":
@@ -151,13 +200,17 @@ class Disentangled:
     farthest: int
     scale: float
 
-    def __call__(self, q: "Tensor", k: "Tensor", v: "Tensor", number: int) -> "Tensor":
+    def __call__(
+        self, q: "Tensor", k: "Tensor", v: "Tensor", number: int, others: int = 0
+    ) -> "Tensor":
         """Return (B, A, Q, D)."""
         import torch
         from torch.nn.functional import scaled_dot_product_attention
 
         batch, heads, queries, size = q.shape
         length = k.shape[2]
+        if others:
+            raise AssertionError("it masks no keys of other rows. This is a bug.")
         # Place i - j of a query i and a key j in these is length - 1 - (i - j), so that a row of
         # scores by distance holds the scores of the keys in their order, shifted by i.
         order = _distance_entries(length, self.buckets, self.farthest)

@@ -22,6 +22,7 @@ from streamlabel.models.devices.device import (
     limit_threads,
 )
 from streamlabel.models.devices.device_threads import QUEUED, DeviceThreads
+from streamlabel.models.devices.memory import keep_freed_memory
 from streamlabel.models.encoder.loading import load_forward
 from streamlabel.models.encoder.packed_forward import PackedForward
 from streamlabel.models.encoder.words import build_rows, load_words
@@ -190,6 +191,8 @@ def open_encoder(settings: EncoderSettings) -> EncoderParts:
         loaded = load_forward(checkpoint, settings, device, words, labels)
         forward, choice, max_tokens = loaded.forward, loaded.choice, loaded.max_tokens
         way = choice.way
+        if device.kind == "cpu":
+            keep_freed_memory()
         rows = build_rows(words, settings, max_tokens)
         is_packed = isinstance(forward, PackedForward)
         streams = min(threads, _MAX_STREAMS) if is_packed and device.kind == "cpu" else 1

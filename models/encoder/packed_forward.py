@@ -55,9 +55,18 @@ class PackedForward:
         logits = np.empty((len(rows), width), dtype=np.float32)
         with torch.inference_mode():
             for part in _passes(order, rows, self._pass_tokens):
-                given = None if types is None else [types[i] for i in part]
-                logits[part] = self._run([rows[i] for i in part], given).cpu().numpy()
+                logits[part] = self._of(part, rows, types)
+                if len(part) > 1:
+                    # A row on which the model overflows spoils the one that is read beside it.
+                    for i in np.compress(~np.isfinite(logits[part]).all(axis=-1), part):
+                        logits[i] = self._of([i], rows, types)
         return logits
+
+    def _of(self, part: Sequence[int], rows: Rows, types: Types | None) -> NDArray[np.float32]:
+        """Return the logits of rows that are computed together."""
+        given = None if types is None else [types[i] for i in part]
+        computed: NDArray[np.float32] = self._run([rows[i] for i in part], given).cpu().numpy()
+        return computed
 
     def _run(self, rows: Rows, given: Types | None) -> "Tensor":
         """Return logits (R, K) of rows that are sorted by length, and of these token types."""

@@ -1,14 +1,26 @@
-"""Attention over all rows of a pass, from the queries, keys and values of all tokens."""
+"""Attention over all rows of a pass, from the queries, keys and values of all tokens.
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+Torch's kernel for CPUs computes the exponentials of a query's scores 16 at a time and those that
+are left one by one, which takes longer than the 16: 15 keys take nearly twice as long as 16. Keys
+and values are therefore read from tokens before the row on, which are in the memory anyway, up to a
+multiple of 16, and the scores of these are masked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from streamlabel.models.encoder.attention import Attention
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# Keys whose exponentials are computed at a time, with AVX-512; two times 8 with AVX2.
+_AT_ONCE: Final = 16
+# From so many keys behind a multiple of that on it is faster to read others, too (AMD EPYC, heads
+# of 32 and 64 numbers).
+_WORTH: Final = 5
 
 __all__ = ["ByLength", "RowAttention", "Spans"]
 
@@ -20,24 +32,28 @@ class Spans:
     Attributes:
         lengths: of the R rows.
         starts: first token of each row, and T, (R + 1,), int32, where the model computes.
+        groups: rows of equal length: length, count, number of the first row and of its first token.
     """
 
     lengths: Sequence[int]
     starts: "Tensor"
+    groups: Sequence[tuple[int, int, int, int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Find the groups once, because every layer reads them."""
+        groups: list[tuple[int, int, int, int]] = []
+        row = token = 0
+        for length, same in groupby(self.lengths):
+            count = len(list(same))
+            groups.append((length, count, row, token))
+            row += count
+            token += count * length
+        object.__setattr__(self, "groups", groups)
 
     @property
     def firsts(self) -> "Tensor":
         """The first token of each row, (R,)."""
         return self.starts[:-1]
-
-    def groups(self) -> Iterator[tuple[int, int, int, int]]:
-        """Yield rows of equal length: length, count, number of the first row and token."""
-        row = token = 0
-        for length, same in groupby(self.lengths):
-            count = len(list(same))
-            yield length, count, row, token
-            row += count
-            token += count * length
 
 
 class RowAttention(Protocol):
@@ -57,30 +73,79 @@ class RowAttention(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ByLength:
-    """A call for the rows of each length, which need no attention mask."""
+    """A call for the rows of each length.
+
+    Attributes:
+        kernel: the call.
+        fills: reads tokens of other rows, too, where that is faster: see above.
+        widens: queries, keys and values of fewer than 32 bits are computed in float32, and rounded
+            at the end.
+    """
 
     kernel: Attention
+    fills: bool = False
+    widens: bool = False
 
     def all(self, qkv: "Tensor", spans: Spans, number: int) -> "Tensor":
         """Return (T, H); see ``RowAttention``."""
-        import torch
-
-        parts = []
-        for length, count, _, token in spans.groups():
-            group = qkv[token : token + count * length].view(count, length, *qkv.shape[1:])
-            q, k, v = group.permute(2, 0, 3, 1, 4)  # (B, A, L, D) each
-            out = self.kernel(q, k, v, number)  # (B, A, L, D)
-            parts.append(out.transpose(1, 2).reshape(count * length, -1))  # (B * L, H)
-        return torch.cat(parts)
+        tokens, _, heads, size = qkv.shape
+        found = qkv.new_empty(tokens, heads * size)
+        q, k, v = map(_Rows, (qkv.float() if self.widens else qkv).unbind(1))
+        for length, count, _, token in spans.groups:
+            others = self._others(length, token)
+            out = self.kernel(
+                q.of(token, count, length),
+                k.of(token, count, length, others),
+                v.of(token, count, length, others),
+                number,
+                others,
+            )  # (B, A, L, D)
+            group = found[token : token + count * length]
+            group.view(count, length, heads, size).copy_(out.transpose(1, 2))
+        return found
 
     def first(self, q: "Tensor", kv: "Tensor", spans: Spans, number: int) -> "Tensor":
         """Return (R, H); see ``RowAttention``."""
-        import torch
+        found = q.new_empty(len(q), q.shape[1] * q.shape[2])
+        if self.widens:
+            q, kv = q.float(), kv.float()
+        k, v = map(_Rows, kv.unbind(1))
+        for length, count, row, token in spans.groups:
+            others = self._others(length, token)
+            out = self.kernel(
+                q[row : row + count, :, None],  # (B, A, 1, D)
+                k.of(token, count, length, others),
+                v.of(token, count, length, others),
+                number,
+                others,
+            )
+            found[row : row + count] = out.flatten(1)  # (B, H)
+        return found
 
-        parts = []
-        for length, count, row, token in spans.groups():
-            queries = q[row : row + count, :, None]  # (B, A, 1, D)
-            group = kv[token : token + count * length].view(count, length, *kv.shape[1:])
-            k, v = group.permute(2, 0, 3, 1, 4)  # (B, A, L, D) each
-            parts.append(self.kernel(queries, k, v, number).reshape(count, -1))  # (B, H)
-        return torch.cat(parts)
+    def _others(self, length: int, token: int) -> int:
+        """Return how many tokens before rows of this length are read, too; 0: none is there."""
+        over = length % _AT_ONCE
+        others = _AT_ONCE - over
+        return others if self.fills and over >= _WORTH and token >= others else 0
+
+
+class _Rows:
+    """Groups of rows of (T, A, D)."""
+
+    def __init__(self, x: "Tensor") -> None:
+        self._x = x
+        _, self._heads, self._size = x.shape
+        self._strides = x.stride()
+        self._start = x.storage_offset()
+
+    def of(self, token: int, count: int, length: int, others: int = 0) -> "Tensor":
+        """Return (B, A, others + L, D): rows of a length, and so many tokens before each.
+
+        A view; these tokens are the end of the row before.
+        """
+        by_token, by_head, by_number = self._strides
+        return self._x.as_strided(
+            (count, self._heads, others + length, self._size),
+            (length * by_token, by_head, by_token, by_number),
+            self._start + (token - others) * by_token,
+        )

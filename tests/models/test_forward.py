@@ -172,3 +172,20 @@ def test_a_plain_bert_loads_without_importing_transformers(tmp_path: Path) -> No
         [sys.executable, "-c", script], capture_output=True, check=False, env=environment
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_a_row_on_which_the_model_overflows_spoils_no_other_row(tmp_path: Path) -> None:
+    """Keys are also read from the row before, and a masked score that is no number is none."""
+    from safetensors.torch import load_file, save_file
+
+    folder = build_model(tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    weights["bert.embeddings.word_embeddings.weight"][7] = 3e38  # finite, its variance is not
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    rows = [np.full(length, 9, dtype=np.int32) for length in (20, 25, 26, 27, 27, 40)]
+    rows[2][3] = rows[4][26] = 7
+    logits = packed(opened(folder)).logits(rows)
+    is_finite = np.isfinite(logits).all(axis=-1).tolist()
+    assert is_finite == [True, True, False, True, False, True]
+    healthy = [row for row, is_fine in zip(rows, is_finite, strict=True) if is_fine]
+    assert np.allclose(logits[is_finite], packed(opened(folder)).logits(healthy), atol=1e-5)
