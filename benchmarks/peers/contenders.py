@@ -14,7 +14,8 @@ from testing.kafka_broker import Cluster
 __all__ = ["CAREFUL", "FULL", "OURS", "PEERS", "Peer", "fitted_model", "our_contender"]
 
 _HERE = Path(__file__).parent
-_CACHE = _HERE.parent.parent / ".cache" / "peers"
+_ROOT = _HERE.parent.parent
+_CACHE = _ROOT / ".cache" / "peers"
 _APPEND_TIME: Mapping[str, Any] = {"message_timestamp_type": "LogAppendTime"}
 
 FULL: Mapping[str, Any] = {"dtype": "float32"}
@@ -31,28 +32,34 @@ class Peer:
     """An alternative to the service.
 
     Attributes:
-        name: of its script and of its requirements file, both here.
+        name: of its script and of its requirements file, both here, unless it shares them.
         title: for tables and plots.
         kind: category of the comparison.
+        shares: name of the script and requirements file that it shares with others.
+        arguments: of the script, behind the usual ones.
+        precision: in which it computes.
     """
 
     name: str
     title: str
-    kind: Literal["framework", "server"]
+    kind: Literal["framework", "server", "engine"]
+    shares: str = ""
+    arguments: tuple[str, ...] = ()
+    precision: Literal["float32", "bfloat16", "int8"] = "float32"
 
     @property
     def pins(self) -> list[str]:
         """The packages of its requirements file, with versions."""
-        lines = (_HERE / f"{self.name}.txt").read_text().splitlines()
+        lines = (_HERE / f"{self.shares or self.name}.txt").read_text().splitlines()
         return [line for line in lines if "==" in line and not line.startswith("#")]
 
     def prepare(self) -> Path:
         """Create its environment if it is missing or out of date; return the interpreter."""
-        folder = _CACHE / self.name
+        folder = _CACHE / (self.shares or self.name)
         python, made = folder / "bin" / "python", folder / "made-from.txt"
         wanted = "\n".join(self.pins)
         if not (made.exists() and made.read_text() == wanted):
-            requirements = str(_HERE / f"{self.name}.txt")
+            requirements = str(_HERE / f"{self.shares or self.name}.txt")
             subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
             install = ["-m", "pip", "install", "--quiet", "-r", requirements]
             subprocess.run([str(python), *install], check=True)
@@ -64,9 +71,23 @@ class Peer:
         source = cluster.topic(f"{self.name}-in", partitions=4)
         # Quix Streams copies the timestamps of inputs to outputs, so the broker sets append times.
         output = cluster.topic(f"{self.name}-out", partitions=4, **_APPEND_TIME)
-        script = str(_HERE / f"{self.name}.py")
-        command = (str(self.prepare()), script, cluster.bootstrap, source, output, str(model))
+        script = str(_HERE / f"{self.shares or self.name}.py")
+        usual = (str(self.prepare()), script, cluster.bootstrap, source, output, str(model))
+        command = ("env", f"PYTHONPATH={_ROOT}", *usual, *self.arguments)
         return Contender(self.title, command, source, (output,))
+
+
+def _engine(
+    engine: str, title: str, precision: Literal["float32", "bfloat16", "int8"] = "float32"
+) -> "Peer":
+    return Peer(
+        f"{engine}_{precision}",
+        title,
+        "engine",
+        shares="engine_loop",
+        arguments=(engine, precision),
+        precision=precision,
+    )
 
 
 # MLServer's Hugging Face runtime (1.7.1) is not among them: it needs optimum < 2, whose last
@@ -76,6 +97,10 @@ PEERS = (
     Peer("quix_apply", "Quix Streams, text by text", "framework"),
     Peer("confluent_loop", "confluent-kafka loop, batches of 32", "framework"),
     Peer("infinity_served", "Infinity behind aiokafka", "server"),
+    _engine("onnxruntime", "ONNX Runtime in a tuned loop"),
+    _engine("openvino", "OpenVINO in a tuned loop"),
+    _engine("onnxruntime", "the same ONNX Runtime, int8", "int8"),
+    _engine("openvino", "the same OpenVINO, bfloat16", "bfloat16"),
 )
 
 

@@ -11,13 +11,17 @@ from benchmarks.peers.contenders import OURS, PEERS
 
 __all__ = ["Answers", "Runs", "agreement", "answers", "figures", "page"]
 
+_EQUAL = 0.995  # share of labels as ours in fp32, or a rate says nothing
 _NOTES = (
     "Infinity sorts by length in windows of 8 batches; it gets requests of 32 texts, 16 at"
     " once, so that it can sort a full window, and does without BetterTransformer, which was"
     " the slower one when tried on a CPU. Quix Streams has no batches of changing size, so its"
     " model reads text by text, without padding. MLServer's Hugging Face runtime (1.7.1) is"
     " missing: the optimum that it needs (1.27.0) cannot be imported with torch 2.13.0"
-    " (`cannot import name '_attention_scale'`).\n\n"
+    " (`cannot import name '_attention_scale'`). The tuned loop takes 256 texts at a time,"
+    " tokenises them together, computes batches of similar lengths of 256 padded tokens, two at a"
+    " time, and reads on meanwhile; int8: weights by channel, activations when they are known."
+    f" Engines count if {_EQUAL:.1%} of their labels are ours.\n\n"
 )
 
 Answers = Mapping[str, Mapping[str, Any]]
@@ -80,12 +84,35 @@ def agreement(left: Answers, right: Answers) -> tuple[float, float]:
 
 
 def figures(runs: Mapping[str, Runs], careful: tuple[float, float]) -> dict[str, float]:
-    """Return the target ratios and their inputs."""
+    """Return the target ratios and their inputs.
+
+    Foreign engines count if nearly all of their labels are those of fp32: in float32 beside our
+    float32, all of them beside ``dtype: auto``.
+    """
     rates = {title: each.mix_rate for title, each in runs.items()}
-    frameworks = max(rates[peer.title] for peer in PEERS if peer.kind == "framework")
-    servers = max(rates[peer.title] for peer in PEERS if peer.kind == "server")
-    best_short = max(runs[peer.title].short_rate for peer in PEERS)
-    return {
+    reference = answers(runs[_FULL].typical)
+    found: dict[str, float] = {}
+    fast: dict[str, list[Runs]] = {_FULL: [], _CAREFUL: []}
+    for peer in PEERS:
+        if peer.kind == "engine" and peer.title in runs:
+            of_peer = runs[peer.title]
+            same, _ = agreement(reference, answers(of_peer.typical))
+            found[f"{peer.name}_same_labels"] = same
+            if same >= _EQUAL:
+                fast[_CAREFUL].append(of_peer)
+                if peer.precision == "float32":
+                    fast[_FULL].append(of_peer)
+    for title, beginning in ((_FULL, "fp32"), (_CAREFUL, "careful")):
+        if fast[title]:
+            mix = max(each.mix_rate for each in fast[title])
+            short = max(each.short_rate for each in fast[title])
+            found[f"{beginning}_over_engines"] = rates[title] / mix
+            found[f"short_{beginning}_over_engines"] = runs[title].short_rate / short
+    others = [peer for peer in PEERS if peer.title in runs]
+    frameworks = max(rates[peer.title] for peer in others if peer.kind == "framework")
+    servers = max(rates[peer.title] for peer in others if peer.kind == "server")
+    best_short = max(runs[peer.title].short_rate for peer in others if peer.kind != "engine")
+    return found | {
         "fp32_over_frameworks": rates[_FULL] / frameworks,
         "fp32_over_servers": rates[_FULL] / servers,
         "careful_over_frameworks": rates[_CAREFUL] / frameworks,
@@ -109,12 +136,16 @@ def page(runs: Mapping[str, Runs], found: Mapping[str, float], *, compared: int)
     reference = answers(runs[_FULL].typical)
     rounds, mixed, short = len(runs[_FULL].mix), len(reference), len(runs[_FULL].short[0].values)
     rows = "".join(_row(title, each, reference) for title, each in runs.items())
-    pins = "\n".join(f"- {peer.title}: {', '.join(peer.pins)}" for peer in PEERS)
+    pins = "\n".join(f"- {peer.title}: {', '.join(peer.pins)}" for peer in PEERS if not peer.shares)
+    pins += "\n" + "\n".join(
+        f"- engines in a tuned loop: {', '.join(peer.pins)}" for peer in PEERS[-1:]
+    )
     return (
         f"MiniLM with a head fitted to the topics of news, {mixed} texts of the heavy-tailed mix"
         f" and {short} uniform short ones (8 to 12 words), 4 partitions, medians of {rounds}"
         " interleaved rounds. Every contender is restarted in every round and has answered 64"
-        " texts before it is timed; peers compute in float32, in environments of their own.\n\n"
+        " texts before it is timed; peers compute in float32 if they do not say otherwise, in"
+        " environments of their own.\n\n"
         "| | mix, texts/s | short, texts/s | mix p50 | mix p99 | peak memory | labels as ours"
         " in fp32 |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
         f"{rows}\n"
@@ -140,15 +171,20 @@ def _row(title: str, runs: Runs, reference: Answers) -> str:
 
 def _promises(found: Mapping[str, float]) -> str:
     rows: Sequence[tuple[str, str, float]] = (
-        ("fp32_over_frameworks", "fp32 over the best stream framework", 5),
-        ("fp32_over_servers", "fp32 over the best model server", 1.3),
+        ("fp32_over_frameworks", "fp32 over the best stream framework", 4),
+        ("fp32_over_servers", "fp32 over the best model server", 6),
         ("careful_over_frameworks", "careful over the best stream framework", 9),
         ("careful_over_servers", "careful over the best model server", 2.5),
-        ("short_fp32_over_best", "fp32 over the best of all, short texts", 1),
+        ("short_fp32_over_best", "fp32 over the best of both, short texts", 1),
+        ("fp32_over_engines", "fp32 over the best engine in float32 in a tuned loop", 1),
+        ("short_fp32_over_engines", "the same, short texts", 1),
+        ("careful_over_engines", "careful over the best engine in a tuned loop", 1),
+        ("short_careful_over_engines", "the same, short texts", 1),
     )
     table = "".join(
         f"| {text} | {found[key]:.2f} | {target:g} | {'yes' if found[key] >= target else 'no'} |\n"
         for key, text, target in rows
+        if key in found
     )
     return f"| | measured | at least | reached |\n| --- | ---: | ---: | --- |\n{table}"
 
