@@ -37,7 +37,10 @@ _LINES: Final = (
         "            self._watch.batch(results, now_ns=self._clock.epoch_ms() * 1_000_000)\n",
         "",
     ),
-    ("job = self._open_job(text, delivery, slot)", "job = Job(text, delivery, slot)"),
+    (
+        "        if self._watch is not None:\n            self._watch.opened(jobs)\n",
+        "        del jobs\n",
+    ),
 )
 _COLLECTOR = """
 import http.server

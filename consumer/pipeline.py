@@ -42,7 +42,7 @@ from streamlabel.consumer.output.outcome import Outcome, Outcomes
 from streamlabel.consumer.output.outcome_builder import OutcomeBuilder
 from streamlabel.consumer.plans.deployment import Deployment
 from streamlabel.consumer.plans.escalation import decoder_of, escalation
-from streamlabel.consumer.plans.job import Classified, Escalated, Job, JobWatch, OpenJob, Result
+from streamlabel.consumer.plans.job import Classified, Escalated, Job, JobWatch, Result
 from streamlabel.consumer.plans.plan import Ask, Done, Plan
 from streamlabel.consumer.registry.opening import open_decoder
 from streamlabel.consumer.routing.dead_letter_guard import DeadLetterGuard
@@ -130,7 +130,6 @@ class Pipeline:
         self._wants_work = asyncio.Event()
         self.plans = PlansInUse(self.prepare(plan, deployments, drift=drift))
         self._watch: JobWatch | None = None
-        self._open_job: OpenJob = Job
         self.in_flight = InFlight(
             max_items=settings.batching.max_in_flight_items,
             max_bytes=settings.batching.max_in_flight_bytes,
@@ -170,7 +169,7 @@ class Pipeline:
 
         Without it no step of a record asks whether it is followed.
         """
-        self._watch, self._open_job = watch, watch.open_job
+        self._watch = watch
 
     def watch_drift(self, drift: Mapping[str, Watch]) -> None:
         """Show the decisions of the present plan to these monitors, by the id of the deployment."""
@@ -420,17 +419,25 @@ class Pipeline:
             if languages is not None:
                 text = languages.told(text)
                 self._metrics.increment("languages", language=text.language or "")
-            job = self._open_job(text, delivery, slot)
+            job = Job(text, delivery, slot)
             chosen.jobs.add(job)
             wanted = chosen.plan.start(text)
             if not wanted:
+                self._opened([job])
                 self._conclude(chosen, job, ())
                 continue
             if chosen is not running or (wanted is not asks and wanted != asks):
+                self._opened(jobs)
                 self._ask(running, jobs, asks)
                 running, jobs, asks = chosen, [], wanted
             jobs.append(job)
+        self._opened(jobs)
         self._ask(running, jobs, asks)
+
+    def _opened(self, jobs: Sequence[Job]) -> None:
+        """Let the watch see jobs before anything happens to them."""
+        if self._watch is not None:
+            self._watch.opened(jobs)
 
     def _undecoded(self, record: SourceRecord, error: DecodeError) -> Outcome:
         if error.reason in self._skipped:

@@ -11,7 +11,7 @@ def test_the_copy_without_traces_is_what_runs(tmp_path: Path) -> None:
     folder = without_traces(tmp_path)
     text = (folder / "consumer" / "pipeline.py").read_text()
     assert "_watch.batch" not in text
-    assert "self._open_job(" not in text
+    assert "_watch.opened" not in text
     where = "import streamlabel.consumer.pipeline as p; print(p.__file__)"
     done = subprocess.run(
         ["env", f"PYTHONPATH={folder}", sys.executable, "-P", "-c", where],

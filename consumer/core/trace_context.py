@@ -51,7 +51,6 @@ def trace_id(headers: Headers) -> str | None:
     return None if context is None else f"{context.trace:032x}"
 
 
-def with_context(headers: Headers, context: TraceContext) -> Headers:
-    """Return the headers with this trace context in place of any other."""
-    others = tuple(header for header in headers if header[0] != _NAME)
-    return (*others, (_NAME, context.header))
+def with_context(headers: Headers, header: bytes) -> Headers:
+    """Return the headers with this trace context, as a header, in place of any other."""
+    return (*[each for each in headers if each[0] != _NAME], (_NAME, header))

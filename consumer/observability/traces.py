@@ -7,18 +7,20 @@ text or a label.
 
 OpenTelemetry is imported when tracing is enabled, and nothing is done per record otherwise: a job
 of a traced record hands its outcomes to the span's ``_Traced`` instead of its partition's delivery,
-so the pipeline has no branch for it.
+so the pipeline has no branch for it. With tracing, too, a record that is not traced costs no step
+of its own, as long as records have no headers.
 """
 
 import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from streamlabel.consumer.core.ports import Outbound
-from streamlabel.consumer.core.records import Position, TextRecord
+from streamlabel.consumer.core.records import Position
 from streamlabel.consumer.core.trace_context import TraceContext, trace_context, with_context
 from streamlabel.consumer.delivery.offset_tracker import Slot
 from streamlabel.consumer.observability.spans import Spans
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Traces"]
 
 _NS_PER_MS: Final = 1_000_000
+_HEADERS: Final = attrgetter("record.source.headers")
 # Models behind these back ends are language models, which have names of their own for attributes.
 _LANGUAGE_MODELS: Final = frozenset({"vllm", "remote", "generative"})
 
@@ -96,6 +99,8 @@ class Traces:
         from opentelemetry import trace  # noqa: PLC0415 with the extra
 
         self._otel: ModuleType = trace
+        self._unset = trace.Status(trace.StatusCode.UNSET)
+        self._failed = trace.Status(trace.StatusCode.ERROR)
         self._spans = Spans(emit, resource, version)
         self._group = group
         self._sample = sample
@@ -104,18 +109,30 @@ class Traces:
         # A number is drawn for each trace that is begun, and not for each record.
         self._left = self._distance()
 
-    def open_job(self, record: TextRecord, delivery: Delivery, slot: Slot[Outcomes]) -> Job:
-        """Return the job of a record that was read; begin its span if it is traced."""
-        headers = record.source.headers
+    def opened(self, jobs: Sequence[Job]) -> None:
+        """Begin the spans of those records that are traced."""
+        start_ns = time.time_ns()
+        if any(map(_HEADERS, jobs)):
+            for job in jobs:
+                self._look_at(job, start_ns)
+            return
+        count, place = len(jobs), self._left
+        while place < count:
+            self._begin(jobs[int(place)], None, start_ns)
+            place += 1 + self._distance()
+        self._left = place - count
+
+    def _look_at(self, job: Job, start_ns: int) -> None:
+        headers = job.record.source.headers
         context = trace_context(headers) if headers else None
-        if context is None:
-            if self._left:
-                self._left -= 1
-                return Job(record, delivery, slot)
+        if context is not None:
+            if context.is_sampled:
+                self._begin(job, context, start_ns)
+        elif self._left:
+            self._left -= 1
+        else:
             self._left = self._distance()
-        elif not context.is_sampled:
-            return Job(record, delivery, slot)
-        return Job(record, self._begin(record, context, delivery), slot)
+            self._begin(job, None, start_ns)
 
     def _distance(self) -> float:
         """Return how many records without a context follow before the next one that is traced."""
@@ -123,12 +140,11 @@ class Traces:
             return 0 if self._sample else math.inf
         return math.floor(math.log(1 - self._draw()) / math.log1p(-self._sample))
 
-    def _begin(
-        self, record: TextRecord, context: TraceContext | None, delivery: Delivery
-    ) -> _Traced:
+    def _begin(self, job: Job, context: TraceContext | None, start_ns: int) -> None:
         parent = None if context is None else self._spans.remote(context)
         own = self._spans.named(None if context is None else context.trace)
-        return _Traced(self, delivery, record.source.position, own, parent, time.time_ns(), [])
+        position = job.record.source.position
+        job.delivery = _Traced(self, job.delivery, position, own, parent, start_ns, [])
 
     def batch(self, results: Sequence[tuple[Job, Result]], *, now_ns: int) -> None:
         """Record the batch behind these results, if one of its records is traced.
@@ -186,12 +202,11 @@ class Traces:
             "messaging.destination.partition.id": str(partition),
             "messaging.kafka.offset": offset,
             "messaging.destination.name": topics,
-            "streamlabel.route": ", ".join(each.route for each in outcomes),
+            "streamlabel.route": ", ".join([each.route for each in outcomes]),
         }
         dead = [outcome.reason for outcome in outcomes if outcome.route == "dead_letter"]
         if dead:
             attributes["error.type"] = dead[-1]
-        code = self._otel.StatusCode.ERROR if dead else self._otel.StatusCode.UNSET
         self._spans.end(
             f"send {topics}" if topics else "skip",
             own,
@@ -201,23 +216,24 @@ class Traces:
             start_time=traced.start_ns,
             end_time=time.time_ns(),
             attributes=attributes,
-            status=self._otel.Status(code),
+            status=self._failed if dead else self._unset,
         )
-        context = TraceContext(own.trace_id, own.span_id, is_sampled=True)
+        header = TraceContext(own.trace_id, own.span_id, is_sampled=True).header
         name = f"{own.trace_id:032x}"
         return tuple(
-            replace(
-                outcome,
-                trace_id=name,
-                outbounds=tuple(self._named(each, context) for each in outcome.outbounds)
-                if outcome.route != "dead_letter"
-                else outcome.outbounds,
-            )
-            for outcome in outcomes
+            [
+                outcome.traced(
+                    name,
+                    outcome.outbounds
+                    if outcome.route == "dead_letter"
+                    else tuple([self._named(each, header) for each in outcome.outbounds]),
+                )
+                for outcome in outcomes
+            ]
         )
 
-    def _named(self, outbound: Outbound, context: TraceContext) -> Outbound:
-        headers = with_context(outbound.headers, context)
+    def _named(self, outbound: Outbound, header: bytes) -> Outbound:
+        headers = with_context(outbound.headers, header)
         named = Outbound(outbound.topic, outbound.key, outbound.value, headers, outbound.position)
         return named if named.size_bytes <= self._limit_bytes(outbound.topic) else outbound
 

@@ -1,6 +1,6 @@
 """The unit of work between pipeline and models: a record, its place, and its results."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,7 +25,6 @@ __all__ = [
     "JobWatch",
     "KeptAnswer",
     "NotClassified",
-    "OpenJob",
     "Reading",
     "Result",
 ]
@@ -126,15 +125,14 @@ class Job:
         return not (self.delivery.closed or self.is_concluded)
 
 
-# Makes the job of a record that was read.
-OpenJob = Callable[[TextRecord, Delivery, Slot[Outcomes]], Job]
-
-
 class JobWatch(Protocol):
     """Follows records from reading to their outcomes, as traces do."""
 
-    def open_job(self, record: TextRecord, delivery: Delivery, slot: Slot[Outcomes]) -> Job:
-        """Return the job of a record that was read; another delivery in it sees the outcomes."""
+    def opened(self, jobs: Sequence[Job]) -> None:
+        """Look at the jobs of records that were read together, before a model is asked.
+
+        Another delivery in a job sees its outcomes.
+        """
         ...
 
     def batch(self, results: Sequence[tuple[Job, Result]], *, now_ns: int) -> None:

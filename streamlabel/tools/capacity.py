@@ -18,7 +18,6 @@ from typing import Any, Final
 from streamlabel.config.deployments import in_one_process, paths_of_models
 from streamlabel.config.places import refuse_missing
 from streamlabel.config.settings import RepeatSettings, Settings
-from streamlabel.consumer.core.records import TextRecord
 from streamlabel.consumer.delivery.offset_tracker import Slot
 from streamlabel.consumer.files.sink import FileSink
 from streamlabel.consumer.files.text_files import FileRecord
@@ -75,9 +74,10 @@ class _Run:
     marks: list[tuple[float, int]] = field(default_factory=list)
     used: list[tuple[float, float | None]] = field(default_factory=list)
 
-    def open_job(self, record: TextRecord, delivery: Delivery, slot: Slot[Outcomes]) -> Job:
+    def opened(self, jobs: Sequence[Job]) -> None:
         """Count the outcome of each record."""
-        return Job(record, _Counted(self, delivery), slot)
+        for job in jobs:
+            job.delivery = _Counted(self, job.delivery)
 
     def batch(self, results: Sequence[tuple[Job, Result]], *, now_ns: int) -> None:
         """Note what the batches before it came to."""

@@ -55,4 +55,4 @@ def test_the_last_valid_header_counts_and_the_new_one_replaces_all() -> None:
     context = trace_context(headers)
     assert context is not None
     assert trace_id(headers) == TRACE
-    assert with_context(headers, context) == (("a", b"1"), ("traceparent", HEADER))
+    assert with_context(headers, context.header) == (("a", b"1"), ("traceparent", HEADER))
