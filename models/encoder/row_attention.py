@@ -90,13 +90,18 @@ class ByLength:
         """Return (T, H); see ``RowAttention``."""
         tokens, _, heads, size = qkv.shape
         found = qkv.new_empty(tokens, heads * size)
-        q, k, v = map(_Rows, (qkv.float() if self.widens else qkv).unbind(1))
+        q, k, v = map(_Rows, qkv.unbind(1))
         for length, count, _, token in spans.groups:
             others = self._others(length, token)
+            at = token
+            if self.widens:  # group by group, because that stays in the cache
+                near = qkv[token - others : token + count * length].float()
+                q, k, v = map(_Rows, near.unbind(1))
+                at = others
             out = self.kernel(
-                q.of(token, count, length),
-                k.of(token, count, length, others),
-                v.of(token, count, length, others),
+                q.of(at, count, length),
+                k.of(at, count, length, others),
+                v.of(at, count, length, others),
                 number,
                 others,
             )  # (B, A, L, D)

@@ -5,7 +5,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamlabel.models.encoder.attention import (
@@ -43,6 +43,7 @@ def tokens(lengths: Sequence[int], parts: int) -> "Tensor":
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("number", [0, 1])
+@settings(deadline=None)  # the first call of torch takes long
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=8).map(sorted))
 def test_what_is_read_beside_a_row_does_not_show(
     kind: Callable[[], Attention], number: int, lengths: list[int]
