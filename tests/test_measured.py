@@ -149,7 +149,19 @@ def test_the_page_on_performance_quotes_every_target() -> None:
             "careful_same_labels": ".2%",
             "careful_largest_difference": ".4f",
         },
-        "roofline": {"useful_share": ".2f"},
+        "roofline": {
+            "useful_share": ".2f",
+            "worst_useful_share": ".2f",
+            "deberta_useful_share": ".2f",
+            "bfloat16_useful_share": ".2f",
+        },
+        "architectures": {
+            "worst_family_over_bert": ".2f",
+            "modernbert_over_bert": ".2f",
+            "deberta_over_bert": ".2f",
+            "worst_over_openvino": ".2f",
+            "worst_over_onnxruntime": ".2f",
+        },
         "throughput": {
             "service_over_engine": ".3f",
             "loop_longest_ms": ".1f",

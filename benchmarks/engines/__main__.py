@@ -12,15 +12,17 @@ computes in float32.
 
 import argparse
 import asyncio
+import json
 import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import architectures
+from benchmarks import architectures, results_file
 from benchmarks.engine_alone import batches
 from benchmarks.engines.foreign import Foreign
 from streamlabel.config.model import EncoderSettings
@@ -125,6 +127,7 @@ async def _compare(
                     "family": family, "precision": precision, "engine": kind, "equal": equal,
                     "setting": engine.setting, "computed": classifier.identity.dtype,
                     "tried": dict(engine.tried), "ours": [], "theirs": [], "ratios": [],
+                    "date": datetime.now(UTC).date().isoformat(),
                 }
             )  # fmt: skip
         for number in range(rounds):
@@ -136,6 +139,16 @@ async def _compare(
                 row["ratios"].append(ours / theirs)
     await classifier.close()
     return rows
+
+
+def _kept(rows: Sequence[Row]) -> list[Row]:
+    """Return earlier rows of this processor, of models that were not measured now."""
+    path = results_file.RESULTS / "architectures.json"
+    earlier = json.loads(path.read_text())["parts"].get("engines") if path.exists() else None
+    if earlier is None or earlier["cpu"] != results_file.hardware()["cpu"]:
+        return []
+    measured = {(row["family"], row["precision"]) for row in rows}
+    return [row for row in earlier["runs"] if (row["family"], row["precision"]) not in measured]
 
 
 def main() -> None:
@@ -159,6 +172,7 @@ def main() -> None:
                 found = asyncio.run(_compare(family, folder, precision, mix, asked.rounds))
                 rows += found
                 sys.stderr.write(page_of(found) + "\n")
+    rows = [*_kept(rows), *rows]
     architectures.store(
         "engines",
         command=f"python -m benchmarks.engines --rounds {asked.rounds} --texts {asked.texts}"

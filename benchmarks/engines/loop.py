@@ -55,11 +55,23 @@ def in_order(found: Sequence[Logits], order: Sequence[int]) -> list[int]:
 
 
 def loaded(folder: Path, attention: str) -> Any:  # noqa: ANN401 transformers is untyped
-    """Return the model of a folder for export, with this implementation of attention."""
+    """Return the model of a folder for export, with this implementation of attention.
+
+    It returns the logits only: some models cannot return the tuple that a trace needs.
+    """
+    from torch import nn
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(
         folder, attn_implementation=attention
     )
-    model.config.return_dict = False
-    return model.eval()
+
+    class Logits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> Any:  # noqa: ANN401 torch's
+            return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+
+    return Logits().eval()
