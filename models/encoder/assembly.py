@@ -4,21 +4,20 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
-from streamlabel.models.devices.compute_type import has_small_products
 from streamlabel.models.encoder.attention import (
     Attention,
     Banded,
     Bucketed,
-    Disentangled,
     PlainAttention,
     bucketed_bias,
 )
+from streamlabel.models.encoder.disentangled import Disentangled
 from streamlabel.models.encoder.families import ACTIVATIONS, Family, Part
 from streamlabel.models.encoder.matrix_products import Activation, Linear, Plain, laid_out
 from streamlabel.models.encoder.packed_layers import Embeddings, Encoder, Head, Layer, Norm
 from streamlabel.models.encoder.precision import Precision
 from streamlabel.models.encoder.rotary import Rotary, read_layers, side_by_side
-from streamlabel.models.encoder.row_attention import ByLength, RowAttention
+from streamlabel.models.encoder.row_attention import RowAttention, by_length
 from streamlabel.models.encoder.variable_length import Everywhere, VariableLength, VarlenKernel
 
 if TYPE_CHECKING:
@@ -133,23 +132,15 @@ class _Assembly:
         )
 
     def _row_attention(self, kernel: VarlenKernel | None) -> RowAttention:
-        attention = self._attention()
-        on_cpu = self._device == "cpu"
-        has_bias_by_row = isinstance(attention, Disentangled)
-        by_length = ByLength(
-            attention,
-            fills=on_cpu and not has_bias_by_row,
-            # its own products of positions are fast in 16 bits
-            widens=on_cpu and not has_bias_by_row and not has_small_products(),
-        )
+        rows = by_length(self._attention(), self._device)
         if kernel is None:
-            return by_length
+            return rows
         windows = [Everywhere] * self._sizes["layers"]
         if self._family.attention == "rotary":
             reach = self._sizes["window"] // 2
             are_global = read_layers(self._config, len(windows)).are_global
             windows = [Everywhere if each else (reach, reach) for each in are_global]
-        return VariableLength(kernel, tuple(windows), by_length)
+        return VariableLength(kernel, tuple(windows), rows)
 
     def _attention(self) -> Attention:
         if self._family.attention == "bucketed":

@@ -17,12 +17,12 @@ from streamlabel.models.devices.device import (
     Device,
     choose_device,
     device_errors,
+    keep_freed_memory,
     let_threads_sleep,
     library_versions,
     limit_threads,
 )
 from streamlabel.models.devices.device_threads import QUEUED, DeviceThreads
-from streamlabel.models.devices.memory import keep_freed_memory
 from streamlabel.models.encoder.loading import load_forward
 from streamlabel.models.encoder.packed_forward import PackedForward
 from streamlabel.models.encoder.words import build_rows, load_words

@@ -1,9 +1,9 @@
 """Attention over all rows of a pass, from the queries, keys and values of all tokens.
 
-Torch's kernel for CPUs computes the exponentials of a query's scores 16 at a time and those that
-are left one by one, which takes longer than the 16: 15 keys take nearly twice as long as 16. Keys
-and values are therefore read from tokens before the row on, which are in the memory anyway, up to a
-multiple of 16, and the scores of these are masked.
+Torch's kernel for CPUs computes the exponentials of a query's scores 16 at a time and each of those
+that are left alone, so that 15 keys take nearly twice as long as 16. Keys and values are therefore
+read from tokens before the row on, which are in the memory anyway, up to a multiple of 16, and the
+scores of these are masked.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, Protocol
 
+from streamlabel.models.devices.compute_type import has_small_products
 from streamlabel.models.encoder.attention import Attention
+from streamlabel.models.encoder.disentangled import Disentangled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +24,7 @@ _AT_ONCE: Final = 16
 # of 32 and 64 numbers).
 _WORTH: Final = 5
 
-__all__ = ["ByLength", "RowAttention", "Spans"]
+__all__ = ["ByLength", "RowAttention", "Spans", "by_length"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,13 @@ class ByLength:
         over = length % _AT_ONCE
         others = _AT_ONCE - over
         return others if self.fills and over >= _WORTH and token >= others else 0
+
+
+def by_length(kernel: Attention, device: str) -> ByLength:
+    """Return the calls as they are fast on a device."""
+    # DeBERTa's products with distances are fast in 16 bits, and its biases differ by row
+    is_plain = device == "cpu" and not isinstance(kernel, Disentangled)
+    return ByLength(kernel, fills=is_plain, widens=is_plain and not has_small_products())
 
 
 class _Rows:

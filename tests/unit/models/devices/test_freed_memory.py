@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from streamlabel.models.devices import memory
+from streamlabel.models.devices.device import keep_freed_memory
 
 # Blocks like those of a pass: allocated, written and freed, again and again.
 SCRIPT = """
 import ctypes, resource, sys
-from streamlabel.models.devices.memory import keep_freed_memory
+from streamlabel.models.devices.device import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 library = ctypes.CDLL(None)
@@ -43,4 +43,4 @@ def test_pages_are_cleared_once() -> None:
 
 def test_another_c_library_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.CDLL", lambda _: object())
-    assert not memory.keep_freed_memory()
+    assert not keep_freed_memory()
