@@ -27,7 +27,6 @@ from benchmarks.engines.loop import Engine, batches
 _MOST = 256  # texts of a window
 _BUDGET = 256  # padded tokens of a batch
 _STREAMS = 2
-_TOKENS = 512
 
 
 def engine_of(kind: str, precision: str, model: Path, scratch: Path) -> Engine:
@@ -64,7 +63,8 @@ class Loop:
         self._pad = int(config.get("pad_token_id") or 0)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(_TOKENS)
+        about = json.loads((folder / "tokenizer_config.json").read_text())
+        self._tokenizer.enable_truncation(int(about["model_max_length"]))
         self._engine = engine
 
     def scores(self, texts: Sequence[str]) -> list[list[dict[str, Any]]]:
