@@ -79,26 +79,20 @@ def useful_flops(length: int, shape: Shape = MINILM) -> float:
     token = 2 * hidden * (3 * hidden + hidden + 2 * shape.wide)  # projections, feed-forward
     # of a query and a key: their product and the value's weight, and those with their distance
     pair = (4 + 2 * shape.by_distance) * hidden
-    near = _near(length, shape.window)
+    reach = length if shape.window is None else shape.window // 2
+    near = _near(length, reach)
     whole = sum(
         length * (token + pair * (length if number % 3 == 0 else near))
         for number in range(shape.layers - 1)
     )
     # of the last layer: keys and values of all tokens, the rest of the first one
     last = length * 2 * hidden * 2 * hidden + token - 4 * hidden * hidden
-    first_sees = (
-        length
-        if (shape.layers - 1) % 3 == 0 or shape.window is None
-        else min(length, shape.window // 2 + 1)
-    )
+    first_sees = length if (shape.layers - 1) % 3 == 0 else min(length, reach + 1)
     return whole + last + pair * first_sees
 
 
-def _near(length: int, window: int | None) -> float:
-    """Return the mean number of tokens that one of a row attends to in a local layer."""
-    if window is None:
-        return length
-    reach = window // 2
+def _near(length: int, reach: int) -> float:
+    """Return the mean number of tokens of a row that are at most ``reach`` from one of them."""
     return sum(min(i, reach) + min(length - 1 - i, reach) + 1 for i in range(length)) / length
 
 

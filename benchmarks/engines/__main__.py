@@ -56,8 +56,12 @@ def figures_of(rows: Sequence[Row]) -> dict[str, float]:
 
 def page_of(rows: Sequence[Row]) -> str:
     """Return the table."""
+    commands = dict.fromkeys(row["command"] for row in rows)
     lines = [
-        "Our engine over others, the same rows, each engine with the fastest of its settings:",
+        "Our engine over others, the same rows, each engine with the fastest of its settings."
+        " Later runs replace rows of earlier ones; the rows are from:",
+        "",
+        *(f"- `{command}`" for command in commands),
         "",
         "| precision | family | engine | texts/s | ours | ours over it | equal labels | setting |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |",
@@ -164,19 +168,22 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", choices=_DTYPES, default=list(_DTYPES))
     asked = parser.parse_args()
     mix = texts.thinned(texts.heavy_tailed_mix(), asked.texts)
+    command = (
+        f"python -m benchmarks.engines --rounds {asked.rounds} --texts {asked.texts}"
+        f" --families {' '.join(asked.families)} --precisions {' '.join(asked.precisions)}"
+    )
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         for family in asked.families:
             folder = encoder_families.save(family, Path(scratch) / family)
             for precision in asked.precisions:
                 found = asyncio.run(_compare(family, folder, precision, mix, asked.rounds))
-                rows += found
-                sys.stderr.write(page_of(found) + "\n")
+                rows += [row | {"command": command} for row in found]
+                sys.stderr.write(page_of(rows[-len(found) :]) + "\n")
     rows = [*_kept(rows), *rows]
     architectures.store(
         "engines",
-        command=f"python -m benchmarks.engines --rounds {asked.rounds} --texts {asked.texts}"
-        f" --families {' '.join(asked.families)} --precisions {' '.join(asked.precisions)}",
+        command=command,
         figures=figures_of(rows),
         page=page_of(rows),
         runs=rows,

@@ -20,7 +20,7 @@ from benchmarks.engines.loop import Batch, Engine, batches, in_order
 _BUDGETS: Final = (128, 256, 512, 1024)
 _STREAMS: Final = (1, 2)
 _TRIED: Final = 3  # passes of a setting before one is chosen, the first of which warms up
-_SAMPLE: Final = 80  # so many rows, one in every so many, are enough to choose
+_SAMPLE: Final = 80  # rows, spread over all, on which a setting is chosen
 
 
 def _openvino(folder: Path, precision: str, scratch: Path) -> Mapping[str, Callable[[int], Engine]]:

@@ -1,11 +1,15 @@
 """The loop around foreign engines, and what becomes of its figures."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.engines.__main__ import figures_of
+from benchmarks import results_file
+from benchmarks.engines.__main__ import _kept, figures_of
 from benchmarks.engines.loop import batches, in_order
 
 ROWS = st.lists(st.lists(st.integers(1, 99), min_size=1, max_size=40), min_size=1, max_size=60)
@@ -53,3 +57,16 @@ def test_the_worst_ratio_counts_and_only_with_equal_labels() -> None:
     assert found["worst_over_onnxruntime"] == pytest.approx(2.0)
     assert "mpnet_float32_over_onnxruntime" not in found
     assert found["least_equal_labels"] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(("cpu", "kept"), [("this", ["float32"]), ("another", [])])
+def test_rows_that_are_not_measured_again_stay_if_the_processor_is_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpu: str, kept: list[str]
+) -> None:
+    monkeypatch.setattr(results_file, "RESULTS", tmp_path)
+    monkeypatch.setattr(results_file, "hardware", lambda: {"cpu": "this"})
+    rows = [{"family": "bert", "precision": each} for each in ("float32", "bfloat16")]
+    assert _kept(rows) == []  # nothing is stored yet
+    stored = {"parts": {"engines": {"cpu": cpu, "runs": rows}}}
+    (tmp_path / "architectures.json").write_text(json.dumps(stored))
+    assert [row["precision"] for row in _kept(rows[1:])] == kept

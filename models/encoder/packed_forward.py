@@ -57,7 +57,7 @@ class PackedForward:
             for part in _passes(order, rows, self._pass_tokens):
                 logits[part] = self._of(part, rows, types)
                 if len(part) > 1:
-                    # A row on which the model overflows spoils the one that is read beside it.
+                    # If the model overflows on a row, NaN also reaches rows that read its keys.
                     for i in np.compress(~np.isfinite(logits[part]).all(axis=-1), part):
                         logits[i] = self._of([i], rows, types)
         return logits

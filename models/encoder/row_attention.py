@@ -1,9 +1,9 @@
 """Attention over all rows of a pass, from the queries, keys and values of all tokens.
 
-Torch's kernel for CPUs computes the exponentials of a query's scores 16 at a time and each of those
-that are left alone, so that 15 keys take nearly twice as long as 16. Keys and values are therefore
-read from tokens before the row on, which are in the memory anyway, up to a multiple of 16, and the
-scores of these are masked.
+On a CPU torch's kernel takes longer for a row of 15 tokens than for one of 16: it computes the
+exponentials of 16 scores at a time, and the remainder singly. Therefore some tokens before a row,
+which are in memory anyway, serve as additional keys, so that their number is a multiple of 16. The
+scores of these keys are masked.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 # Keys whose exponentials are computed at a time, with AVX-512; two times 8 with AVX2.
 _AT_ONCE: Final = 16
-# From so many keys behind a multiple of that on it is faster to read others, too (AMD EPYC, heads
-# of 32 and 64 numbers).
+# The smallest remainder for which additional keys pay, measured on an AMD EPYC with heads of 32
+# numbers.
 _WORTH: Final = 5
 
 __all__ = ["ByLength", "RowAttention", "Spans", "by_length"]
@@ -79,7 +79,7 @@ class ByLength:
 
     Attributes:
         kernel: the call.
-        fills: reads tokens of other rows, too, where that is faster: see above.
+        fills: adds keys of the row before, where that is faster: see above.
         widens: queries, keys and values of fewer than 32 bits are computed in float32, and rounded
             at the end.
     """
@@ -138,7 +138,7 @@ class ByLength:
 
 def by_length(kernel: Attention, device: str) -> ByLength:
     """Return the calls as they are fast on a device."""
-    # DeBERTa's products with distances are fast in 16 bits, and its biases differ by row
+    # DeBERTa's kernel masks no keys, and needs batched products, which are faster in 16 bits.
     is_plain = device == "cpu" and not isinstance(kernel, Disentangled)
     return ByLength(kernel, fills=is_plain, widens=is_plain and not has_small_products())
 
