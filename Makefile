@@ -52,7 +52,7 @@ demo-llm: setup models ## the demo, then the same texts answered by a small lang
 docs: setup ## build the documentation site into build/site; broken links fail
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-promtool: setup ## get the tool that tests the alerting rules
+promtool: setup ## get Prometheus and the tool that tests the alerting rules
 	scripts/promtool
 
 chromium: ## get the browser in which the pages of the review console are tested
