@@ -28,7 +28,7 @@ class BatchingSettings(Section):
         2048,
         ge=1,
         description="Maximum records in flight (read and not yet delivered). Reading pauses at"
-        " the limit.",
+        " the limit. Records that are being written do not count, up to as many again.",
     )
     max_in_flight_bytes: int = Field(
         128 * 1024 * 1024,

@@ -317,7 +317,6 @@ class Pipeline:
         while await self._goes_on():
             reading = self.in_flight.next_reading(
                 self.assignment.finished(),
-                writing=self.assignment.writing(),
                 most=_POLL_ITEMS,
                 now_s=self._clock.now_s(),
             )
@@ -544,6 +543,7 @@ class Pipeline:
             settings=settings,
             clock=self._clock,
             metrics=self._metrics,
+            on_writing=partial(self.in_flight.write, partition=partition),
             on_delivered=partial(self._on_delivered, partition),
         )
 

@@ -254,7 +254,7 @@ METRICS: Final[dict[CounterName | HistogramName | GaugeName, Metric]] = {
     "in_flight_records": Metric(
         "gauge",
         "Records in flight: read and not yet delivered.",
-        "If it stays at the limit, add processes.",
+        "If it stays at the limit, or at twice the limit, add processes.",
     ),
     "in_flight_bytes": Metric(
         "gauge",

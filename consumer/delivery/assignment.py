@@ -69,10 +69,6 @@ class Assignment:
         """Return how many records of each partition are finished and not delivered."""
         return {partition: each.finished_items for partition, each in self.deliveries.items()}
 
-    def writing(self) -> dict[TopicPartition, int]:
-        """Return how many records of each partition are being written."""
-        return {partition: each.writing_items for partition, each in self.deliveries.items()}
-
     async def start(self, group: asyncio.TaskGroup, *, timeout_s: float | None) -> None:
         """Join the consumer group; deliveries run in ``group``.
 

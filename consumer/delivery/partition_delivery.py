@@ -41,6 +41,7 @@ class PartitionDelivery:
     Args:
         commits_offsets: as of the sink.
         deliverer: writes a release to the sink.
+        on_writing: called with the number of records of each release before it is written.
         on_delivered: called with each release once it is acknowledged.
 
     Attributes:
@@ -59,6 +60,7 @@ class PartitionDelivery:
         settings: DeliverySettings,
         clock: Clock,
         metrics: Metrics,
+        on_writing: Callable[[int], None],
         on_delivered: Callable[[Release[Outcomes]], None],
     ) -> None:
         self.partition = partition
@@ -74,6 +76,7 @@ class PartitionDelivery:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
+        self._on_writing = on_writing
         self._on_delivered = on_delivered
         self._wake = asyncio.Event()
         self._is_waiting = False  # for something to deliver
@@ -124,11 +127,6 @@ class PartitionDelivery:
         passage = self._tracker.passage()
         if passage is not None:
             self._tracker.delivered(passage)
-
-    @property
-    def writing_items(self) -> int:
-        """How many records are being written, of ``finished_items``."""
-        return 0 if self._under_way is None else len(self._under_way.results)
 
     @property
     def idle_s(self) -> float:
@@ -182,6 +180,7 @@ class PartitionDelivery:
                 continue
             self._under_way = release
             self._judge(release)
+            self._on_writing(len(release.results))
             began_s = self._clock.now_s()
             if self._commits_offsets:
                 self._due_s = began_s + self._settings.transaction_interval_s

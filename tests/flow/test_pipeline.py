@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 import pytest
@@ -348,6 +349,28 @@ async def test_the_in_flight_limit_stops_reading_and_keeps_membership() -> None:
         r.classifier.open.set()
         await r.drain()
         assert r.committed() == len(r.sources("labels"))
+
+
+@pytest.mark.parametrize("transactional", [False, True])
+async def test_what_is_being_written_leaves_its_room_to_what_waits(
+    transactional: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"batching": {"max_in_flight_items": 4}}
+    async with rig(settings=settings, transactional=transactional) as r:
+        deliver, acknowledges = r.sink.deliver, asyncio.Event()
+
+        async def delivering(*arguments: Any) -> Any:  # noqa: ANN401 what the sink's own has
+            await acknowledges.wait()
+            return await deliver(*arguments)
+
+        monkeypatch.setattr(r.sink, "deliver", delivering)
+        await r.send(*["0.9 a"] * 20)
+        await r.clock.advance(60)
+        assert r.pipeline.in_flight.items == 8
+        acknowledges.set()
+        await r.clock.advance(1)
+        assert r.sources("labels") == list(range(20))
+        assert r.pipeline.in_flight.items == 0
 
 
 async def two_full_batches_wait(r: Rig) -> None:

@@ -67,7 +67,8 @@ async def test_one_slow_text_in_one_partition_does_not_hold_up_the_others(
         await r.clock.advance(60)
         assert len(r.sources("labels", 1)) == len(r.sources("labels", 2)) == 100
         assert r.sources("labels", 0) == []
-        assert r.pipeline.in_flight.items <= SMALL["max_in_flight_items"]
+        # what is being written does not count, up to as many again
+        assert r.pipeline.in_flight.items <= 2 * SMALL["max_in_flight_items"]
         r.sink.release(slow)
         await r.clock.advance(60)
         assert r.sources("labels", 0) == list(range(500))
