@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 # Queries of one product with distances.
 _BLOCK: Final = 128
-# Scores by distance that are computed together on a CPU: so many stay in a core's cache.
-_SCORES: Final = 2**19
+# Bytes of scores by distance that are computed together on a CPU: so many stay in a core's cache.
+_SCORES_BYTES: Final = 2**21
 
 __all__ = ["Disentangled"]
 
@@ -41,45 +41,39 @@ class Disentangled:
         """Return (B, A, Q, D)."""
         import torch
 
-        batch, heads, queries, _ = q.shape
         length = k.shape[2]
         if others:
             raise AssertionError("it masks no keys of other rows. This is a bug.")
         order = _distance_entries(length, self.buckets, self.farthest)
-        if queries == 1:
+        if q.shape[2] == 1:
             return self._of_firsts(q, k, v, number, order[length - 1 :])
         # Place i - j of a query i and a key j in these is length - 1 - (i - j), so that a row of
         # scores by distance holds the scores of the keys in their order, shifted by i.
         keys = self.keys[number][:, order].transpose(1, 2)  # (A, D, 2L - 1)
         opposite = self.queries[number][:, order.flip(0)].transpose(1, 2)
+        parts = list(_parts(q))
+        if len(parts) == 1:
+            return self._attend(q, k, v, (keys, opposite))
         found = torch.empty_like(q)
-        for rows, some in _parts(batch, heads, length, q.device.type):
+        for rows, some in parts:
             at = rows, some
-            self._attend(q[at], k[at], v[at], (keys[some], opposite[some]), found[at])
+            found[at] = self._attend(q[at], k[at], v[at], (keys[some], opposite[some]))
         return found
 
     def _of_firsts(
         self, q: "Tensor", k: "Tensor", v: "Tensor", number: int, order: "Tensor"
     ) -> "Tensor":
         """Return (B, A, 1, D) of the first queries, with the entries of the keys' distances."""
-        from torch.nn.functional import scaled_dot_product_attention
-
         keys = self.keys[number][:, order]  # (A, L, D)
         queries = self.queries[number][:, order]
         content = q.transpose(0, 1)[:, :, 0] @ keys.transpose(1, 2)  # (A, B, L)
         position = (k.transpose(0, 1) * queries[:, None]).sum(-1)  # (A, B, L)
-        bias = (content + position).transpose(0, 1)[:, :, None]  # (B, A, 1, L)
-        return scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
+        return self._biased(q, k, v, (content + position)[:, :, None])
 
     def _attend(
-        self,
-        q: "Tensor",
-        k: "Tensor",
-        v: "Tensor",
-        by_distance: "tuple[Tensor, Tensor]",
-        found: "Tensor",
-    ) -> None:
-        """Write attention (B, A, L, D) of some rows and heads to ``found``, block by block.
+        self, q: "Tensor", k: "Tensor", v: "Tensor", by_distance: "tuple[Tensor, Tensor]"
+    ) -> "Tensor":
+        """Return attention (B, A, L, D) of some rows and heads, computed block by block.
 
         A block of T queries has only L + T - 1 distances to the keys, not 2L - 1.
 
@@ -88,35 +82,42 @@ class Disentangled:
             k: keys.
             v: values.
             by_distance: keys, and queries in the other direction, each (A, D, 2L - 1).
-            found: the result.
         """
-        from torch.nn.functional import scaled_dot_product_attention
+        import torch
 
         batch, heads, length, _ = q.shape
         keys, queries = by_distance
+        if length <= _BLOCK:
+            position = _by_place(k, queries).transpose(2, 3)  # (A, B, Q, L)
+            return self._biased(q, k, v, _by_place(q, keys) + position)
         blocks = [slice(i, min(i + _BLOCK, length)) for i in range(0, length, _BLOCK)]
-        if len(blocks) == 1:
-            position = _by_place(k, queries)
-        else:
-            position = q.new_empty(heads, batch, length, length)
-            for block in blocks:
-                position[:, :, block] = _by_place(k[:, :, block], _near(queries, block, length))
-        position = position.transpose(2, 3)  # (A, B, Q, L)
+        position = q.new_empty(heads, batch, length, length)
         for block in blocks:
-            of_block = q[:, :, block]
-            content = _by_place(of_block, _near(keys, block, length))
-            bias = (content + position[:, :, block]).transpose(0, 1)  # (B, A, T, L)
-            found[:, :, block] = scaled_dot_product_attention(
-                of_block, k, v, attn_mask=bias, scale=self.scale
-            )
+            position[:, :, block] = _by_place(k[:, :, block], _near(queries, block, length))
+        position = position.transpose(2, 3)
+        found = torch.empty_like(q)
+        for block in blocks:
+            content = _by_place(q[:, :, block], _near(keys, block, length))
+            bias = content + position[:, :, block]
+            found[:, :, block] = self._biased(q[:, :, block], k, v, bias)
+        return found
+
+    def _biased(self, q: "Tensor", k: "Tensor", v: "Tensor", bias: "Tensor") -> "Tensor":
+        """Return attention (B, A, T, D) with scores (A, B, T, L) added to those of contents."""
+        from torch.nn.functional import scaled_dot_product_attention
+
+        bias = bias.transpose(0, 1)
+        return scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=self.scale)
 
 
-def _parts(batch: int, heads: int, length: int, device: str) -> "Iterator[tuple[slice, slice]]":
-    """Yield which rows and heads are computed together."""
-    if device != "cpu":
+def _parts(q: "Tensor") -> "Iterator[tuple[slice, slice]]":
+    """Yield which rows and heads of (B, A, L, D) are computed together."""
+    batch, heads, length, _ = q.shape
+    if q.device.type != "cpu":
         yield slice(None), slice(None)
         return
-    at_once = max(1, _SCORES // (length * (length + min(length, _BLOCK))))
+    size_bytes = length * (length + min(length, _BLOCK)) * q.element_size()
+    at_once = max(1, _SCORES_BYTES // size_bytes)
     rows, some = max(1, at_once // heads), min(heads, at_once)
     for row in range(0, batch, rows):
         for head in range(0, heads, some):

@@ -39,16 +39,16 @@ def by_formula(kernel: Disentangled, q: "Tensor", k: "Tensor", v: "Tensor") -> "
     return found
 
 
-@pytest.mark.parametrize("scores", [1, 3_000, disentangled._SCORES])
+@pytest.mark.parametrize("size_bytes", [1, 12_000, disentangled._SCORES_BYTES])
 @settings(deadline=None)  # the first call of torch takes long
 @given(rows=st.integers(1, 4), length=st.integers(1, 150), block=st.integers(1, 64))
-def test_parts_and_blocks_do_not_show(scores: int, rows: int, length: int, block: int) -> None:
+def test_parts_and_blocks_do_not_show(size_bytes: int, rows: int, length: int, block: int) -> None:
     torch.manual_seed(length)
     table = torch.randn(2, HEADS, 2 * BUCKETS, SIZE)
     kernel = Disentangled((table[0],), (table[1],), BUCKETS, FARTHEST, 1 / math.sqrt(3 * SIZE))
     q, k, v = torch.randn(rows, length, 3, HEADS, SIZE).permute(2, 0, 3, 1, 4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(disentangled, "_SCORES", scores)
+        patch.setattr(disentangled, "_SCORES_BYTES", size_bytes)
         patch.setattr(disentangled, "_BLOCK", block)
         found = kernel(q, k, v, 0)
     expected = by_formula(kernel, q, k, v)
