@@ -221,5 +221,5 @@ def _of_the_start(named: dict[str, float], parts: dict[str, float], count: int) 
     return (
         "From starting `streamlabel run` with warm files and compiled bytecode to the first label"
         f" of a record that waits already: {named['start_to_first_label_s']:.2f} s (median of"
-        f" {count}, target 4). Parts, medians: {listed}.\n"
+        f" {count}, target 2). Parts, medians: {listed}.\n"
     )

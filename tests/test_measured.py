@@ -107,7 +107,9 @@ def test_the_page_quotes_what_delivery_and_the_service_cost() -> None:
 
 def test_the_page_quotes_the_peers_and_the_limit() -> None:
     peers, roofline = figures("peers"), figures("roofline")
-    for name in ("faststream_batch", "quix_apply", "confluent_loop", "infinity_served"):
+    others = ("faststream_batch", "quix_apply", "confluent_loop", "infinity_served")
+    engines = ("onnxruntime_float32", "openvino_float32", "onnxruntime_int8", "openvino_bfloat16")
+    for name in (*others, *engines):
         mix, short = peers[f"{name}_mix_texts_per_s"], peers[f"{name}_short_texts_per_s"]
         assert f"| {mix:.0f} | {short:.0f} |" in performance()
     assert (
@@ -148,6 +150,10 @@ def test_the_page_on_performance_quotes_every_target() -> None:
             "short_fp32_over_best": ".2f",
             "careful_same_labels": ".2%",
             "careful_largest_difference": ".4f",
+            "fp32_over_engines": ".2f",
+            "short_fp32_over_engines": ".2f",
+            "careful_over_engines": ".2f",
+            "short_careful_over_engines": ".2f",
         },
         "roofline": {
             "useful_share": ".2f",
@@ -170,6 +176,7 @@ def test_the_page_on_performance_quotes_every_target() -> None:
         "latency": {
             "p99_at_10_over_single": ".2f",
             "p99_at_80_over_batch": ".2f",
+            "p99_at_80_over_ideal": ".2f",
             "naive_p99_over_ours": ".2f",
             "burst_over_capacity": ".2f",
             "start_to_first_label_s": ".2f",
