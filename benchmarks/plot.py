@@ -40,7 +40,7 @@ def bars(
         axes.invert_yaxis()  # matplotlib counts from below
         axes.margins(x=0.12)  # room for the numbers
         axes.set(xlabel=unit)
-        axes.set_title(title)
+        figure.suptitle(title)  # over the whole figure, because names may take half of it
     path.write_text(out.getvalue())
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks import plot, results_file
 from benchmarks.kafka_to_kafka import Contender, measure, measure_each, warm_up
 from benchmarks.peers.contenders import OURS, PEERS, fitted_model, our_contender
-from benchmarks.peers.report import Runs, agreement, answers, figures, page
+from benchmarks.peers.report import Runs, agreement, answers, bars, figures, page
 from testing import texts
 from testing.kafka_broker import Cluster
 
@@ -76,7 +76,7 @@ def _write(
     plot.bars(
         results_file.RESULTS / "peers.svg",
         f"Kafka to Kafka, heavy-tailed mix of texts, MiniLM, {cores} cores",
-        [(title, each.mix_rate) for title, each in runs.items()],
+        bars({title: each.mix_rate for title, each in runs.items()}, found),
         ours=tuple(OURS),
     )
     results_file.write(

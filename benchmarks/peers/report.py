@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.kafka_to_kafka import Measured
 from benchmarks.peers.contenders import OURS, PEERS
 
-__all__ = ["Answers", "Runs", "agreement", "answers", "figures", "page"]
+__all__ = ["Answers", "Runs", "agreement", "answers", "bars", "figures", "page"]
 
 _EQUAL = 0.995  # share of labels as ours in fp32, or a rate says nothing
 _NOTES = (
@@ -123,6 +123,17 @@ def figures(runs: Mapping[str, Runs], careful: tuple[float, float]) -> dict[str,
         **{f"{_key(title)}_mix_texts_per_s": rate for title, rate in rates.items()},
         **{f"{_key(title)}_short_texts_per_s": each.short_rate for title, each in runs.items()},
     }
+
+
+def bars(rates: Mapping[str, float], found: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Return name and texts/s of each contender for a plot; the name says if labels differ."""
+    same = {peer.title: found.get(f"{peer.name}_same_labels", 1.0) for peer in PEERS}
+    differ = {
+        title: f"{title}, {share:.0%} of the labels"
+        for title, share in same.items()
+        if share < _EQUAL
+    }
+    return [(differ.get(title, title), rate) for title, rate in rates.items()]
 
 
 def page(runs: Mapping[str, Runs], found: Mapping[str, float], *, compared: int) -> str:

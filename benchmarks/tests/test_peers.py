@@ -4,7 +4,7 @@ import json
 
 from benchmarks.kafka_to_kafka import Measured
 from benchmarks.peers.contenders import OURS, PEERS
-from benchmarks.peers.report import Runs, figures, page
+from benchmarks.peers.report import Runs, bars, figures, page
 
 RATES = {
     "onnxruntime_float32": 150.0, "openvino_float32": 140.0, "onnxruntime_int8": 400.0,
@@ -51,3 +51,11 @@ def test_an_engine_with_equal_labels_counts_beside_the_fast_precision() -> None:
     text = page(runs(), found, compared=200)
     assert "| careful over the best engine in a tuned loop | 0.62 | 1 | no |" in text
     assert text.count("openvino==") == 1
+
+
+def test_the_plot_says_whose_labels_differ() -> None:
+    rates = {peer.title: 10.0 for peer in PEERS} | dict.fromkeys(OURS, 20.0)
+    [engine] = [peer for peer in PEERS if peer.precision == "int8"]
+    names = [name for name, _ in bars(rates, {f"{engine.name}_same_labels": 0.925})]
+    assert f"{engine.title}, 92% of the labels" in names
+    assert set(names) - set(rates) == {f"{engine.title}, 92% of the labels"}
