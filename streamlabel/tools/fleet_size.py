@@ -151,7 +151,7 @@ def fleet(found: Measured, wanted: Wanted) -> Fleet:
         )
     in_bytes, out_bytes = found.input_bytes * peak_per_s, found.output_bytes * peak_per_s
     produced = (in_bytes + out_bytes) / _MILLION
-    items = BatchingSettings().max_in_flight_items
+    items = 2 * BatchingSettings().max_in_flight_items  # as many again may be being written
     broker_cores = peak_per_s * kafka.broker_us / _MILLION
     price = wanted.process_price
     return Fleet(
